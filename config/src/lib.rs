@@ -1,0 +1,3 @@
+//! The worker's contract: its configuration, its topology, who owns a series, and its status answer.
+
+pub mod worker;

@@ -1,0 +1,103 @@
+//! What every model can do, one series or a batch of series at a time.
+
+use crate::score::{Interval, ScorePolicy};
+
+/// The value that marks "the series has no sample at this time" in a matrix of samples: a NaN with its own payload,
+/// so that a NaN that the data source really sent stays distinguishable. Compare by bits: see [`is_missing`].
+pub const MISSING: f64 = f64::from_bits(0x7ff8_0000_6d69_7373);
+
+/// Whether `value` is the [`MISSING`] mark (and not some other NaN).
+#[must_use]
+pub fn is_missing(value: f64) -> bool {
+    value.to_bits() == MISSING.to_bits()
+}
+
+/// Why stored bytes are no state of this model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// Written by a newer or unknown version of the format.
+    #[error("state version {found} is not readable, this build reads up to {supported}")]
+    Version {
+        /// The version in the bytes.
+        found: u32,
+        /// The newest version that this build reads.
+        supported: u32,
+    },
+    /// Shorter or longer than its own description says, or a value outside its range.
+    #[error("state is damaged: {what}")]
+    Damaged {
+        /// What does not fit.
+        what: &'static str,
+    },
+}
+
+/// One series' online model: predicts from what it has learnt, then learns the point.
+pub trait OnlineModel {
+    /// The expected interval at `time` (ms). All NaN while nothing was learnt.
+    fn predict(&self, time: i64) -> Interval;
+    /// Learns one finite sample. Non-finite values are ignored.
+    fn learn(&mut self, time: i64, value: f64);
+    /// Ends a fit: applies `history_strength` to the evidence learnt so far.
+    fn finish_fit(&mut self);
+    /// Finite samples learnt since the last reset, fit included.
+    fn samples_seen(&self) -> u64;
+    /// Appends the state in its versioned binary form.
+    fn save(&self, out: &mut Vec<u8>);
+    /// Replaces the state by a saved one.
+    ///
+    /// # Errors
+    /// When the bytes are no state of this model; the model is unchanged then.
+    fn load(&mut self, bytes: &[u8]) -> Result<(), StateError>;
+}
+
+/// A tick's samples of several series on one time grid.
+#[derive(Debug, Clone, Copy)]
+pub struct Samples<'a> {
+    /// The times of the columns, ascending, ms.
+    pub times: &'a [i64],
+    /// The slot of each row's series in the batch, each at most once.
+    pub slots: &'a [u32],
+    /// `slots.len()` rows of `times.len()` values, row by row; [`MISSING`] where a series has no sample.
+    pub values: &'a [f64],
+}
+
+/// What scoring a tick gives, in the layout of [`Samples::values`]; NaN where there is no output.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Scores {
+    /// `anomaly_score`: 0..=1 normal, above 1 anomalous.
+    pub anomaly_score: Vec<f64>,
+    /// Expected value.
+    pub yhat: Vec<f64>,
+    /// Lower bound of the expected interval.
+    pub yhat_lower: Vec<f64>,
+    /// Upper bound of the expected interval.
+    pub yhat_upper: Vec<f64>,
+}
+
+/// The states of many series of one online model. A slot is a series; a new slot has learnt nothing.
+pub trait OnlineBatch: Send + Sync {
+    /// Number of slots.
+    fn slots(&self) -> usize;
+    /// Adds empty slots until there are at least `slots`.
+    fn grow(&mut self, slots: usize);
+    /// Forgets everything that a slot has learnt.
+    fn reset(&mut self, slot: u32);
+    /// Predicts, scores and then learns every sample, point by point in time order; so the scores do not depend on
+    /// how samples are cut into calls. Non-finite samples get bounds and a NaN score and are not learnt.
+    fn infer(&mut self, samples: Samples<'_>, policy: &ScorePolicy, scores: &mut Scores);
+    /// Learns without scoring: one chunk of a fit.
+    fn learn(&mut self, samples: Samples<'_>);
+    /// Ends a fit of one slot: applies `history_strength`.
+    fn finish_fit(&mut self, slot: u32);
+    /// Finite samples that a slot has learnt since its last reset.
+    fn samples_seen(&self, slot: u32) -> u64;
+    /// Appends one slot's state in its versioned binary form.
+    fn save(&self, slot: u32, out: &mut Vec<u8>);
+    /// Replaces one slot's state.
+    ///
+    /// # Errors
+    /// When the bytes are no state of this model; the slot is unchanged then.
+    fn load(&mut self, slot: u32, bytes: &[u8]) -> Result<(), StateError>;
+    /// Bytes on the heap that all slots hold.
+    fn heap_bytes(&self) -> usize;
+}
