@@ -1,4 +1,13 @@
 //! The detection loop: query series, keep one model per series, write scores back.
 
+pub mod context;
+pub mod engine;
 pub mod environment;
+pub mod fit;
+pub mod job;
 pub mod labels;
+pub mod plan;
+pub mod schedule;
+pub mod series;
+pub mod server_time;
+pub mod worker;

@@ -1,0 +1,169 @@
+//! What all jobs of a worker share.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use backon::BackoffBuilder;
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::{
+    environment::{Clock, Disk, Peers, Tsdb},
+    input_log::InputLog,
+    job::JobView,
+    metrics::Metrics,
+    server_time::ServerTime,
+    snapshot::SnapshotStore,
+};
+
+/// The four traits together.
+pub trait Environment: 'static {
+    /// Time.
+    type Clock: Clock;
+    /// The state folder.
+    type Disk: Disk + 'static;
+    /// The time series database.
+    type Tsdb: Tsdb;
+    /// The other ranks.
+    type Peers: Peers;
+}
+
+/// Everything that jobs share.
+pub struct Context<E: Environment> {
+    /// Time.
+    pub clock: E::Clock,
+    /// The time series database; a reload may put another one here.
+    tsdb: RefCell<Rc<E::Tsdb>>,
+    /// The other ranks.
+    pub peers: E::Peers,
+    /// The state folder, if there is one.
+    pub storage: Option<Storage<E::Disk>>,
+    /// Self-monitoring.
+    pub metrics: Arc<Metrics>,
+    /// The settings in force.
+    pub settings: RefCell<config::worker::Settings>,
+    /// One permit for each concurrent read.
+    pub reads: Semaphore,
+    /// One permit for each concurrent fit.
+    pub fits: Semaphore,
+    /// The TSDB's clock.
+    pub server_time: RefCell<ServerTime>,
+    /// Whether the TSDB has said that it sends no `Date`.
+    pub without_server_time: Cell<bool>,
+    /// Base URLs of reader and writer, for metrics.
+    pub urls: RefCell<Urls>,
+    /// The faces of all jobs, by name.
+    pub views: RefCell<BTreeMap<String, Rc<JobView>>>,
+    spawned: mpsc::UnboundedSender<LocalBoxFuture<'static, ()>>,
+}
+
+/// Base URLs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Urls {
+    /// Reads.
+    pub reader: String,
+    /// Writes.
+    pub writer: String,
+}
+
+/// The state folder's two parts.
+pub struct Storage<D: Disk> {
+    /// Accepted input.
+    pub log: InputLog<D>,
+    /// Learnt states.
+    pub snapshots: SnapshotStore<D>,
+}
+
+/// Tasks that the worker's loop has yet to start.
+pub type Spawned = mpsc::UnboundedReceiver<LocalBoxFuture<'static, ()>>;
+
+/// Concurrent fits of one worker: reading is the larger part of a fit, so a second one fills the first one's pauses.
+const CONCURRENT_FITS: usize = 2;
+
+impl<E: Environment> Context<E> {
+    /// The shared part of a worker, and the receiver of its tasks.
+    pub fn new(
+        clock: E::Clock,
+        tsdb: E::Tsdb,
+        peers: E::Peers,
+        storage: Option<Storage<E::Disk>>,
+        metrics: Arc<Metrics>,
+        config: &config::worker::WorkerConfig,
+    ) -> (Rc<Self>, Spawned) {
+        let (spawned, tasks) = mpsc::unbounded_channel();
+        let context = Self {
+            clock,
+            tsdb: RefCell::new(Rc::new(tsdb)),
+            peers,
+            storage,
+            metrics,
+            settings: RefCell::new(config.settings.clone()),
+            reads: Semaphore::new(config.reader.workers.max(1)),
+            fits: Semaphore::new(CONCURRENT_FITS),
+            server_time: RefCell::default(),
+            without_server_time: Cell::new(false),
+            urls: RefCell::new(urls(config)),
+            views: RefCell::default(),
+            spawned,
+        };
+        (Rc::new(context), tasks)
+    }
+
+    /// The TSDB client in force.
+    #[must_use]
+    pub fn tsdb(&self) -> Rc<E::Tsdb> {
+        self.tsdb.borrow().clone()
+    }
+
+    /// Puts a new configuration's client and settings in force.
+    pub fn reconfigure(&self, tsdb: E::Tsdb, config: &config::worker::WorkerConfig) {
+        let urls = urls(config);
+        if urls.reader != self.urls.borrow().reader {
+            self.server_time.take();
+            self.without_server_time.set(false);
+        }
+        *self.tsdb.borrow_mut() = Rc::new(tsdb);
+        *self.settings.borrow_mut() = config.settings.clone();
+        *self.urls.borrow_mut() = urls;
+    }
+
+    /// Starts a task beside the jobs.
+    pub fn spawn(&self, task: LocalBoxFuture<'static, ()>) {
+        // Nobody receives only when the worker is already gone, and its tasks with it.
+        let _ = self.spawned.send(task);
+    }
+
+    /// Notes the `Date` of an answer.
+    pub fn observe_server_time(&self, server_time: Option<i64>) {
+        match server_time {
+            Some(time) => self.server_time.borrow_mut().observe(time, self.clock.monotonic()),
+            None => self.without_server_time.set(true),
+        }
+    }
+
+    /// The later of what must have passed: both the own clock and the TSDB's say at least this.
+    #[must_use]
+    pub fn agreed_now(&self) -> i64 {
+        let own = self.clock.now();
+        self.server_time.borrow().at(self.clock.monotonic()).map_or(own, |server| own.min(server))
+    }
+}
+
+fn urls(config: &config::worker::WorkerConfig) -> Urls {
+    Urls { reader: config.reader.client.url.clone(), writer: config.writer.client.url.clone() }
+}
+
+/// The pauses between attempts: from 100 ms doubling to 10 s, for ever.
+pub fn backoff() -> impl Iterator<Item = Duration> {
+    backon::ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(Duration::from_secs(10))
+        .with_factor(2.0)
+        .without_max_times()
+        .build()
+}

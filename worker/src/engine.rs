@@ -1,0 +1,374 @@
+//! A job's state in memory: its series, and for every model the learnt states, in blocks of series. A block is the
+//! unit of parallel work and of a snapshot.
+
+use detect::{
+    model::{OnlineBatch, Samples, Scores},
+    score::ScorePolicy,
+};
+use rayon::prelude::*;
+
+use crate::{
+    environment::Grid,
+    output::{OutputColumns, OutputFormat},
+    plan::{self, JobPlan, ModelPlan},
+    series::SeriesTable,
+    snapshot::{Block, BlockSeries, ModelStates},
+};
+
+/// Series of one block.
+pub const BLOCK_SERIES: u32 = 1024;
+
+/// The accepted input of one tick.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TickInput {
+    /// The tick.
+    pub tick: i64,
+    /// The times of the columns.
+    pub grid: Grid,
+    /// The slots of the rows, ascending.
+    pub slots: Vec<u32>,
+    /// One row of `grid.points` values for each slot.
+    pub values: Vec<f64>,
+}
+
+impl TickInput {
+    /// The rows whose slot `wanted` accepts.
+    #[must_use]
+    pub fn filtered(&self, wanted: impl Fn(u32) -> bool) -> Self {
+        let mut filtered = Self { tick: self.tick, grid: self.grid, slots: Vec::new(), values: Vec::new() };
+        let points = self.grid.points;
+        for (row, slot) in self.slots.iter().enumerate() {
+            if wanted(*slot) {
+                filtered.slots.push(*slot);
+                filtered.values.extend_from_slice(&self.values[row * points..(row + 1) * points]);
+            }
+        }
+        filtered
+    }
+
+    /// Finite values.
+    #[must_use]
+    pub fn valid_samples(&self) -> u64 {
+        self.values.iter().filter(|value| value.is_finite()).count() as u64
+    }
+}
+
+/// One model of a job.
+pub struct JobModel {
+    /// Its plan.
+    pub plan: ModelPlan,
+    /// What its states were learnt from.
+    pub signature: String,
+    /// How its intervals become scores.
+    pub policy: ScorePolicy,
+    /// How its outputs are written.
+    pub format: OutputFormat,
+    /// The tick at which its last fit ended; `None` before the first one, and then it does not score.
+    pub fitted_to: Option<i64>,
+}
+
+struct StateBlock {
+    /// One batch for each model of the job, in the same order.
+    batches: Vec<Box<dyn OnlineBatch>>,
+}
+
+/// A job's series and learnt states.
+pub struct JobState {
+    /// The plan that is in force.
+    pub plan: JobPlan,
+    /// The models, in the order of the plan.
+    pub models: Vec<JobModel>,
+    /// The series.
+    pub series: SeriesTable,
+    blocks: Vec<StateBlock>,
+}
+
+/// The scores of one tick, block by block.
+pub struct TickScores {
+    blocks: Vec<BlockScores>,
+}
+
+struct BlockScores {
+    rows: std::ops::Range<usize>,
+    /// `None` where a model had nothing fitted yet.
+    models: Vec<Option<Scores>>,
+}
+
+impl TickScores {
+    /// Number of blocks, the unit of [`JobState::render`].
+    #[must_use]
+    pub fn blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Rows of a range of blocks.
+    #[must_use]
+    pub fn rows(&self, blocks: std::ops::Range<usize>) -> usize {
+        self.blocks[blocks].iter().map(|block| block.rows.len()).sum()
+    }
+}
+
+impl JobState {
+    /// A job that has learnt nothing.
+    #[must_use]
+    pub fn new(plan: JobPlan) -> Self {
+        let models = plan.models.iter().map(|model| job_model(&plan, model)).collect();
+        Self { plan, models, series: SeriesTable::default(), blocks: Vec::new() }
+    }
+
+    /// Puts another plan in force. States whose signature stays the same go on; the others start anew and need a fit.
+    pub fn apply(&mut self, plan: JobPlan) {
+        let mut previous: Vec<Option<usize>> = Vec::new();
+        let mut models = Vec::new();
+        for model_plan in &plan.models {
+            let mut model = job_model(&plan, model_plan);
+            let kept = self
+                .models
+                .iter()
+                .position(|old| old.plan.alias == model_plan.alias && old.signature == model.signature);
+            if let Some(index) = kept {
+                model.fitted_to = self.models[index].fitted_to;
+            }
+            previous.push(kept);
+            models.push(model);
+        }
+        for block in &mut self.blocks {
+            let mut old: Vec<Option<Box<dyn OnlineBatch>>> = block.batches.drain(..).map(Some).collect();
+            block.batches = previous
+                .iter()
+                .zip(&models)
+                .map(|(kept, model)| kept.and_then(|index| old[index].take()).unwrap_or_else(|| new_batch(model)))
+                .collect();
+        }
+        self.models = models;
+        self.plan = plan;
+        let foreign = self.series.drop_foreign(&self.plan);
+        self.reset(&foreign);
+        if let Some(model) = self.models.first() {
+            self.series.settle(&self.plan, &model.format);
+        }
+    }
+
+    /// Makes room for every slot of the table.
+    pub fn grow(&mut self) {
+        let blocks = self.series.capacity().div_ceil(BLOCK_SERIES as usize);
+        while self.blocks.len() < blocks {
+            self.blocks.push(StateBlock { batches: self.models.iter().map(new_batch).collect() });
+        }
+    }
+
+    /// Forgets what the slots have learnt.
+    pub fn reset(&mut self, slots: &[u32]) {
+        for slot in slots {
+            if let Some(block) = self.blocks.get_mut((slot / BLOCK_SERIES) as usize) {
+                for batch in &mut block.batches {
+                    batch.reset(slot % BLOCK_SERIES);
+                }
+            }
+        }
+    }
+
+    /// Whether any model can score.
+    #[must_use]
+    pub fn fitted(&self) -> bool {
+        self.models.iter().any(|model| model.fitted_to.is_some())
+    }
+
+    /// Number of blocks.
+    #[must_use]
+    pub fn block_count(&self) -> u32 {
+        u32::try_from(self.blocks.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Predicts, scores and learns one tick.
+    pub fn infer(&mut self, input: &TickInput) -> TickScores {
+        self.grow();
+        let times: Vec<i64> = input.grid.times().collect();
+        let models = &self.models;
+        let ranges = block_ranges(&input.slots, self.blocks.len());
+        let blocks = self
+            .blocks
+            .par_iter_mut()
+            .zip(ranges)
+            .map(|(block, rows)| {
+                let slots = local_slots(&input.slots[rows.clone()]);
+                let samples = Samples { times: &times, slots: &slots, values: row_values(input, &rows) };
+                let models = models
+                    .iter()
+                    .zip(&mut block.batches)
+                    .map(|(model, batch)| {
+                        model.fitted_to?;
+                        let mut scores = Scores::default();
+                        batch.infer(samples, &model.policy, &mut scores);
+                        Some(scores)
+                    })
+                    .collect();
+                BlockScores { rows, models }
+            })
+            .collect();
+        TickScores { blocks }
+    }
+
+    /// Learns one tick without scoring it, in the blocks and models that `wanted` accepts.
+    pub fn learn(&mut self, input: &TickInput, wanted: impl Fn(u32, usize) -> bool + Sync) {
+        self.grow();
+        let times: Vec<i64> = input.grid.times().collect();
+        let models = &self.models;
+        let ranges = block_ranges(&input.slots, self.blocks.len());
+        (&mut self.blocks, ranges).into_par_iter().enumerate().for_each(|(index, (block, rows))| {
+            let slots = local_slots(&input.slots[rows.clone()]);
+            let samples = Samples { times: &times, slots: &slots, values: row_values(input, &rows) };
+            for (position, (model, batch)) in models.iter().zip(&mut block.batches).enumerate() {
+                if model.fitted_to.is_some() && wanted(index as u32, position) {
+                    batch.learn(samples);
+                }
+            }
+        });
+    }
+
+    /// Ends a fit of every series.
+    pub fn finish_fit(&mut self) {
+        let slots: Vec<u32> = self.series.series().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            if let Some(block) = self.blocks.get_mut((slot / BLOCK_SERIES) as usize) {
+                for batch in &mut block.batches {
+                    batch.finish_fit(slot % BLOCK_SERIES);
+                }
+            }
+        }
+    }
+
+    /// One series' state of one model; `None` while it has learnt nothing.
+    #[must_use]
+    pub fn save(&self, slot: u32, model: usize) -> Option<Vec<u8>> {
+        let batch = self.blocks.get((slot / BLOCK_SERIES) as usize)?.batches.get(model)?;
+        let slot = slot % BLOCK_SERIES;
+        (batch.samples_seen(slot) > 0).then(|| {
+            let mut state = Vec::new();
+            batch.save(slot, &mut state);
+            state
+        })
+    }
+
+    /// Loads one series' state of one model.
+    ///
+    /// # Errors
+    /// When the bytes are no state of the model; the slot has learnt nothing then.
+    pub fn load(&mut self, slot: u32, model: usize, state: &[u8]) -> Result<(), detect::model::StateError> {
+        self.grow();
+        let Some(batch) =
+            self.blocks.get_mut((slot / BLOCK_SERIES) as usize).and_then(|block| block.batches.get_mut(model))
+        else {
+            return Ok(());
+        };
+        batch.reset(slot % BLOCK_SERIES);
+        batch.load(slot % BLOCK_SERIES, state)
+    }
+
+    /// The lines of the blocks `range` of a tick, ready to be sent, with the number of rows of each model that have
+    /// a score.
+    #[must_use]
+    pub fn render(&self, input: &TickInput, scores: &TickScores, range: std::ops::Range<usize>) -> Vec<u8> {
+        let times: Vec<i64> = input.grid.times().collect();
+        let points = input.grid.points;
+        let parts: Vec<Vec<u8>> = scores.blocks[range]
+            .par_iter()
+            .map(|block| {
+                let mut out = Vec::new();
+                for (model, scores) in self.models.iter().zip(&block.models) {
+                    let Some(scores) = scores else { continue };
+                    for (local, row) in block.rows.clone().enumerate() {
+                        let Some(series) = self.series.get(input.slots[row]) else { continue };
+                        let cells = local * points..(local + 1) * points;
+                        let columns = OutputColumns {
+                            anomaly_score: &scores.anomaly_score[cells.clone()],
+                            y: &input.values[row * points..(row + 1) * points],
+                            yhat: &scores.yhat[cells.clone()],
+                            yhat_lower: &scores.yhat_lower[cells.clone()],
+                            yhat_upper: &scores.yhat_upper[cells],
+                        };
+                        model.format.render(&mut out, &series.labels, &times, &columns);
+                    }
+                }
+                out
+            })
+            .collect();
+        parts.concat()
+    }
+
+    /// What a snapshot of block `index` holds, as of tick `watermark`.
+    #[must_use]
+    pub fn image(&self, index: u32, watermark: i64) -> Block {
+        let first = index * BLOCK_SERIES;
+        let series: Vec<BlockSeries> = (first..first + BLOCK_SERIES)
+            .filter_map(|slot| {
+                let series = self.series.get(slot)?;
+                Some(BlockSeries { slot, labels: series.labels.clone(), last_seen: series.last_seen })
+            })
+            .collect();
+        let models = self
+            .models
+            .iter()
+            .enumerate()
+            .filter_map(|(position, model)| {
+                let fitted_to = model.fitted_to?;
+                let states = series.iter().map(|series| self.save(series.slot, position)).collect();
+                Some(ModelStates {
+                    alias: model.plan.alias.clone(),
+                    signature: model.signature.clone(),
+                    fitted_to,
+                    states,
+                })
+            })
+            .collect();
+        Block { job: self.plan.key(), index, watermark, series, models }
+    }
+}
+
+fn job_model(job: &JobPlan, model: &ModelPlan) -> JobModel {
+    JobModel {
+        signature: job.signature(model),
+        policy: plan::score_policy(&job.query, &model.model),
+        format: OutputFormat::new(
+            &job.output.metric_name,
+            &job.output.labels,
+            &job.query_alias,
+            &model.alias,
+            &job.scheduler_alias,
+            &job.output.preset,
+            &model.model.provide_series,
+        ),
+        fitted_to: None,
+        plan: model.clone(),
+    }
+}
+
+/// An empty batch with all slots of a block.
+pub fn new_batch(model: &JobModel) -> Box<dyn OnlineBatch> {
+    let mut batch = plan::spec(&model.plan.model).new_batch();
+    batch.grow(BLOCK_SERIES as usize);
+    batch
+}
+
+/// For each block the rows whose slots lie in it; `slots` ascending.
+fn block_ranges(slots: &[u32], blocks: usize) -> Vec<std::ops::Range<usize>> {
+    let mut start = 0;
+    (0..blocks)
+        .map(|block| {
+            let end_slot = (block as u64 + 1) * u64::from(BLOCK_SERIES);
+            let end = start + slots[start..].partition_point(|slot| u64::from(*slot) < end_slot);
+            let range = start..end;
+            start = end;
+            range
+        })
+        .collect()
+}
+
+fn local_slots(slots: &[u32]) -> Vec<u32> {
+    slots.iter().map(|slot| slot % BLOCK_SERIES).collect()
+}
+
+fn row_values<'a>(input: &'a TickInput, rows: &std::ops::Range<usize>) -> &'a [f64] {
+    let points = input.grid.points;
+    &input.values[rows.start * points..rows.end * points]
+}

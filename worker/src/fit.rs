@@ -1,0 +1,152 @@
+//! A fit: models learn a window of history from nothing. An online model's fit is a fold over chunks of time, so the
+//! window is never held in memory.
+
+use std::{cell::Cell, rc::Rc, time::Duration};
+
+use crate::{
+    context::{Context, Environment, backoff},
+    engine::{JobState, TickInput},
+    environment::{Clock, Grid, RangeAnswer, RangeRead, ReadError, Tsdb},
+    labels::Labels,
+    metrics::JobLabels,
+    plan::JobPlan,
+    series::ByLabels,
+};
+
+/// Values that one chunk of a fit holds at most (32 MiB), as far as the number of series can be foreseen.
+const CHUNK_VALUES: usize = 4 << 20;
+/// Points of the first chunk, before the number of series is known.
+const FIRST_CHUNK_POINTS: usize = 100;
+
+/// What a fit learns.
+pub struct FitRequest {
+    /// The job, with only the models to fit.
+    pub plan: JobPlan,
+    /// The tick at which the window ends.
+    pub fitted_to: i64,
+    /// Series that have a place already, by slot.
+    pub placed: Vec<Labels>,
+    /// Only these series, if given.
+    pub only: Option<ByLabels<()>>,
+    /// Set by the job when nobody wants the result any more.
+    pub cancelled: Rc<Cell<bool>>,
+}
+
+/// What a fit has learnt.
+pub struct FitResult {
+    /// The tick at which the window ended.
+    pub fitted_to: i64,
+    /// The series and their states, in slots of their own.
+    pub state: JobState,
+    /// Valid samples learnt.
+    pub samples: u64,
+    /// Time spent on learning, reads aside.
+    pub learning: Duration,
+}
+
+/// Fits, asking again as long as the TSDB is away. `report` hears why it is not answering.
+pub async fn fit<E: Environment>(
+    context: &Context<E>,
+    labels: &JobLabels,
+    request: FitRequest,
+    report: &dyn Fn(&ReadError),
+) -> Option<FitResult> {
+    let _permit = context.fits.acquire().await.ok()?;
+    let FitRequest { plan, fitted_to, placed, only, cancelled } = request;
+    let query = plan.query.clone();
+    let limit = plan.series_limit();
+    let window = plan.scheduler.fit_window;
+    let mut state = JobState::new(plan);
+    for model in &mut state.models {
+        model.fitted_to = Some(fitted_to);
+    }
+    for series in &placed {
+        state.series.place(series, fitted_to);
+    }
+    let whole = Grid::within(fitted_to - window + query.offset, fitted_to + query.offset, query.step);
+    let mut result = FitResult { fitted_to, state, samples: 0, learning: Duration::ZERO };
+    let mut done = 0;
+    let mut chunk_points = FIRST_CHUNK_POINTS;
+    while done < whole.points {
+        let points = chunk_points.min(query.max_points_per_query as usize).min(whole.points - done);
+        let grid = Grid { start: whole.start + whole.step * done as i64, step: whole.step, points };
+        let answer = read_until_answered(context, labels, &mut result.state, grid, &only, &cancelled, report).await?;
+        // Every shard sees the same series, kept or not, so all cut the window alike and get the same answers.
+        chunk_points = (CHUNK_VALUES / (answer.received_series as usize).max(1)).max(1);
+        let started = context.clock.monotonic();
+        let rows = result.state.series.admit(&answer, fitted_to, limit).rows;
+        let input = tick_input(fitted_to, grid, &answer, &rows);
+        result.samples += input.valid_samples();
+        result.state.learn(&input, |_, _| true);
+        result.learning += context.clock.monotonic().saturating_sub(started);
+        done += points;
+    }
+    result.state.finish_fit();
+    Some(result)
+}
+
+async fn read_until_answered<E: Environment>(
+    context: &Context<E>,
+    labels: &JobLabels,
+    state: &mut JobState,
+    grid: Grid,
+    only: &Option<ByLabels<()>>,
+    cancelled: &Cell<bool>,
+    report: &dyn Fn(&ReadError),
+) -> Option<RangeAnswer> {
+    let mut pauses = backoff();
+    loop {
+        if cancelled.get() {
+            return None;
+        }
+        match read(context, labels, state, grid, only).await {
+            Ok(answer) => return Some(answer),
+            Err(error) => {
+                report(&error);
+                context.clock.sleep(pauses.next().unwrap_or(Duration::from_secs(10))).await;
+            }
+        }
+    }
+}
+
+/// One attempt to read `grid` for a job, with everything that is counted about it.
+pub async fn read<E: Environment>(
+    context: &Context<E>,
+    labels: &JobLabels,
+    state: &mut JobState,
+    grid: Grid,
+    only: &Option<ByLabels<()>>,
+) -> Result<RangeAnswer, ReadError> {
+    let JobState { plan, models, series, .. } = state;
+    let Some(model) = models.first() else { return Ok(RangeAnswer::default()) };
+    let _permit = context.reads.acquire().await.ok();
+    let started = context.clock.monotonic();
+    series.begin_answer();
+    let read = RangeRead { query_alias: &plan.query_alias, query: &plan.query, grid };
+    let mut keep = |labels: &Labels| {
+        series.keep(labels, plan, &model.format) && only.as_ref().is_none_or(|only| only.contains_key(labels))
+    };
+    let outcome = context.tsdb().read(&read, &mut keep).await;
+    let duration = context.clock.monotonic().saturating_sub(started);
+    context.metrics.read_finished(labels, &context.urls.borrow().reader, outcome.as_ref(), duration);
+    if let Ok(answer) = &outcome {
+        context.observe_server_time(answer.server_time);
+    }
+    outcome
+}
+
+/// The admitted rows of an answer as input.
+#[must_use]
+pub fn tick_input(tick: i64, grid: Grid, answer: &RangeAnswer, rows: &[(u32, usize)]) -> TickInput {
+    let mut input = TickInput {
+        tick,
+        grid,
+        slots: Vec::with_capacity(rows.len()),
+        values: Vec::with_capacity(rows.len() * grid.points),
+    };
+    for (slot, row) in rows {
+        input.slots.push(*slot);
+        input.values.extend_from_slice(&answer.values[row * grid.points..(row + 1) * grid.points]);
+    }
+    input
+}

@@ -1,0 +1,249 @@
+//! When a job fits, and how a fit takes over.
+
+use std::{
+    cell::Cell,
+    collections::{HashSet, VecDeque},
+    rc::Rc,
+};
+
+use super::{Job, Wait};
+use crate::{
+    context::Environment,
+    engine::TickInput,
+    fit::{self, FitRequest, FitResult},
+    input_log::Record,
+    labels::Labels,
+    metrics::{ModelRun, Stage},
+    series::ByLabels,
+};
+
+/// The fits of one job: at most one at a time.
+#[derive(Default)]
+pub(super) struct Fitting {
+    number: u64,
+    running: Option<Running>,
+    ready: Option<FitResult>,
+    due: Option<i64>,
+}
+
+struct Running {
+    fitted_to: i64,
+    cancelled: Rc<Cell<bool>>,
+}
+
+impl Fitting {
+    /// A scheduled fit has become due; ticks that it sees itself need not be kept for it.
+    pub(super) fn due(&mut self, fitted_to: i64, since_fit: &mut VecDeque<TickInput>) {
+        self.due = Some(fitted_to);
+        if self.fitted_to().is_none() {
+            since_fit.clear();
+        }
+    }
+
+    /// Keeps a tick that a due, running or finished fit has not seen.
+    pub(super) fn remember(&self, since_fit: &mut VecDeque<TickInput>, input: TickInput) {
+        if [self.fitted_to(), self.due].into_iter().flatten().any(|fitted_to| fitted_to < input.tick) {
+            since_fit.push_back(input);
+        }
+    }
+
+    /// The first tick that must stay readable in the log for the fit that is due or under way.
+    pub(super) fn needs_after(&self) -> Option<i64> {
+        [self.fitted_to(), self.due].into_iter().flatten().min()
+    }
+
+    /// The end of the fit that runs or waits to take over.
+    fn fitted_to(&self) -> Option<i64> {
+        self.running.as_ref().map(|running| running.fitted_to).or(self.ready.as_ref().map(|ready| ready.fitted_to))
+    }
+
+    /// Gives up the fit that runs or waits.
+    pub(super) fn cancel(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.cancelled.set(true);
+        }
+        self.ready = None;
+        self.number += 1;
+    }
+}
+
+impl<E: Environment> Job<E> {
+    /// Starts the fit that is due: of models without a state at once, of the others on their schedule.
+    pub(super) fn start_due_fit(&mut self, position: i64) {
+        if self.fitting.running.is_some() || self.fitting.ready.is_some() {
+            return;
+        }
+        let unfitted = self.state.models.iter().any(|model| model.fitted_to.is_none());
+        let fitted_to = if unfitted { Some(position) } else { self.fitting.due };
+        let Some(fitted_to) = fitted_to else { return };
+        self.fitting.due = None;
+        let mut plan = self.state.plan.clone();
+        plan.models = self
+            .state
+            .models
+            .iter()
+            .filter(|model| model.fitted_to.is_none_or(|last| last < fitted_to))
+            .map(|model| model.plan.clone())
+            .collect();
+        if plan.models.is_empty() {
+            return;
+        }
+        self.since_fit.retain(|input| input.tick > fitted_to);
+        self.fitting.number += 1;
+        let cancelled = Rc::new(Cell::new(false));
+        self.fitting.running = Some(Running { fitted_to, cancelled: cancelled.clone() });
+        let request = FitRequest { plan, fitted_to, placed: self.placed(), only: None, cancelled };
+        let (context, view, labels) = (self.context.clone(), self.view.clone(), self.labels.clone());
+        let number = self.fitting.number;
+        let nothing_fitted = !self.state.fitted();
+        tracing::info!(job = %view.key, fitted_to, "fit started");
+        self.context.spawn(Box::pin(async move {
+            let result = fit::fit(&context, &labels, request, &|error| {
+                let message = format!("the fit cannot read: {error}");
+                if nothing_fitted {
+                    view.stand_still(&message);
+                } else {
+                    view.note_error(&message);
+                }
+                tracing::warn!(job = %view.key, "{message}");
+            })
+            .await;
+            view.mailbox().fit = Some((number, result));
+            view.wake();
+        }));
+    }
+
+    /// The series that have a place, in the order of their slots.
+    fn placed(&self) -> Vec<Labels> {
+        self.state.series.series().map(|(_, series)| series.labels.clone()).collect()
+    }
+
+    /// Takes the result of the running fit out of the mailbox.
+    pub(super) fn receive_fit(&mut self) {
+        let arrived = self.view.mailbox().fit.take();
+        if let Some((number, result)) = arrived
+            && number == self.fitting.number
+        {
+            self.fitting.running = None;
+            self.fitting.ready = result;
+        }
+    }
+
+    /// Whether tick `tick` has to wait for the running fit: nothing is fitted yet, or `fit_lag` fixes the moment.
+    pub(super) fn must_wait_for_fit(&self, tick: i64) -> bool {
+        let Some(running) = &self.fitting.running else { return false };
+        let lag = self.state.plan.scheduler.fit_lag;
+        !self.state.fitted() || lag.is_some_and(|lag| tick >= running.fitted_to + lag)
+    }
+
+    /// Lets a finished fit take over before `tick`, if it is time. The fit first learns the ticks after its window,
+    /// then becomes durable, and only then scores.
+    pub(super) async fn take_over_fit(&mut self, tick: i64) -> Wait {
+        let lag = self.state.plan.scheduler.fit_lag;
+        let fixed = |result: &FitResult| lag.is_some_and(|lag| tick < result.fitted_to + lag) && self.state.fitted();
+        if self.fitting.ready.as_ref().is_none_or(fixed) {
+            return Wait::Over;
+        }
+        let Some(result) = self.fitting.ready.take() else { return Wait::Over };
+        let fitted_to = result.fitted_to;
+        let models: Vec<String> = result.state.models.iter().map(|model| model.plan.alias.clone()).collect();
+        let since_fit = std::mem::take(&mut self.since_fit);
+        self.adopt(&result, since_fit.iter());
+        self.since_fit = since_fit;
+        let due = self.fitting.due;
+        self.since_fit.retain(|input| due.is_some_and(|due| input.tick > due));
+        self.save_everything().await;
+        for model in &models {
+            let record =
+                Record::Fit { job: self.view.key.clone(), model: model.clone(), fitted_to, from: tick };
+            if self.log(&record).await == Wait::Interrupted && self.view.stopping() {
+                return Wait::Interrupted;
+            }
+        }
+        tracing::info!(
+            job = %self.view.key, fitted_to, from = tick, series = result.state.series.active(),
+            samples = result.samples, "fit took over"
+        );
+        self.announce();
+        self.report_series();
+        Wait::Over
+    }
+
+    /// Puts a fit's states in force, and lets them learn the ticks that came after its window.
+    pub(super) fn adopt<'a>(&mut self, result: &FitResult, since_fit: impl Iterator<Item = &'a TickInput>) {
+        let limit = self.state.plan.series_limit();
+        let mut fitted: Vec<(u32, Labels)> =
+            result.state.series.series().map(|(slot, series)| (slot, series.labels.clone())).collect();
+        fitted.sort_by_key(|(_, labels)| labels.hash());
+        let mut slots = Vec::with_capacity(fitted.len());
+        for (fit_slot, labels) in fitted {
+            let known = self.state.series.slot_of(&labels);
+            let has_state = (0..result.state.models.len()).any(|model| result.state.save(fit_slot, model).is_some());
+            if has_state && (known.is_some() || self.state.series.active() < limit) {
+                slots.push((fit_slot, self.state.series.place(&labels, result.fitted_to)));
+            }
+        }
+        self.state.grow();
+        let mut replaced = Vec::new();
+        let mut first = Vec::new();
+        for (position, fit_model) in result.state.models.iter().enumerate() {
+            let labels = self.labels.model(&fit_model.plan.alias);
+            let target = self.state.models.iter().position(|model| {
+                model.plan.alias == fit_model.plan.alias && model.signature == fit_model.signature
+            });
+            let Some(target) = target else { continue };
+            for (fit_slot, slot) in &slots {
+                let Some(state) = result.state.save(*fit_slot, position) else { continue };
+                if let Err(error) = self.state.load(*slot, target, &state) {
+                    tracing::error!(job = %self.view.key, model = fit_model.plan.alias, %error, "a fitted state cannot be used");
+                    self.context.metrics.model_run_failed(&labels, Stage::Fit);
+                }
+            }
+            let before = self.state.models[target].fitted_to.replace(result.fitted_to);
+            if before.is_some() { replaced.push(target) } else { first.push(target) }
+            if result.samples == 0 {
+                self.context.metrics.model_run_skipped(&labels, Stage::Fit);
+            } else {
+                let run = ModelRun { accepted: result.samples, produced: 0, duration: result.learning };
+                self.context.metrics.model_run(&labels, Stage::Fit, run);
+            }
+            self.context.metrics.fit_finished(&labels, "success");
+        }
+        let fitted: HashSet<u32> = slots.iter().map(|(_, slot)| *slot).collect();
+        for input in since_fit.filter(|input| input.tick > result.fitted_to) {
+            // A series that the window did not have goes on with the state that has learnt these ticks already.
+            self.state.learn(&input.filtered(|slot| fitted.contains(&slot)), |_, model| replaced.contains(&model));
+            self.state.learn(input, |_, model| first.contains(&model));
+        }
+        self.saving.all_changed(&self.state);
+    }
+
+    /// Learns the lost states of some series again from the TSDB.
+    pub(super) async fn rebuild(&mut self, only: ByLabels<()>, fitted_to: i64, since_fit: &[TickInput]) {
+        let cancelled = Rc::new(Cell::new(false));
+        let series = only.len();
+        tracing::warn!(job = %self.view.key, series, fitted_to, "states of series are lost and are learnt again from the TSDB");
+        let plan = self.state.plan.clone();
+        let request = FitRequest { plan, fitted_to, placed: self.placed(), only: Some(only), cancelled: cancelled.clone() };
+        let (context, view, labels) = (self.context.clone(), self.view.clone(), self.labels.clone());
+        let report = |error: &crate::environment::ReadError| {
+            if view.stopping() {
+                cancelled.set(true);
+            }
+            view.stand_still(&format!("the fit cannot read: {error}"));
+        };
+        let result = fit::fit(&context, &labels, request, &report).await;
+        if let Some(result) = result {
+            for model in &self.state.models {
+                let labels = self.labels.model(&model.plan.alias);
+                self.context.metrics.refits_unscheduled.with_label_values(&labels.values()).inc();
+            }
+            let scheduled: Vec<Option<i64>> = self.state.models.iter().map(|model| model.fitted_to).collect();
+            self.adopt(&result, since_fit.iter());
+            // The schedule of the other series' fits goes on as it was.
+            for (model, fitted_to) in self.state.models.iter_mut().zip(scheduled) {
+                model.fitted_to = fitted_to.or(model.fitted_to);
+            }
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! One job: a query under a scheduler, read tick by tick, learnt, scored and written. One running slot, in order:
+//! a tick is read, logged, learnt and scored, written, and only then the next one begins.
+
+mod fitting;
+mod reading;
+mod restore;
+mod saving;
+mod view;
+mod writing;
+
+use std::{collections::VecDeque, rc::Rc, time::Duration};
+
+use config::status::JobPhase;
+pub use restore::JobHistory;
+pub use view::{JobView, Mailbox};
+
+use crate::{
+    context::{Context, Environment},
+    engine::{JobState, TickInput},
+    environment::{Clock, Tsdb},
+    input_log::{Record, SkipReason},
+    metrics::{JobLabels, ModelRun, Stage},
+    plan::JobPlan,
+    schedule::Schedule,
+};
+use fitting::Fitting;
+use reading::TickRead;
+use saving::Saving;
+
+/// Longest sleep without a look at the clocks: a step of the own clock is noticed within this time.
+const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+
+/// A job and everything that it has learnt. Owned by the job's own task.
+pub struct Job<E: Environment> {
+    context: Rc<Context<E>>,
+    view: Rc<JobView>,
+    labels: JobLabels,
+    state: JobState,
+    schedule: Schedule,
+    /// The newest tick that is written, skipped or fitted to; `None` before the first fit is due.
+    position: Option<i64>,
+    /// The digest of the last configuration that the log has.
+    logged_plan: Option<u64>,
+    fitting: Fitting,
+    saving: Saving,
+    /// Ticks that a due fit has not seen, oldest first.
+    since_fit: VecDeque<TickInput>,
+}
+
+/// Why a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// What was waited for is there.
+    Over,
+    /// The mailbox has something.
+    Interrupted,
+}
+
+impl<E: Environment> Job<E> {
+    /// A job that has learnt nothing yet, with what a former process left of it.
+    pub fn new(context: Rc<Context<E>>, view: Rc<JobView>, plan: JobPlan) -> Self {
+        let labels = JobLabels {
+            query_key: plan.query_alias.clone(),
+            scheduler_alias: plan.scheduler_alias.clone(),
+            preset: plan.output.preset.clone(),
+        };
+        let schedule =
+            Schedule::new(&plan.scheduler, &plan.scheduler_alias, &plan.query_alias, context.clock.now());
+        let job = Self {
+            view,
+            labels,
+            schedule,
+            position: None,
+            logged_plan: None,
+            fitting: Fitting::default(),
+            saving: Saving::default(),
+            since_fit: VecDeque::new(),
+            state: JobState::new(plan),
+            context,
+        };
+        job.announce();
+        job
+    }
+
+    /// Runs until the mailbox says stop.
+    pub async fn run(mut self, history: Option<JobHistory>) {
+        if let Some(history) = history {
+            let current = self.state.plan.clone();
+            self.restore(history).await;
+            if self.state.plan != current {
+                self.view.mailbox().plan.get_or_insert(current);
+            }
+        }
+        self.view.restored();
+        while !self.view.stopping() {
+            self.receive_fit();
+            if let Some(plan) = self.view.take_plan() {
+                self.apply(plan);
+            }
+            let Some(position) = self.position else {
+                self.begin().await;
+                continue;
+            };
+            let tick = position + self.schedule.infer_every;
+            self.start_due_fit(position);
+            if self.must_wait_for_fit(tick) {
+                self.view.set_phase(JobPhase::Fitting);
+                self.view.changed().await;
+                continue;
+            }
+            if self.take_over_fit(tick).await == Wait::Interrupted {
+                continue;
+            }
+            if self.wait_until_due(tick).await == Wait::Over {
+                self.tick(tick).await;
+            }
+        }
+        self.fitting.cancel();
+    }
+
+    /// Waits for the moment of the first fit, which ends at the tick before the start.
+    async fn begin(&mut self) {
+        if self.wait_for_server_time().await == Wait::Interrupted {
+            return;
+        }
+        let settle = self.context.settings.borrow().settle;
+        let fitted_to = self.schedule.first_fit(self.context.agreed_now(), settle);
+        self.view.set_phase(JobPhase::Fitting);
+        if self.wait_until(self.schedule.due_at(fitted_to, settle)).await == Wait::Over {
+            self.position = Some(fitted_to);
+        }
+    }
+
+    /// Reads, logs, learns and scores, and writes one tick; returns early when the mailbox has something and the
+    /// tick is not logged yet.
+    async fn tick(&mut self, tick: i64) {
+        let input = match self.read_tick(tick).await {
+            TickRead::Input(input) => input,
+            TickRead::Interrupted => return,
+            TickRead::Skip { to, reason } => {
+                self.skip(tick, to, reason).await;
+                return;
+            }
+        };
+        if self.log_tick(&input).await == Wait::Interrupted {
+            return;
+        }
+        self.score_and_write(&input).await;
+        if !self.view.stopping() {
+            self.finish(input);
+        }
+    }
+
+    /// Learns and scores a logged tick, and writes its scores until they are accepted or refused for good.
+    async fn score_and_write(&mut self, input: &TickInput) {
+        let started = self.context.clock.monotonic();
+        let scores = self.state.infer(input);
+        let duration = self.context.clock.monotonic().saturating_sub(started);
+        let samples = input.valid_samples();
+        for model in &self.state.models {
+            let labels = self.labels.model(&model.plan.alias);
+            if model.fitted_to.is_none() || samples == 0 {
+                self.context.metrics.model_run_skipped(&labels, Stage::Infer);
+            } else {
+                let run = ModelRun { accepted: samples, produced: samples, duration };
+                self.context.metrics.model_run(&labels, Stage::Infer, run);
+            }
+        }
+        self.write_scores(input, &scores).await;
+    }
+
+    /// Ends a tick whose scores are accepted.
+    fn finish(&mut self, input: TickInput) {
+        let tick = input.tick;
+        self.expire(tick);
+        self.advance(tick);
+        self.saving.touched(&input, &self.state);
+        self.fitting.remember(&mut self.since_fit, input);
+        self.report_series();
+        self.view.written(tick);
+    }
+
+    /// Moves on to `tick` as the newest tick that is over with.
+    fn advance(&mut self, tick: i64) {
+        let before = self.position.unwrap_or(tick);
+        self.position = Some(tick);
+        if let Some(fit) = self.schedule.last_fit_within(before, tick) {
+            self.fitting.due(fit, &mut self.since_fit);
+        }
+    }
+
+    async fn skip(&mut self, tick: i64, to: i64, reason: SkipReason) {
+        let record = Record::Skipped { job: self.view.key.clone(), from: tick, to, reason };
+        if self.log(&record).await == Wait::Interrupted {
+            return;
+        }
+        let ticks = ((to - tick) / self.schedule.infer_every + 1).unsigned_abs();
+        tracing::warn!(job = %self.view.key, from = tick, to, ticks, reason = reason.as_str(), "ticks skipped");
+        self.context.metrics.ticks_skipped(&self.labels, reason.as_str(), ticks);
+        if reason == SkipReason::BeyondCatchUp {
+            self.context.metrics.gap_ticks.with_label_values(&self.labels.values()).inc_by(ticks);
+        }
+        self.view.skipped(ticks);
+        self.expire(to);
+        self.advance(to);
+    }
+
+    /// Drops the series that were not seen for the TTL. Checked when the tick passes a multiple of the check
+    /// interval, so that a replay drops the same series at the same ticks.
+    fn expire(&mut self, tick: i64) {
+        let (ttl, interval) = {
+            let settings = self.context.settings.borrow();
+            (settings.retention_ttl, settings.retention_check_interval)
+        };
+        let (Some(ttl), Some(interval)) = (ttl, interval) else { return };
+        let before = tick - self.schedule.infer_every;
+        if tick.div_euclid(interval) == before.div_euclid(interval) {
+            return;
+        }
+        let expired = self.state.series.expire(tick - ttl);
+        self.state.reset(&expired);
+        self.saving.changed(&expired);
+        if !expired.is_empty() {
+            tracing::info!(job = %self.view.key, series = expired.len(), "series not seen for the TTL dropped");
+            self.context
+                .metrics
+                .series_expired
+                .with_label_values(&self.labels.values())
+                .inc_by(expired.len() as u64);
+        }
+        let key = self.view.key.clone();
+        let storage = self.context.storage.as_ref();
+        self.state.series.reclaim(|slot| storage.is_some_and(|storage| storage.log.refers_to(&key, slot)));
+    }
+
+    /// Puts a new plan in force from the next tick on.
+    fn apply(&mut self, plan: JobPlan) {
+        tracing::info!(job = %self.view.key, "configuration of the job changed");
+        self.fitting.cancel();
+        self.schedule =
+            Schedule::new(&plan.scheduler, &plan.scheduler_alias, &plan.query_alias, self.context.clock.now());
+        if self.state.plan.scheduler.infer_every != plan.scheduler.infer_every {
+            // Ticks lie on another grid now, and every signature has changed: begin as a new job does.
+            self.position = None;
+            self.since_fit.clear();
+        }
+        self.state.apply(plan);
+        self.saving.all_changed(&self.state);
+        self.announce();
+        self.report_series();
+    }
+
+    /// Makes the job's metrics and status appear.
+    fn announce(&self) {
+        self.context.metrics.add_job(&self.labels);
+        for model in &self.state.models {
+            self.context.metrics.add_model(&self.labels.model(&model.plan.alias));
+        }
+        self.view.set_models(self.state.models.iter().map(|model| (model.plan.alias.clone(), model.fitted_to)));
+    }
+
+    fn report_series(&self) {
+        let active = i64::try_from(self.state.series.active()).unwrap_or(i64::MAX);
+        self.context.metrics.series_active.with_label_values(&self.labels.values()).set(active);
+        for model in &self.state.models {
+            let count = if model.fitted_to.is_some() { active } else { 0 };
+            let labels = self.labels.model(&model.plan.alias);
+            self.context.metrics.models_active.with_label_values(&labels.values()).set(count);
+        }
+        self.view.set_series(active.unsigned_abs());
+    }
+
+    /// Waits until `tick` may be read; snapshots are written meanwhile.
+    async fn wait_until_due(&mut self, tick: i64) -> Wait {
+        if self.wait_for_server_time().await == Wait::Interrupted {
+            return Wait::Interrupted;
+        }
+        let settle = self.context.settings.borrow().settle;
+        let due = self.schedule.due_at(tick, settle);
+        let mut saved = false;
+        loop {
+            let now = self.context.agreed_now();
+            self.report_lag(due);
+            if now >= due && saved {
+                return Wait::Over;
+            }
+            // Also when ticks are always due, one block is written between two of them.
+            saved = true;
+            let pause = self.save_due_block().await;
+            if now >= due {
+                continue;
+            }
+            self.view.set_phase(JobPhase::Running);
+            let remaining = Duration::from_millis((due - now).unsigned_abs());
+            let sleep = remaining.min(LONGEST_SLEEP).min(pause.unwrap_or(LONGEST_SLEEP));
+            if self.sleep(sleep).await == Wait::Interrupted {
+                return Wait::Interrupted;
+            }
+        }
+    }
+
+    fn report_lag(&self, due: i64) {
+        let lag = Duration::from_millis((self.context.clock.now() - due).max(0).unsigned_abs());
+        self.context.metrics.job_position(&self.labels, lag, self.view.standing_still());
+        self.view.set_lag(lag);
+        let monotonic = self.context.clock.monotonic();
+        if let Some(skew) = self.context.server_time.borrow().skew(self.context.clock.now(), monotonic) {
+            // A `Date` says no more than the second.
+            let skew = if (-1_000..0).contains(&skew) || (0..1_000).contains(&skew) { 0 } else { skew };
+            self.context.metrics.clock_skew.with_label_values(&self.labels.values()).set(skew as f64 / 1e3);
+        }
+    }
+
+    /// Waits until both clocks are past `time`.
+    async fn wait_until(&self, time: i64) -> Wait {
+        loop {
+            let now = self.context.agreed_now();
+            if now >= time {
+                return Wait::Over;
+            }
+            let remaining = Duration::from_millis((time - now).unsigned_abs());
+            if self.sleep(remaining.min(LONGEST_SLEEP)).await == Wait::Interrupted {
+                return Wait::Interrupted;
+            }
+        }
+    }
+
+    /// Asks the TSDB for its time, once.
+    async fn wait_for_server_time(&self) -> Wait {
+        let mut pauses = crate::context::backoff();
+        loop {
+            let known = self.context.server_time.borrow().at(self.context.clock.monotonic()).is_some();
+            if known || self.context.without_server_time.get() {
+                return Wait::Over;
+            }
+            match self.context.tsdb().server_time().await {
+                Ok(time) => self.context.observe_server_time(time),
+                Err(error) => {
+                    self.stand_still(&error.to_string());
+                    if self.sleep(pauses.next().unwrap_or(LONGEST_SLEEP)).await == Wait::Interrupted {
+                        return Wait::Interrupted;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says why the job waits for something outside.
+    fn stand_still(&self, why: &str) {
+        if self.view.stand_still(why) {
+            tracing::warn!(job = %self.view.key, reason = why, "the job stands still");
+        }
+    }
+
+    async fn sleep(&self, duration: Duration) -> Wait {
+        if self.view.has_mail() {
+            return Wait::Interrupted;
+        }
+        tokio::select! {
+            biased;
+            () = self.view.changed() => if self.view.has_mail() { Wait::Interrupted } else { Wait::Over },
+            () = self.context.clock.sleep(duration) => Wait::Over,
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Going on after a restart: snapshots, then the input log, tick by tick, under the configuration that was in force.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{Job, LONGEST_SLEEP, Wait};
+use crate::{
+    context::{Environment, backoff},
+    engine::{BLOCK_SERIES, JobState, TickInput},
+    environment::{Clock, ReadError},
+    fit::read,
+    input_log::Record,
+    labels::Labels,
+    plan::JobPlan,
+    schedule::Schedule,
+    series::ByLabels,
+    snapshot::Block,
+};
+
+/// What a former process left of one job.
+#[derive(Default)]
+pub struct JobHistory {
+    /// The newest readable snapshot of each block.
+    pub blocks: Vec<Block>,
+    /// The job's records of the input log, in the order of the log.
+    pub records: Vec<Record>,
+    /// The labels of the slots that the records use.
+    pub labels: HashMap<u32, Labels>,
+    /// Blocks of which no generation could be read.
+    pub lost_blocks: Vec<u32>,
+}
+
+/// The input log of one job, sorted out.
+#[derive(Default)]
+struct Logged {
+    /// Input by tick; the first record of a tick counts.
+    ticks: BTreeMap<i64, TickInput>,
+    /// Skipped ranges, inclusive.
+    skipped: Vec<(i64, i64)>,
+    /// Digest of the configuration of the last tick, and of the last record.
+    configuration: Option<u64>,
+}
+
+impl Logged {
+    fn new(records: Vec<Record>) -> Self {
+        let mut logged = Self::default();
+        for record in records {
+            match record {
+                Record::Tick { tick, grid, slots, values, .. } => {
+                    logged.ticks.entry(tick).or_insert(TickInput { tick, grid, slots, values });
+                }
+                Record::Skipped { from, to, .. } => logged.skipped.push((from, to)),
+                Record::Configuration { digest, .. } => logged.configuration = Some(digest),
+                Record::Fit { .. } => {}
+            }
+        }
+        logged
+    }
+
+    fn last(&self) -> Option<i64> {
+        let ticks = self.ticks.last_key_value().map(|(tick, _)| *tick);
+        self.skipped.iter().map(|(_, to)| *to).chain(ticks).max()
+    }
+
+    fn is_skipped(&self, tick: i64) -> bool {
+        self.skipped.iter().any(|(from, to)| (*from..=*to).contains(&tick))
+    }
+}
+
+impl<E: Environment> Job<E> {
+    /// Takes in what a former process left. Afterwards the job stands exactly where that process stood; the tick in
+    /// flight is written again, with equal values.
+    pub(super) async fn restore(&mut self, history: JobHistory) {
+        let JobHistory { blocks, records, labels, lost_blocks } = history;
+        let logged = Logged::new(records);
+        if blocks.is_empty() && logged.last().is_none() {
+            return;
+        }
+        let plan = match self.logged_configuration(&logged).await {
+            Some(plan) => plan,
+            None => self.state.plan.clone(),
+        };
+        self.logged_plan = logged.configuration;
+        self.schedule = Schedule::new(
+            &plan.scheduler,
+            &plan.scheduler_alias,
+            &plan.query_alias,
+            self.context.clock.now(),
+        );
+        self.state = JobState::new(plan);
+        let mut watermarks: HashMap<u32, i64> = HashMap::new();
+        let mut rebuild = ByLabels::default();
+        self.load_blocks(&blocks, &mut watermarks, &mut rebuild);
+        for (slot, labels) in &labels {
+            if self.state.series.get(*slot).is_none() {
+                self.state.series.put(*slot, labels, i64::MIN);
+            }
+            if lost_blocks.contains(&(slot / BLOCK_SERIES)) {
+                rebuild.insert(labels.clone(), ());
+            }
+        }
+        self.settle_series();
+        let newest_watermark = watermarks.values().copied().max();
+        let Some(last) = logged.last().into_iter().chain(newest_watermark).max() else { return };
+        if self.state.models.iter().any(|model| model.fitted_to.is_some()) {
+            self.replay(&logged, &watermarks, last).await;
+        }
+        self.position = Some(last);
+        self.drop_never_seen();
+        if let Some(fitted_to) = self.state.models.iter().filter_map(|model| model.fitted_to).min() {
+            self.saving.restored(watermarks.keys().copied(), &self.state, self.context.clock.monotonic());
+            if !rebuild.is_empty() {
+                self.rebuild_from_log(rebuild, &logged, fitted_to, last).await;
+            }
+            if let Some(due) = self.schedule.last_fit_within(fitted_to, last) {
+                self.fitting.due(due, &mut self.since_fit);
+                for input in logged.ticks.range(due + 1..).map(|(_, input)| input) {
+                    self.fitting.remember(&mut self.since_fit, input.clone());
+                }
+            }
+        }
+        tracing::info!(
+            job = %self.view.key, position = last, series = self.state.series.active(), blocks = blocks.len(),
+            logged_ticks = logged.ticks.len(), "state restored"
+        );
+        self.announce();
+        self.report_series();
+        self.view.written(last);
+    }
+
+    async fn logged_configuration(&self, logged: &Logged) -> Option<JobPlan> {
+        let storage = self.context.storage.as_ref()?;
+        let canonical = storage.snapshots.configuration(logged.configuration?).await.ok()??;
+        match serde_json::from_slice(&canonical) {
+            Ok(plan) => Some(plan),
+            Err(error) => {
+                tracing::warn!(job = %self.view.key, %error, "the job's former configuration cannot be read");
+                None
+            }
+        }
+    }
+
+    /// Puts series and states of the snapshots in their places. States of an earlier fit than the newest cannot go
+    /// on over the moment at which that fit took over: their series are to be rebuilt.
+    fn load_blocks(&mut self, blocks: &[Block], watermarks: &mut HashMap<u32, i64>, rebuild: &mut ByLabels<()>) {
+        for model in &mut self.state.models {
+            model.fitted_to = blocks
+                .iter()
+                .flat_map(|block| &block.models)
+                .filter(|states| states.alias == model.plan.alias && states.signature == model.signature)
+                .map(|states| states.fitted_to)
+                .max();
+        }
+        for block in blocks {
+            watermarks.insert(block.index, block.watermark);
+            for series in &block.series {
+                self.state.series.put(series.slot, &series.labels, series.last_seen);
+            }
+            for position in 0..self.state.models.len() {
+                let model = &self.state.models[position];
+                let Some(fitted_to) = model.fitted_to else { continue };
+                let states = block.models.iter().find(|states| {
+                    states.alias == model.plan.alias && states.signature == model.signature && states.fitted_to == fitted_to
+                });
+                for (index, series) in block.series.iter().enumerate() {
+                    match states.map(|states| states.states.get(index).and_then(Option::as_ref)) {
+                        Some(Some(state)) => {
+                            if let Err(error) = self.state.load(series.slot, position, state) {
+                                tracing::warn!(job = %self.view.key, series = %series.labels, %error, "a stored state cannot be used");
+                                rebuild.insert(series.labels.clone(), ());
+                            }
+                        }
+                        Some(None) => {}
+                        None => {
+                            rebuild.insert(series.labels.clone(), ());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn settle_series(&mut self) {
+        self.state.grow();
+        if let Some(model) = self.state.models.first() {
+            self.state.series.settle(&self.state.plan, &model.format);
+        }
+    }
+
+    /// Learns the logged ticks that the snapshots do not have, and writes the last one if it may not be written yet.
+    async fn replay(&mut self, logged: &Logged, watermarks: &HashMap<u32, i64>, last: i64) {
+        let newest = watermarks.values().copied().max().unwrap_or(i64::MIN);
+        let first_logged = logged.ticks.first_key_value().map_or(last, |(tick, _)| *tick);
+        let oldest = watermarks.values().copied().min().unwrap_or(first_logged - 1);
+        let mut tick = self.schedule.tick_at(oldest) + self.schedule.infer_every;
+        while tick <= last {
+            let reread = match logged.ticks.get(&tick) {
+                None if logged.is_skipped(tick) => None,
+                None => self.read_lost_tick(tick).await,
+                Some(_) => None,
+            };
+            if let Some(input) = logged.ticks.get(&tick).or(reread.as_ref()) {
+                self.see(input);
+                // A written tick may be in a snapshot, so one that no snapshot has may be unwritten.
+                if tick == last && newest < last {
+                    self.score_and_write(input).await;
+                } else {
+                    let unlearnt = |block: u32, _: usize| watermarks.get(&block).is_none_or(|learnt| *learnt < tick);
+                    self.state.learn(input, unlearnt);
+                }
+            }
+            self.expire(tick);
+            tick += self.schedule.infer_every;
+        }
+    }
+
+    /// Notes when the series of a replayed tick were seen.
+    fn see(&mut self, input: &TickInput) {
+        for slot in &input.slots {
+            self.state.series.seen(*slot, input.tick);
+        }
+    }
+
+    /// Reads a tick whose record is damaged again; it becomes a record of the log anew.
+    async fn read_lost_tick(&mut self, tick: i64) -> Option<TickInput> {
+        let labels = self.labels.values();
+        self.context.metrics.log_ticks_reread.with_label_values(&labels).inc();
+        tracing::warn!(job = %self.view.key, tick, "the record of a tick is lost, it is read again");
+        let context = self.context.clone();
+        let grid = self.tick_grid(tick);
+        let mut pauses = backoff();
+        loop {
+            match read(&context, &self.labels, &mut self.state, grid, &None).await {
+                Ok(answer) => {
+                    let input = self.accept(tick, &answer);
+                    let logged = self.log_tick(&input).await;
+                    return (logged == Wait::Over).then_some(input);
+                }
+                Err(error @ ReadError::Refused { .. }) => {
+                    tracing::warn!(job = %self.view.key, tick, %error, "a lost tick cannot be read again");
+                    return None;
+                }
+                Err(error) => {
+                    self.stand_still(&error.to_string());
+                    self.context.clock.sleep(pauses.next().unwrap_or(LONGEST_SLEEP)).await;
+                    if self.view.stopping() {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Slots that the log defines but no replayed tick has used belong to series that were dropped.
+    fn drop_never_seen(&mut self) {
+        let dropped = self.state.series.expire(i64::MIN + 1);
+        self.state.reset(&dropped);
+    }
+
+    async fn rebuild_from_log(&mut self, only: ByLabels<()>, logged: &Logged, fitted_to: i64, last: i64) {
+        let complete_from = |start: i64| {
+            let mut tick = start + self.schedule.infer_every;
+            while tick <= last && (logged.ticks.contains_key(&tick) || logged.is_skipped(tick)) {
+                tick += self.schedule.infer_every;
+            }
+            tick > last
+        };
+        // The window ends where the lost states' own did, if the log still has all ticks from there on.
+        let until = if complete_from(fitted_to) { fitted_to } else { last };
+        let since: Vec<TickInput> = logged.ticks.range(until + 1..).map(|(_, input)| input.clone()).collect();
+        self.rebuild(only, until, &since).await;
+    }
+}

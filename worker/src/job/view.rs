@@ -1,0 +1,162 @@
+//! What a job and the rest of the worker see of each other.
+
+use std::{
+    cell::{Cell, Ref, RefCell, RefMut},
+    time::Duration,
+};
+
+use config::status::{JobPhase, JobStatus, ModelStatus};
+use tokio::sync::Notify;
+
+use crate::{fit::FitResult, plan::JobPlan};
+
+/// What others put in for the job.
+#[derive(Default)]
+pub struct Mailbox {
+    /// The plan to go on with from the next tick on.
+    pub plan: Option<JobPlan>,
+    /// End the job.
+    pub stop: bool,
+    /// The result of the fit number `.0`; `None` if it was cancelled.
+    pub fit: Option<(u64, Option<FitResult>)>,
+}
+
+/// The shared face of one job.
+pub struct JobView {
+    /// The job's name.
+    pub key: String,
+    mailbox: RefCell<Mailbox>,
+    notify: Notify,
+    status: RefCell<JobStatus>,
+    restored: Cell<bool>,
+    /// The first tick that a restart would need from the input log.
+    pub needed_from: Cell<Option<i64>>,
+}
+
+impl JobView {
+    /// The face of a job that has not begun.
+    #[must_use]
+    pub fn new(plan: &JobPlan) -> Self {
+        let status = JobStatus {
+            scheduler: plan.scheduler_alias.clone(),
+            query: plan.query_alias.clone(),
+            phase: JobPhase::Fitting,
+            models: Vec::new(),
+            last_written_tick: None,
+            next_tick: None,
+            lag_ms: 0,
+            active_series: 0,
+            series_over_limit: 0,
+            series_refused: 0,
+            last_error: None,
+            skipped_ticks: 0,
+        };
+        Self {
+            key: plan.key(),
+            mailbox: RefCell::default(),
+            notify: Notify::new(),
+            status: RefCell::new(status),
+            restored: Cell::new(false),
+            needed_from: Cell::new(None),
+        }
+    }
+
+    /// What others put in; call [`JobView::wake`] afterwards.
+    pub fn mailbox(&self) -> RefMut<'_, Mailbox> {
+        self.mailbox.borrow_mut()
+    }
+
+    /// Wakes the job.
+    pub fn wake(&self) {
+        self.notify.notify_one();
+    }
+
+    /// Returns when somebody wakes the job.
+    pub async fn changed(&self) {
+        self.notify.notified().await;
+    }
+
+    /// Whether something waits that interrupts the job's waiting.
+    #[must_use]
+    pub fn has_mail(&self) -> bool {
+        let mailbox = self.mailbox.borrow();
+        mailbox.stop || mailbox.plan.is_some() || mailbox.fit.is_some()
+    }
+
+    /// Whether the job is to end.
+    #[must_use]
+    pub fn stopping(&self) -> bool {
+        self.mailbox.borrow().stop
+    }
+
+    /// The plan that was put in, once.
+    pub fn take_plan(&self) -> Option<JobPlan> {
+        self.mailbox.borrow_mut().plan.take()
+    }
+
+    /// The status as it is now.
+    pub fn status(&self) -> Ref<'_, JobStatus> {
+        self.status.borrow()
+    }
+
+    /// Whether the state of a former process is taken in.
+    #[must_use]
+    pub fn is_restored(&self) -> bool {
+        self.restored.get()
+    }
+
+    pub(super) fn restored(&self) {
+        self.restored.set(true);
+    }
+
+    pub(super) fn set_phase(&self, phase: JobPhase) {
+        self.status.borrow_mut().phase = phase;
+    }
+
+    pub(super) fn standing_still(&self) -> bool {
+        self.status.borrow().phase == JobPhase::StandingStill
+    }
+
+    /// Returns whether the reason is a new one.
+    pub(super) fn stand_still(&self, why: &str) -> bool {
+        let mut status = self.status.borrow_mut();
+        let new = status.phase != JobPhase::StandingStill || status.last_error.as_deref() != Some(why);
+        status.phase = JobPhase::StandingStill;
+        status.last_error = Some(why.to_owned());
+        new
+    }
+
+    pub(super) fn note_error(&self, why: &str) {
+        self.status.borrow_mut().last_error = Some(why.to_owned());
+    }
+
+    pub(super) fn written(&self, tick: i64) {
+        let mut status = self.status.borrow_mut();
+        status.last_written_tick = Some(tick);
+        status.last_error = None;
+        status.phase = if status.lag_ms > 0 { JobPhase::CatchingUp } else { JobPhase::Running };
+    }
+
+    pub(super) fn skipped(&self, ticks: u64) {
+        self.status.borrow_mut().skipped_ticks += ticks;
+    }
+
+    pub(super) fn set_lag(&self, lag: Duration) {
+        self.status.borrow_mut().lag_ms = i64::try_from(lag.as_millis()).unwrap_or(i64::MAX);
+    }
+
+    pub(super) fn set_series(&self, active: u64) {
+        self.status.borrow_mut().active_series = active;
+    }
+
+    pub(super) fn set_refused(&self, over_limit: u64, refused: u64) {
+        let mut status = self.status.borrow_mut();
+        status.series_over_limit = over_limit;
+        status.series_refused = refused;
+    }
+
+    pub(super) fn set_models(&self, models: impl Iterator<Item = (String, Option<i64>)>) {
+        self.status.borrow_mut().models =
+            models.map(|(alias, fitted_to)| ModelStatus { alias, fitted_to }).collect();
+    }
+}

@@ -1,0 +1,144 @@
+//! The worker: its jobs, their restoration, changed configurations, and its status.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+};
+
+use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
+use tokio::sync::mpsc;
+
+use crate::{
+    context::{Context, Environment, Spawned},
+    input_log::{Record, Recovered},
+    job::{Job, JobHistory, JobView},
+    plan::JobPlan,
+    snapshot::Restored,
+};
+
+/// What the outside asks of a running worker.
+pub enum Command<E: Environment> {
+    /// Go on with these jobs.
+    Reconfigure {
+        /// The jobs of this shard.
+        jobs: Vec<JobPlan>,
+        /// The client of the new configuration.
+        tsdb: E::Tsdb,
+        /// The new configuration.
+        config: Box<config::worker::WorkerConfig>,
+    },
+    /// End at the next safe point.
+    Stop,
+}
+
+/// A worker's jobs and what they share.
+pub struct Worker<E: Environment> {
+    context: Rc<Context<E>>,
+    spawned: Spawned,
+    commands: mpsc::UnboundedReceiver<Command<E>>,
+    tasks: FuturesUnordered<LocalBoxFuture<'static, ()>>,
+    /// Called whenever something of the status may have changed.
+    publish: Box<dyn Fn(&BTreeMap<String, Rc<JobView>>)>,
+}
+
+impl<E: Environment> Worker<E> {
+    /// A worker over `context`; `publish` gets the jobs' faces after every step.
+    pub fn new(
+        (context, spawned): (Rc<Context<E>>, Spawned),
+        commands: mpsc::UnboundedReceiver<Command<E>>,
+        publish: Box<dyn Fn(&BTreeMap<String, Rc<JobView>>)>,
+    ) -> Self {
+        Self { context, spawned, commands, tasks: FuturesUnordered::new(), publish }
+    }
+
+    /// Runs the jobs, first taking in what a former process left, until [`Command::Stop`].
+    pub async fn run(mut self, jobs: Vec<JobPlan>, history: HashMap<String, JobHistory>) {
+        let mut history = history;
+        for plan in jobs {
+            let left = history.remove(&plan.key());
+            self.start(plan, left);
+        }
+        self.forget(history.into_keys()).await;
+        loop {
+            (self.publish)(&self.context.views.borrow());
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => match command {
+                    Some(Command::Reconfigure { jobs, tsdb, config }) => {
+                        self.context.reconfigure(tsdb, &config);
+                        self.reconcile(jobs).await;
+                    }
+                    Some(Command::Stop) | None => break,
+                },
+                Some(task) = self.spawned.recv() => self.tasks.push(task),
+                Some(()) = self.tasks.next(), if !self.tasks.is_empty() => {}
+            }
+        }
+        let views: Vec<_> = self.context.views.borrow().values().cloned().collect();
+        for view in views {
+            view.mailbox().stop = true;
+            view.wake();
+        }
+        while self.tasks.next().await.is_some() {}
+        (self.publish)(&self.context.views.borrow());
+    }
+
+    fn start(&mut self, plan: JobPlan, history: Option<JobHistory>) {
+        let view = Rc::new(JobView::new(&plan));
+        self.context.views.borrow_mut().insert(view.key.clone(), view.clone());
+        self.tasks.push(Box::pin(Job::new(self.context.clone(), view, plan).run(history)));
+    }
+
+    /// Starts the new jobs, changes the changed ones at their next tick, ends the others.
+    async fn reconcile(&mut self, jobs: Vec<JobPlan>) {
+        let mut ended: BTreeMap<String, Rc<JobView>> = self.context.views.borrow().clone();
+        for plan in jobs {
+            match ended.remove(&plan.key()) {
+                Some(view) => {
+                    view.mailbox().plan = Some(plan);
+                    view.wake();
+                }
+                None => self.start(plan, None),
+            }
+        }
+        for (key, view) in &ended {
+            view.mailbox().stop = true;
+            view.wake();
+            self.context.views.borrow_mut().remove(key);
+        }
+        self.forget(ended.into_keys()).await;
+    }
+
+    /// Removes the stored state of jobs that are gone.
+    async fn forget(&self, keys: impl Iterator<Item = String>) {
+        let Some(storage) = &self.context.storage else { return };
+        for key in keys {
+            tracing::info!(job = key, "the job is gone, its state is removed");
+            if let Err(error) = storage.snapshots.remove_job(&key).await {
+                tracing::warn!(job = key, %error, "the state of a job that is gone cannot be removed");
+            }
+        }
+    }
+}
+
+/// What a former process left, job by job.
+#[must_use]
+pub fn history(recovered: Recovered, restored: Restored) -> HashMap<String, JobHistory> {
+    let mut jobs: HashMap<String, JobHistory> = HashMap::new();
+    for block in restored.blocks {
+        jobs.entry(block.job.clone()).or_default().blocks.push(block);
+    }
+    for record in recovered.records {
+        let job = match &record {
+            Record::Configuration { job, .. }
+            | Record::Tick { job, .. }
+            | Record::Skipped { job, .. }
+            | Record::Fit { job, .. } => job.clone(),
+        };
+        jobs.entry(job).or_default().records.push(record);
+    }
+    for ((job, slot), labels) in recovered.labels {
+        jobs.entry(job).or_default().labels.insert(slot, labels);
+    }
+    jobs
+}
