@@ -2,3 +2,5 @@
 
 pub mod environment;
 pub mod labels;
+pub mod metrics;
+pub mod system_clock;
