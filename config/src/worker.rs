@@ -71,7 +71,8 @@ pub struct Model {
     pub clip_predictions: bool,
     /// Score of a value outside the data range (own, else `settings`, else 1.01).
     pub anomaly_score_outside_data_range: f64,
-    /// Policies that a query without its own falls back to (deprecated placement).
+    /// Policies that a query without its own falls back to (deprecated placement); the reader-level `data_range` is
+    /// already filled in where the model has none.
     pub policies: Policies,
     /// Samples before the first non-zero score (online models).
     pub min_n_samples_seen: u64,
@@ -103,6 +104,7 @@ pub enum ModelClass {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Policies {
     /// Valid domain of values, inclusive; may be infinite.
+    #[serde(with = "crate::range::optional")]
     pub data_range: Option<[f64; 2]>,
     /// Side that counts.
     pub detection_direction: Option<DetectionDirection>,
@@ -110,6 +112,46 @@ pub struct Policies {
     pub min_dev_from_expected: Option<[f64; 2]>,
     /// Relative deviation in percent, [below, above].
     pub min_rel_dev_from_expected: Option<[f64; 2]>,
+}
+
+impl Policies {
+    /// What applies to one query under one model, field by field: the query's value, else the model's, else the
+    /// reader's (only `data_range`; it is already in the model's policies), else the one that changes nothing.
+    #[must_use]
+    pub fn resolve(query: &Query, model: &Model) -> ResolvedPolicies {
+        let (own, fallback) = (&query.policies, &model.policies);
+        ResolvedPolicies {
+            data_range: own
+                .data_range
+                .or(fallback.data_range)
+                .unwrap_or([f64::NEG_INFINITY, f64::INFINITY]),
+            detection_direction: own
+                .detection_direction
+                .or(fallback.detection_direction)
+                .unwrap_or(DetectionDirection::Both),
+            min_dev_from_expected: own
+                .min_dev_from_expected
+                .or(fallback.min_dev_from_expected)
+                .unwrap_or([0.0; 2]),
+            min_rel_dev_from_expected: own
+                .min_rel_dev_from_expected
+                .or(fallback.min_rel_dev_from_expected)
+                .unwrap_or([0.0; 2]),
+        }
+    }
+}
+
+/// [`Policies`] after all fallbacks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ResolvedPolicies {
+    /// Valid domain of values, inclusive; may be infinite.
+    pub data_range: [f64; 2],
+    /// Side that counts.
+    pub detection_direction: DetectionDirection,
+    /// Absolute deviation, [below, above].
+    pub min_dev_from_expected: [f64; 2],
+    /// Relative deviation in percent, [below, above].
+    pub min_rel_dev_from_expected: [f64; 2],
 }
 
 /// Side of the expectation that counts as anomalous.
@@ -150,7 +192,7 @@ pub struct Query {
     pub expr: String,
     /// Resolution, ms.
     pub step: i64,
-    /// Own policies; the reader-level `data_range` is already filled in.
+    /// Own policies; see [`Policies::resolve`] for the fallbacks.
     pub policies: Policies,
     /// Points of one request.
     pub max_points_per_query: u32,
@@ -260,6 +302,23 @@ pub struct Settings {
     pub snapshot_interval: i64,
     /// Byte rate of snapshots, bytes per second.
     pub snapshot_bytes_per_second: u64,
+}
+
+impl WorkerConfig {
+    /// The configuration with every password and token replaced by `***`: for logs, status answers and files.
+    #[must_use]
+    pub fn without_secrets(&self) -> Self {
+        let mut config = self.clone();
+        for client in [&mut config.reader.client, &mut config.writer.client] {
+            for secret in [&mut client.password, &mut client.bearer_token]
+                .into_iter()
+                .flatten()
+            {
+                *secret = "***".to_owned();
+            }
+        }
+        config
+    }
 }
 
 impl std::fmt::Debug for HttpClient {

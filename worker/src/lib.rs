@@ -11,3 +11,5 @@ pub mod schedule;
 pub mod series;
 pub mod server_time;
 pub mod worker;
+pub mod metrics;
+pub mod system_clock;

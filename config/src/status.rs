@@ -1,0 +1,229 @@
+//! What a worker answers at `/status`. Others read it (the operator polls it), so it is typed, versioned and only
+//! grows: an unknown field is ignored, an absent optional field is left out.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Version of this contract; goes up when a reader of an older version would misunderstand the answer.
+pub const CONTRACT_VERSION: u32 = 1;
+
+/// The whole answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`CONTRACT_VERSION`] of the worker.
+    pub contract_version: u32,
+    /// Release of the worker.
+    pub worker_version: String,
+    /// Own shard, from 0.
+    pub shard: u32,
+    /// Own rank among the replicas of the shard, from 0.
+    pub rank: u32,
+    /// Epoch of the topology in effect.
+    pub epoch: u64,
+    /// Number of shards in that epoch.
+    pub shards: u32,
+    /// Whether the worker does what it was asked to do.
+    pub ready: bool,
+    /// Why it is not ready; empty when it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_ready: Vec<NotReady>,
+    /// The configuration in effect, and the last attempt to change it.
+    pub config: ConfigStatus,
+    /// Folder of snapshots and input log; absent: state is in memory only and does not survive the process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_folder: Option<String>,
+    /// All jobs of this shard, ordered by scheduler, then query.
+    pub jobs: Vec<JobStatus>,
+}
+
+/// A reason why a worker is not ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotReady {
+    /// For machines.
+    pub reason: NotReadyReason,
+    /// For people: what is missing, and of which job.
+    pub message: String,
+}
+
+/// Reasons for not being ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotReadyReason {
+    /// State is being restored from snapshots and input log.
+    Restoring,
+    /// A job has not finished its first fit.
+    Fitting,
+    /// A job stands still because the TSDB does not read or write.
+    StandingStill,
+    /// The process is going down.
+    Stopping,
+    /// A reason that this reader's version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The configuration in effect.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    /// Digest of the canonical configuration, hexadecimal.
+    pub digest: String,
+    /// How often the configuration changed since the start; 0: as it was at the start.
+    pub generation: u64,
+    /// How the last reload went.
+    pub reload: ReloadState,
+    /// Errors of the last reload, as `--dryRun` prints them; the configuration above stays in effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// When the configuration in effect was applied, unix ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied_at_ms: Option<i64>,
+}
+
+/// How the last reload went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReloadState {
+    /// There was none since the start.
+    None,
+    /// The newest files are in effect.
+    Applied,
+    /// The newest files are in effect from a tick that has not come yet.
+    Pending,
+    /// The newest files have errors.
+    Invalid,
+    /// The newest files are valid but could not be applied; the ones before are in effect again.
+    RolledBack,
+    /// A state that this reader's version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// One job: what one scheduler does with one query.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobStatus {
+    /// Alias of the scheduler.
+    pub scheduler: String,
+    /// Alias of the query.
+    pub query: String,
+    /// What it is doing.
+    pub phase: JobPhase,
+    /// The last tick whose scores the TSDB accepted, unix ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_written_tick_ms: Option<i64>,
+    /// The tick that is due or being worked on next, unix ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_tick_ms: Option<i64>,
+    /// How far the job is behind: now minus the time at which its next tick was due, ms; 0 when it is not behind.
+    pub lag_ms: i64,
+    /// Series with state on this shard.
+    pub active_series: u64,
+    /// Series of the last answer that found no place under the series limit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refused_series: u64,
+    /// Ticks since the start that were given up: refused by the TSDB for good, or older than `max_catch_up`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped_ticks: u64,
+    /// Why the job is not getting on, in the TSDB's words; absent when it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// By alias, the models that hang on the job.
+    pub models: BTreeMap<String, ModelStatus>,
+}
+
+/// What a job is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobPhase {
+    /// Learning from history; no scores yet.
+    Fitting,
+    /// Every due tick is written.
+    Running,
+    /// Working off due ticks.
+    CatchingUp,
+    /// Waiting for the TSDB.
+    StandingStill,
+    /// A phase that this reader's version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// One model of a job.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelStatus {
+    /// End of the training data of the fit that scores, unix ms; absent before the first fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fitted_to_ms: Option<i64>,
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status() -> Status {
+        Status {
+            contract_version: CONTRACT_VERSION,
+            worker_version: "0.1.0".into(),
+            shard: 1,
+            rank: 0,
+            epoch: 4,
+            shards: 3,
+            ready: false,
+            not_ready: vec![NotReady {
+                reason: NotReadyReason::StandingStill,
+                message: "job every_minute/cpu: connection refused".into(),
+            }],
+            config: ConfigStatus {
+                digest: "00ff".into(),
+                generation: 0,
+                reload: ReloadState::None,
+                last_error: None,
+                applied_at_ms: Some(1_700_000_000_000),
+            },
+            state_folder: None,
+            jobs: vec![JobStatus {
+                scheduler: "every_minute".into(),
+                query: "cpu".into(),
+                phase: JobPhase::StandingStill,
+                last_written_tick_ms: Some(1_700_000_000_000),
+                next_tick_ms: Some(1_700_000_060_000),
+                lag_ms: 12_000,
+                active_series: 10,
+                refused_series: 0,
+                skipped_ticks: 0,
+                last_error: Some("connection refused".into()),
+                models: BTreeMap::from([("mad".into(), ModelStatus { fitted_to_ms: None })]),
+            }],
+        }
+    }
+
+    #[test]
+    fn the_answer_survives_json() {
+        let text = serde_json::to_string(&status()).unwrap();
+        assert_eq!(serde_json::from_str::<Status>(&text).unwrap(), status());
+    }
+
+    #[test]
+    fn absent_facts_are_left_out() {
+        let value = serde_json::to_value(status()).unwrap();
+        assert!(value.get("state_folder").is_none());
+        assert!(value["jobs"][0].get("skipped_ticks").is_none());
+        assert_eq!(value["jobs"][0]["phase"], "standing_still");
+        assert_eq!(value["config"]["reload"], "none");
+    }
+
+    #[test]
+    fn a_newer_worker_is_still_understood() {
+        let mut value = serde_json::to_value(status()).unwrap();
+        value["jobs"][0]["phase"] = "handing_over".into();
+        value["something_new"] = true.into();
+        assert_eq!(
+            serde_json::from_value::<Status>(value).unwrap().jobs[0].phase,
+            JobPhase::Unknown
+        );
+    }
+}
