@@ -13,3 +13,4 @@ pub mod server_time;
 pub mod worker;
 pub mod metrics;
 pub mod system_clock;
+pub mod output;
