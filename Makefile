@@ -1,0 +1,39 @@
+# `make help` lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help tools build lint test bench run-standalone docs clean-tools
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+tools: ## get what the tests run (TSDB, vmalert, ... and the crates); afterwards no network is needed
+	@tools/get.sh
+	@cargo fetch --locked
+	@echo "crates                     fetched as Cargo.lock says"
+
+build: ## build the programs, optimised, into target/release
+	cargo build --workspace --bins --release --locked
+
+lint: ## formatting, clippy, licences
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@cargo deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny@0.20.2" >&2; exit 1; }
+	cargo deny check bans licenses sources
+
+# The programs first: tests start the ones that lie next to them. Offline, cargo is content with what `make tools` fetched.
+test: ## all tests, against the real components of `make tools`
+	cargo build --workspace --bins --locked
+	cargo test --workspace --locked
+
+bench: ## the figures of docs/performance.md
+	cargo bench --workspace --benches --locked
+
+# Extra arguments of the program: ARGS=--help
+run-standalone: tools ## the whole system on this machine, live; ONCE=1: replay the incident, check the alert, exit
+	cargo build --workspace --bins --locked
+	@"$${CARGO_TARGET_DIR:-target}/debug/run-standalone" $(if $(ONCE),--once) $(ARGS)
+
+docs: ## the API documentation of every crate, into target/doc
+	cargo doc --workspace --no-deps --locked
+
+clean-tools: ## remove what `make tools` unpacked
+	rm -rf .tools
