@@ -121,6 +121,9 @@ pub struct JobStatus {
     /// Series of the last answer that found no place under the series limit.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub refused_series: u64,
+    /// Series of the last answer that are refused, because they would write another series' output or are scores.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub collided_series: u64,
     /// Ticks since the start that were given up: refused by the TSDB for good, or older than `max_catch_up`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped_ticks: u64,
@@ -194,6 +197,7 @@ mod tests {
                 lag_ms: 12_000,
                 active_series: 10,
                 refused_series: 0,
+                collided_series: 0,
                 skipped_ticks: 0,
                 last_error: Some("connection refused".into()),
                 models: BTreeMap::from([("mad".into(), ModelStatus { fitted_to_ms: None })]),

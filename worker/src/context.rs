@@ -14,11 +14,11 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     environment::{Clock, Disk, Peers, Tsdb},
-    input_log::InputLog,
+    input_log::{InputLog, LogError, LogOptions, Recovered},
     job::JobView,
     metrics::Metrics,
     server_time::ServerTime,
-    snapshot::SnapshotStore,
+    snapshot::{Restored, SnapshotError, SnapshotStore},
 };
 
 /// The four traits together.
@@ -55,6 +55,8 @@ pub struct Context<E: Environment> {
     pub server_time: RefCell<ServerTime>,
     /// Whether the TSDB has said that it sends no `Date`.
     pub without_server_time: Cell<bool>,
+    /// Largest body of a write.
+    pub max_request_bytes: Cell<usize>,
     /// Base URLs of reader and writer, for metrics.
     pub urls: RefCell<Urls>,
     /// The faces of all jobs, by name.
@@ -77,6 +79,29 @@ pub struct Storage<D: Disk> {
     pub log: InputLog<D>,
     /// Learnt states.
     pub snapshots: SnapshotStore<D>,
+}
+
+/// Why the state folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The input log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The snapshots.
+    #[error(transparent)]
+    Snapshots(#[from] SnapshotError),
+}
+
+impl<D: Disk> Storage<D> {
+    /// Opens the state folder and reads back what a former process left.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or written, or is of a newer version.
+    pub async fn open(disk: Rc<D>) -> Result<(Self, Recovered, Restored), StorageError> {
+        let (snapshots, restored) = SnapshotStore::open(disk.clone()).await?;
+        let (log, recovered) = InputLog::open(disk, LogOptions::default()).await?;
+        Ok((Self { log, snapshots }, recovered, restored))
+    }
 }
 
 /// Tasks that the worker's loop has yet to start.
@@ -107,6 +132,7 @@ impl<E: Environment> Context<E> {
             fits: Semaphore::new(CONCURRENT_FITS),
             server_time: RefCell::default(),
             without_server_time: Cell::new(false),
+            max_request_bytes: Cell::new(config.writer.max_request_bytes),
             urls: RefCell::new(urls(config)),
             views: RefCell::default(),
             spawned,
@@ -129,6 +155,7 @@ impl<E: Environment> Context<E> {
         }
         *self.tsdb.borrow_mut() = Rc::new(tsdb);
         *self.settings.borrow_mut() = config.settings.clone();
+        self.max_request_bytes.set(config.writer.max_request_bytes);
         *self.urls.borrow_mut() = urls;
     }
 

@@ -2,7 +2,7 @@
 //! (<https://docs.victoriametrics.com/single-server-victoriametrics/#json-line-format>).
 
 use bytes::Bytes;
-use config::worker::Writer;
+use std::collections::BTreeMap;
 
 use crate::labels::Labels;
 
@@ -76,7 +76,8 @@ impl OutputFormat {
     /// configuration refuses them.
     #[must_use]
     pub fn new(
-        writer: &Writer,
+        metric_name: &str,
+        labels: &BTreeMap<String, String>,
         query_alias: &str,
         model_alias: &str,
         scheduler_alias: &str,
@@ -84,8 +85,7 @@ impl OutputFormat {
         provide_series: &[String],
     ) -> Self {
         let automatic = [("model_alias", model_alias), ("scheduler_alias", scheduler_alias), ("preset", preset)];
-        let mut generated: Vec<(String, String)> = writer
-            .labels
+        let mut generated: Vec<(String, String)> = labels
             .iter()
             .filter(|(name, _)| *name != NAME && !automatic.iter().any(|(own, _)| own == name))
             .map(|(name, value)| (name.clone(), value.replace(QUERY_KEY, query_alias)))
@@ -97,7 +97,7 @@ impl OutputFormat {
             .iter()
             .filter_map(|name| Some((Column::from_name(name)?, name)))
             .map(|(column, name)| {
-                let metric_name = writer.metric_name.replace(QUERY_KEY, query_alias).replace(VAR, name);
+                let metric_name = metric_name.replace(QUERY_KEY, query_alias).replace(VAR, name);
                 let mut head = b"{\"metric\":{\"__name__\":".to_vec();
                 push_json_string(&mut head, &metric_name);
                 for (index, (label, value)) in generated.iter().enumerate() {

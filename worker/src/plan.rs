@@ -1,5 +1,8 @@
 //! From the configuration to jobs: what is read when, and which models learn it. Pure.
 
+use std::num::NonZeroU32;
+
+use config::ownership::{Spread, ownership_key, shard_of_key};
 use config::worker::{DetectionDirection, HttpClient, Model, ModelClass, Query, Scheduler, Writer, WorkerConfig};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -67,21 +70,21 @@ pub struct Share {
     /// Own shard, below `shards`.
     pub shard: u32,
     /// Number of shards, at least 1.
-    pub shards: u32,
+    pub shards: NonZeroU32,
     /// How the query's series are spread.
-    pub spread: config::ownership::Spread,
+    pub spread: Spread,
 }
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PlanError {
     /// The worker's ordinal is not below the shard count.
-    #[error("this worker is shard {shard}, but the topology has {shards} shard(s) (0 to {})", shards - 1)]
+    #[error("this worker is shard {shard}, but the topology has {shards} shard(s) (0 to {})", shards.get() - 1)]
     NoSuchShard {
         /// Own shard.
         shard: u32,
         /// Number of shards.
-        shards: u32,
+        shards: NonZeroU32,
     },
 }
 
@@ -94,7 +97,7 @@ pub fn plan(
     topology: &config::topology::Topology,
     shard: u32,
 ) -> Result<Vec<JobPlan>, PlanError> {
-    if shard >= topology.shards {
+    if shard >= topology.shards.get() {
         return Err(PlanError::NoSuchShard { shard, shards: topology.shards });
     }
     let mut jobs = Vec::new();
@@ -166,20 +169,18 @@ impl JobPlan {
     #[must_use]
     pub fn owns(&self, labels: &Labels) -> bool {
         let share = &self.share;
-        share.shards == 1
-            || config::ownership::owner(
-                self.source.tenant_id.as_deref().unwrap_or(""),
-                &self.query_alias,
-                &share.spread,
-                labels.iter(),
-                share.shards,
-            ) == share.shard
+        if share.shards.get() == 1 {
+            return true;
+        }
+        let mut key = Vec::new();
+        ownership_key(&share.spread, self.source.tenant_id.as_deref(), &self.query_alias, labels.iter(), &mut key);
+        shard_of_key(&key, share.shards) == share.shard
     }
 
     /// Most series of this shard.
     #[must_use]
     pub fn series_limit(&self) -> usize {
-        self.query.series_limit.div_ceil(self.share.shards) as usize
+        self.query.series_limit.div_ceil(self.share.shards.get()) as usize
     }
 
     /// Everything that a model's state was learnt from: a state goes on exactly while this stays the same.
@@ -219,7 +220,7 @@ pub fn spec(model: &Model) -> detect::spec::ModelSpec {
 /// The score policy of a model on a query: the query's own policies win field by field.
 #[must_use]
 pub fn score_policy(query: &Query, model: &Model) -> detect::score::ScorePolicy {
-    let resolved = config::worker::Policies::resolve(&query.policies, &model.policies);
+    let resolved = config::worker::Policies::resolve(query, model);
     let sides = |pair: [f64; 2]| detect::score::Sides { below: pair[0], above: pair[1] };
     detect::score::ScorePolicy {
         scale: sides(model.scale),

@@ -190,14 +190,15 @@ impl<E: Environment> Job<E> {
     }
 
     async fn skip(&mut self, tick: i64, to: i64, reason: SkipReason) {
-        let record = Record::Skipped { job: self.view.key.clone(), from: tick, to, reason };
+        let is_gap = reason == SkipReason::BeyondCatchUp;
+        let record = Record::Skipped { job: self.view.key.clone(), from: tick, to, reason: reason.clone() };
         if self.log(&record).await == Wait::Interrupted {
             return;
         }
         let ticks = ((to - tick) / self.schedule.infer_every + 1).unsigned_abs();
         tracing::warn!(job = %self.view.key, from = tick, to, ticks, reason = reason.as_str(), "ticks skipped");
         self.context.metrics.ticks_skipped(&self.labels, reason.as_str(), ticks);
-        if reason == SkipReason::BeyondCatchUp {
+        if is_gap {
             self.context.metrics.gap_ticks.with_label_values(&self.labels.values()).inc_by(ticks);
         }
         self.view.skipped(ticks);

@@ -66,9 +66,9 @@ impl<E: Environment> Job<E> {
                 Attempt::Answered(answer) => return TickRead::Input(self.accept(tick, &answer)),
                 Attempt::Refused(words) if newest > tick => match self.attempt(newest).await {
                     Attempt::Answered(_) => {
-                        tracing::warn!(job = %self.view.key, tick, reason = words, "the TSDB refuses a tick but answers a later one");
+                        tracing::warn!(job = %self.view.key, tick, reason = %words, "the TSDB refuses a tick but answers a later one");
                         self.view.note_error(&words);
-                        return TickRead::Skip { to: tick, reason: SkipReason::Refused };
+                        return TickRead::Skip { to: tick, reason: SkipReason::Refused { message: words } };
                     }
                     Attempt::Refused(_) => self.stand_still(&words),
                     Attempt::Away(words) => {

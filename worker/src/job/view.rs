@@ -28,6 +28,7 @@ pub struct JobView {
     mailbox: RefCell<Mailbox>,
     notify: Notify,
     status: RefCell<JobStatus>,
+    refusal: RefCell<String>,
     restored: Cell<bool>,
     /// The first tick that a restart would need from the input log.
     pub needed_from: Cell<Option<i64>>,
@@ -41,13 +42,13 @@ impl JobView {
             scheduler: plan.scheduler_alias.clone(),
             query: plan.query_alias.clone(),
             phase: JobPhase::Fitting,
-            models: Vec::new(),
-            last_written_tick: None,
-            next_tick: None,
+            models: std::collections::BTreeMap::new(),
+            last_written_tick_ms: None,
+            next_tick_ms: None,
             lag_ms: 0,
             active_series: 0,
-            series_over_limit: 0,
-            series_refused: 0,
+            refused_series: 0,
+            collided_series: 0,
             last_error: None,
             skipped_ticks: 0,
         };
@@ -56,6 +57,7 @@ impl JobView {
             mailbox: RefCell::default(),
             notify: Notify::new(),
             status: RefCell::new(status),
+            refusal: RefCell::default(),
             restored: Cell::new(false),
             needed_from: Cell::new(None),
         }
@@ -132,7 +134,7 @@ impl JobView {
 
     pub(super) fn written(&self, tick: i64) {
         let mut status = self.status.borrow_mut();
-        status.last_written_tick = Some(tick);
+        status.last_written_tick_ms = Some(tick);
         status.last_error = None;
         status.phase = if status.lag_ms > 0 { JobPhase::CatchingUp } else { JobPhase::Running };
     }
@@ -149,14 +151,22 @@ impl JobView {
         self.status.borrow_mut().active_series = active;
     }
 
-    pub(super) fn set_refused(&self, over_limit: u64, refused: u64) {
+    pub(super) fn set_refused(&self, over_limit: u64, collided: u64) {
         let mut status = self.status.borrow_mut();
-        status.series_over_limit = over_limit;
-        status.series_refused = refused;
+        status.refused_series = over_limit;
+        status.collided_series = collided;
+    }
+
+    /// Returns whether the message is a new one.
+    pub(super) fn note_refusal(&self, message: &str) -> bool {
+        let mut refusal = self.refusal.borrow_mut();
+        let new = *refusal != message;
+        message.clone_into(&mut refusal);
+        new
     }
 
     pub(super) fn set_models(&self, models: impl Iterator<Item = (String, Option<i64>)>) {
         self.status.borrow_mut().models =
-            models.map(|(alias, fitted_to)| ModelStatus { alias, fitted_to }).collect();
+            models.map(|(alias, fitted_to_ms)| (alias, ModelStatus { fitted_to_ms })).collect();
     }
 }

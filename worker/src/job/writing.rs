@@ -77,7 +77,7 @@ impl<E: Environment> Job<E> {
 
     /// Renders and writes a tick's scores, some blocks at a time.
     pub(super) async fn write_scores(&mut self, input: &TickInput, scores: &TickScores) {
-        let largest = self.context.tsdb().max_request_bytes();
+        let largest = self.context.max_request_bytes.get();
         let outputs = self.state.models.iter().map(|model| model.plan.model.provide_series.len()).sum::<usize>();
         let mut blocks_at_once = 1;
         let mut next = 0;

@@ -1,0 +1,45 @@
+//! The production loop in a seeded world of its own: virtual time, a disk and a TSDB in memory, crashes and outages
+//! at moments that the seed decides. Whatever happens, the scores must be those of an undisturbed run.
+
+mod world;
+
+use world::{Disturbance, World};
+
+const MINUTES: i64 = 60_000;
+
+#[test]
+fn crashes_and_outages_change_no_score_and_leave_no_gap() {
+    let undisturbed = World::new(7).run(&Disturbance::none(), 180 * MINUTES);
+    assert!(undisturbed.scores() > 3_000, "only {} scores", undisturbed.scores());
+    let mut crashes = 0;
+    let mut outages = 0;
+    for seed in 0..40 {
+        let disturbed = World::new(7).run(&Disturbance::from_seed(seed), 180 * MINUTES);
+        crashes += disturbed.crashes;
+        outages += disturbed.outages;
+        assert_eq!(disturbed.rewritten_with_other_values, 0, "seed {seed}");
+        assert_eq!(disturbed.unscheduled_refits, 0, "seed {seed}");
+        disturbed.assert_same_scores(&undisturbed, seed);
+    }
+    assert!(crashes > 100 && outages > 100, "{crashes} crashes, {outages} outages");
+}
+
+#[test]
+fn three_shards_write_together_what_one_writes() {
+    let whole = World::new(11).run(&Disturbance::none(), 120 * MINUTES);
+    let mut parts = World::new(11).shard(0, 3).run(&Disturbance::none(), 120 * MINUTES);
+    for shard in 1..3 {
+        let other = World::new(11).shard(shard, 3).run(&Disturbance::from_seed(shard.into()), 120 * MINUTES);
+        assert!(other.scores() > 0 && other.scores() < whole.scores());
+        parts.join(other);
+    }
+    parts.assert_same_scores(&whole, 0);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let run = || World::new(3).run(&Disturbance::from_seed(5), 60 * MINUTES);
+    let (first, second) = (run(), run());
+    assert_eq!(first.steps, second.steps);
+    first.assert_same_scores(&second, 5);
+}

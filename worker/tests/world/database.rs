@@ -1,0 +1,140 @@
+//! A time series database whose answers are a function of the seed, the series and the time; and which can be away.
+
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
+
+use bytes::Bytes;
+use detect::model::MISSING;
+use worker::{
+    environment::{Clock, RangeAnswer, RangeRead, ReadError, Tsdb, WriteError},
+    labels::Labels,
+};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::clock::VirtualClock;
+
+#[derive(Clone)]
+pub struct Database {
+    seed: u64,
+    clock: VirtualClock,
+    inner: Rc<RefCell<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    away_until: [i64; 4],
+    calls: u64,
+    written: BTreeMap<(String, i64), u64>,
+    rewritten: u64,
+}
+
+const SERIES: u64 = 12;
+
+impl Database {
+    pub fn new(seed: u64, clock: VirtualClock) -> Self {
+        Self { seed, clock, inner: Rc::default() }
+    }
+
+    /// From now until `until` something of kind `kind` goes wrong: reads, writes, both, or every third call.
+    pub fn disturb(&self, kind: u64, until: i64) {
+        self.inner.borrow_mut().away_until[kind as usize] = until;
+    }
+
+    /// Everything that was written, as bits, and how often a sample was written again with another value.
+    pub fn written(&self) -> (BTreeMap<(String, i64), u64>, u64) {
+        let inner = self.inner.borrow();
+        (inner.written.clone(), inner.rewritten)
+    }
+
+    fn value(&self, query: &str, series: u64, time: i64) -> f64 {
+        let hash = xxh3_64(format!("{} {query} {series} {time}", self.seed).as_bytes());
+        let noise = (hash % 10_000) as f64 / 1e4;
+        match hash >> 32 {
+            // Now and then a sample is not there, is no number, or is far off.
+            odd if odd % 50 == 0 => MISSING,
+            odd if odd % 211 == 0 => f64::NAN,
+            odd if odd % 223 == 0 => f64::INFINITY,
+            odd if odd % 101 == 0 => 50.0 + noise,
+            _ => series as f64 + noise,
+        }
+    }
+
+    /// Some series come and go, so that the TTL has work.
+    fn present(series: u64, time: i64) -> bool {
+        let hours = time / 1_800_000;
+        series % 4 != 3 || (hours + series as i64) % 2 == 0
+    }
+
+    async fn call(&self, read: bool) -> Result<(), String> {
+        let (refused, latency) = {
+            let mut inner = self.inner.borrow_mut();
+            inner.calls += 1;
+            let now = self.clock.unix();
+            let kinds = if read { [0, 2] } else { [1, 2] };
+            let away = kinds.iter().any(|kind| now < inner.away_until[*kind]);
+            let flaky = now < inner.away_until[3] && inner.calls.is_multiple_of(3);
+            (away || flaky, 3 + inner.calls % 40)
+        };
+        self.clock.sleep(Duration::from_millis(latency)).await;
+        if refused { Err("connection refused".to_owned()) } else { Ok(()) }
+    }
+}
+
+impl Tsdb for Database {
+    async fn read(&self, read: &RangeRead<'_>, keep: &mut dyn FnMut(&Labels) -> bool) -> Result<RangeAnswer, ReadError> {
+        let unavailable = |message| ReadError::Unavailable { code: "connection_error".into(), message };
+        self.call(true).await.map_err(unavailable)?;
+        let mut answer = RangeAnswer {
+            server_time: Some(self.clock.unix() / 1_000 * 1_000),
+            received_series: SERIES,
+            ..RangeAnswer::default()
+        };
+        for series in 0..SERIES {
+            let row: Vec<f64> = read
+                .grid
+                .times()
+                .map(|time| if Self::present(series, time) { self.value(read.query_alias, series, time) } else { MISSING })
+                .collect();
+            let labels = Labels::new([
+                ("__name__", read.query_alias.to_owned()),
+                ("instance", format!("host-{series}")),
+                ("job", "node".to_owned()),
+            ]);
+            if row.iter().any(|value| value.to_bits() != MISSING.to_bits()) && keep(&labels) {
+                answer.series.push(labels);
+                answer.values.extend(row);
+            }
+        }
+        Ok(answer)
+    }
+
+    async fn server_time(&self) -> Result<Option<i64>, ReadError> {
+        let unavailable = |message| ReadError::Unavailable { code: "connection_error".into(), message };
+        self.call(true).await.map_err(unavailable)?;
+        Ok(Some(self.clock.unix() / 1_000 * 1_000))
+    }
+
+    async fn write(&self, body: Bytes) -> Result<(), WriteError> {
+        let lost = self.call(false).await;
+        // An answer may get lost on its way back although the samples were taken.
+        if lost.is_err() && body.len() % 2 == 0 {
+            let message = "no answer".to_owned();
+            return Err(WriteError::Unavailable { code: "timeout".into(), message });
+        }
+        let mut inner = self.inner.borrow_mut();
+        for line in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let line: serde_json::Value = serde_json::from_slice(line).expect("a JSON line");
+            let mut labels: BTreeMap<String, String> = serde_json::from_value(line["metric"].clone()).expect("labels");
+            let name = labels.remove("__name__").expect("a name");
+            let series = format!("{name}{labels:?}");
+            let times = line["timestamps"].as_array().expect("times");
+            let values = line["values"].as_array().expect("values");
+            assert_eq!(times.len(), values.len());
+            for (time, value) in times.iter().zip(values) {
+                let value = value.as_f64().expect("a number").to_bits();
+                let before = inner.written.insert((series.clone(), time.as_i64().expect("a time")), value);
+                inner.rewritten += u64::from(before.is_some_and(|before| before != value));
+            }
+        }
+        lost.map_err(|message| WriteError::Unavailable { code: "connection_error".into(), message })
+    }
+}

@@ -1,0 +1,243 @@
+//! A world for the loop: everything outside it is decided by seeds.
+
+mod clock;
+mod database;
+
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context as TaskContext, Poll, Wake, Waker},
+};
+
+use clock::VirtualClock;
+use database::Database;
+use tokio::sync::mpsc;
+use worker::{
+    context::{Context, Environment, Storage},
+    disk::memory::Memory,
+    environment::Alone,
+    metrics::Metrics,
+    plan,
+    worker::{Command, Worker, history},
+};
+
+/// The loop's four traits in this world.
+pub struct Simulated;
+
+impl Environment for Simulated {
+    type Clock = VirtualClock;
+    type Disk = Memory;
+    type Tsdb = Database;
+    type Peers = Alone;
+}
+
+/// Small numbers from a seed (SplitMix64).
+#[derive(Clone)]
+pub struct Chance(u64);
+
+impl Chance {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// What goes wrong in a run.
+pub struct Disturbance {
+    seed: Option<u64>,
+}
+
+impl Disturbance {
+    pub fn none() -> Self {
+        Self { seed: None }
+    }
+
+    pub fn from_seed(seed: u64) -> Self {
+        Self { seed: Some(seed) }
+    }
+}
+
+/// The result of a run.
+pub struct Outcome {
+    pub crashes: u64,
+    pub outages: u64,
+    pub steps: u64,
+    pub rewritten_with_other_values: u64,
+    pub unscheduled_refits: u64,
+    written: BTreeMap<(String, i64), u64>,
+}
+
+impl Outcome {
+    pub fn scores(&self) -> usize {
+        self.written.keys().filter(|(series, _)| series.starts_with("anomaly_score{")).count()
+    }
+
+    pub fn join(&mut self, other: Self) {
+        self.written.extend(other.written);
+    }
+
+    pub fn assert_same_scores(&self, expected: &Self, seed: u64) {
+        // Outages may delay the end of a run, but not its scores: both are compared up to the earlier end.
+        let last = |outcome: &Self| outcome.written.keys().map(|(_, time)| *time).max().unwrap_or(0);
+        let end = last(self).min(last(expected));
+        assert!(last(expected) - end < 20 * 60_000, "seed {seed}: ended {} ms early", last(expected) - end);
+        let until = |outcome: &Self| -> Vec<((String, i64), u64)> {
+            outcome.written.iter().filter(|((_, time), _)| *time <= end).map(|(key, value)| (key.clone(), *value)).collect()
+        };
+        let (found, wanted) = (until(self), until(expected));
+        if let Some((found, wanted)) = found.iter().zip(&wanted).find(|(found, wanted)| found != wanted) {
+            panic!("seed {seed}: found {found:?}, wanted {wanted:?}");
+        }
+        assert_eq!(found.len(), wanted.len(), "seed {seed}");
+    }
+}
+
+/// One deployment of one worker.
+pub struct World {
+    clock: VirtualClock,
+    database: Database,
+    disk: Memory,
+    shard: u32,
+    shards: u32,
+}
+
+const START: i64 = 1_700_000_040_000;
+
+const CONFIG: &str = r#"
+schedulers:
+  minutely: {class: periodic, fit_every: 17m, fit_window: 2h, infer_every: 1m, fit_lag: 2m}
+  slow: {class: periodic, fit_every: 40m, fit_window: 1h, infer_every: 3m, fit_lag: 3m}
+models:
+  zscore: {class: zscore_online, z_threshold: 2.5, schedulers: [minutely], queries: [cpu]}
+  mad: {class: mad_online, threshold: 3, decay: 0.99, schedulers: all, queries: all}
+reader:
+  class: vm
+  datasource_url: http://tsdb:8428
+  sampling_period: 30s
+  queries:
+    cpu: {expr: 'rate(cpu[2m])', tz: Europe/Berlin}
+    memory: {expr: memory, step: 1m, offset: -30s}
+writer: {class: vm, datasource_url: 'http://tsdb:8428'}
+settings: {retention: {ttl: 10m, check_interval: 3m}, snapshot_interval: 4m, settle: 10s}
+"#;
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let clock = VirtualClock::new(START);
+        Self { database: Database::new(seed, clock.clone()), clock, disk: Memory::new(), shard: 0, shards: 1 }
+    }
+
+    pub fn shard(mut self, shard: u32, shards: u32) -> Self {
+        (self.shard, self.shards) = (shard, shards);
+        self
+    }
+
+    /// Runs the worker for `duration` ms of virtual time.
+    pub fn run(self, disturbance: &Disturbance, duration: i64) -> Outcome {
+        let mut chance = Chance::new(disturbance.seed.unwrap_or(0));
+        let end = START + duration;
+        let mut outcome = Outcome {
+            crashes: 0,
+            outages: 0,
+            steps: 0,
+            rewritten_with_other_values: 0,
+            unscheduled_refits: 0,
+            written: BTreeMap::new(),
+        };
+        let mut next_outage = 0;
+        while self.clock.unix() < end {
+            let life = match disturbance.seed {
+                // The last life is undisturbed, so that it can catch up.
+                Some(_) if self.clock.unix() < end - 30 * 60_000 => {
+                    if chance.below(3) == 0 {
+                        self.disk.crash_at(self.disk.operations() + 1 + chance.below(60));
+                    }
+                    1_000 + chance.below(15 * 60_000) as i64
+                }
+                _ => end - self.clock.unix(),
+            };
+            let until = (self.clock.unix() + life).min(end);
+            let metrics = Arc::new(Metrics::new("default", "test", START).expect("metrics"));
+            let (commands, receiver) = mpsc::unbounded_channel();
+            let mut running: Pin<Box<dyn Future<Output = ()>>> =
+                Box::pin(self.worker(metrics.clone(), receiver));
+            let woken = Arc::new(Woken(AtomicBool::new(true)));
+            let waker = Waker::from(woken.clone());
+            let dead = Cell::new(false);
+            while self.clock.unix() < until && !dead.get() {
+                if disturbance.seed.is_some() && self.clock.unix() > next_outage && self.clock.unix() < end - 30 * 60_000 {
+                    let kind = chance.below(4);
+                    let length = 500 + chance.below(4 * 60_000) as i64;
+                    self.database.disturb(kind, self.clock.unix() + length);
+                    next_outage = self.clock.unix() + length + 60_000 + chance.below(10 * 60_000) as i64;
+                    outcome.outages += 1;
+                }
+                if woken.0.swap(false, Ordering::Relaxed) {
+                    outcome.steps += 1;
+                    if running.as_mut().poll(&mut TaskContext::from_waker(&waker)) == Poll::Ready(()) {
+                        dead.set(true);
+                    }
+                } else if !self.clock.advance() {
+                    panic!("the worker waits for nothing");
+                }
+                dead.set(dead.get() || self.disk.is_crashed());
+            }
+            drop(running);
+            drop(commands);
+            outcome.unscheduled_refits +=
+                metrics.encode().expect("metrics").lines().filter(|line| line.starts_with("vmanomaly_refits_unscheduled_total{") && !line.ends_with(" 0")).count() as u64;
+            if self.clock.unix() < end {
+                outcome.crashes += 1;
+                self.disk.crash(chance.next());
+                self.clock.wait_for(chance.below(3 * 60_000) as i64);
+            }
+        }
+        (outcome.written, outcome.rewritten_with_other_values) = self.database.written();
+        outcome
+    }
+
+    fn worker(
+        &self,
+        metrics: Arc<Metrics>,
+        commands: mpsc::UnboundedReceiver<Command<Simulated>>,
+    ) -> impl Future<Output = ()> + use<> {
+        let (clock, database, disk) = (self.clock.clone(), self.database.clone(), self.disk.clone());
+        let (shard, shards) = (self.shard, self.shards);
+        async move {
+            let source = config::Source { name: "worker.yaml".into(), text: CONFIG.into() };
+            let config = config::load(&[source], &|_| None, 2).expect("configuration").config;
+            let topology = config::topology::Topology::of_shards(shards);
+            let jobs = plan::plan(&config, &topology, shard).expect("plan");
+            // An unusable disk ends the life of the worker, as it would end the process.
+            let Ok((storage, recovered, restored)) = Storage::open(Rc::new(disk)).await else { return };
+            let context = Context::new(clock, database, Alone, Some(storage), metrics, &config);
+            Worker::new(context, commands, Box::new(|_| {})).run(jobs, history(recovered, restored)).await;
+        }
+    }
+}
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
