@@ -7,5 +7,6 @@
 pub mod model;
 pub mod per_series;
 pub mod score;
+pub mod spec;
 pub mod state;
 pub mod zscore;
