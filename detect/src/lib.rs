@@ -5,4 +5,8 @@
 //! `clippy.toml` forbids the standard ones.
 
 pub mod model;
+pub mod per_series;
 pub mod score;
+pub mod spec;
+pub mod state;
+pub mod zscore;

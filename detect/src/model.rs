@@ -48,6 +48,10 @@ pub trait OnlineModel {
     /// # Errors
     /// When the bytes are no state of this model; the model is unchanged then.
     fn load(&mut self, bytes: &[u8]) -> Result<(), StateError>;
+    /// Bytes on the heap that the model holds.
+    fn heap_bytes(&self) -> usize {
+        0
+    }
 }
 
 /// A tick's samples of several series on one time grid.
@@ -59,6 +63,33 @@ pub struct Samples<'a> {
     pub slots: &'a [u32],
     /// `slots.len()` rows of `times.len()` values, row by row; [`MISSING`] where a series has no sample.
     pub values: &'a [f64],
+}
+
+impl<'a> Samples<'a> {
+    /// The samples of a row, by its index in `slots`.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[must_use]
+    pub fn row(&self, row: usize) -> &'a [f64] {
+        &self.values[row * self.times.len()..][..self.times.len()]
+    }
+
+    /// Checks what every batch relies on.
+    ///
+    /// # Panics
+    /// If `values` is not rows times columns, or a slot is not one of the batch's `slots`: the caller's bug.
+    pub(crate) fn check(&self, slots: usize) {
+        assert_eq!(
+            self.values.len(),
+            self.slots.len() * self.times.len(),
+            "values must be rows x columns"
+        );
+        assert!(
+            self.slots.iter().all(|slot| (*slot as usize) < slots),
+            "a slot is beyond the batch's {slots}"
+        );
+    }
 }
 
 /// What scoring a tick gives, in the layout of [`Samples::values`]; NaN where there is no output.
@@ -74,7 +105,24 @@ pub struct Scores {
     pub yhat_upper: Vec<f64>,
 }
 
+impl Scores {
+    /// Makes room for `len` outputs that are all to be overwritten.
+    pub(crate) fn resize(&mut self, len: usize) {
+        for output in [
+            &mut self.anomaly_score,
+            &mut self.yhat,
+            &mut self.yhat_lower,
+            &mut self.yhat_upper,
+        ] {
+            output.resize(len, f64::NAN);
+        }
+    }
+}
+
 /// The states of many series of one online model. A slot is a series; a new slot has learnt nothing.
+///
+/// Methods panic when a slot is not below [`slots`](Self::slots) or [`Samples::values`] is not rows x columns: that is the
+/// caller's bug, never an effect of data.
 pub trait OnlineBatch: Send + Sync {
     /// Number of slots.
     fn slots(&self) -> usize;
@@ -83,7 +131,8 @@ pub trait OnlineBatch: Send + Sync {
     /// Forgets everything that a slot has learnt.
     fn reset(&mut self, slot: u32);
     /// Predicts, scores and then learns every sample, point by point in time order; so the scores do not depend on
-    /// how samples are cut into calls. Non-finite samples get bounds and a NaN score and are not learnt.
+    /// how samples are cut into calls. Where a sample is [`MISSING`], all outputs are NaN. Other non-finite samples get
+    /// bounds and a NaN score and are not learnt. Bounds are NaN while the slot has learnt nothing. `scores` is overwritten.
     fn infer(&mut self, samples: Samples<'_>, policy: &ScorePolicy, scores: &mut Scores);
     /// Learns without scoring: one chunk of a fit.
     fn learn(&mut self, samples: Samples<'_>);

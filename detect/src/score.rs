@@ -674,12 +674,19 @@ mod tests {
         }
 
         #[test]
-        fn the_score_never_decreases_with_the_distance_on_a_side(policy in policy(), interval in interval(), a in finite(), b in finite()) {
+        fn the_score_never_decreases_with_the_distance_on_a_side(
+            policy in policy(), interval in interval(), a in finite(), b in finite(), c in finite()
+        ) {
             let policy = ScorePolicy { data_range: (f64::NEG_INFINITY, f64::INFINITY), ..policy };
             let prepared = policy.prepare(interval);
-            let (near, far) = if (a - prepared.yhat).abs() <= (b - prepared.yhat).abs() { (a, b) } else { (b, a) };
-            prop_assume!((near > prepared.yhat) == (far > prepared.yhat));
-            prop_assert!(policy.score(prepared, near, 100) <= policy.score(prepared, far, 100));
+            // Of three values, two lie on the same side.
+            for (one, other) in [(a, b), (b, c), (a, c)] {
+                if (one > prepared.yhat) == (other > prepared.yhat) {
+                    let swapped = (one < other) != (one > prepared.yhat);
+                    let (near, far) = if swapped { (other, one) } else { (one, other) };
+                    prop_assert!(policy.score(prepared, near, 100) <= policy.score(prepared, far, 100));
+                }
+            }
         }
     }
 }
