@@ -26,14 +26,36 @@ pub struct FitRequest {
     pub fitted_to: i64,
     /// Series that have a place already, by slot.
     pub placed: Vec<Labels>,
-    /// Only these series, if given.
-    pub only: Option<ByLabels<()>>,
+    /// Which series.
+    pub scope: FitScope,
     /// Set by the job when nobody wants the result any more.
     pub cancelled: Rc<Cell<bool>>,
 }
 
+/// Which series a fit learns.
+pub enum FitScope {
+    /// Everything that the shard owns.
+    All,
+    /// Only these.
+    Only(ByLabels<()>),
+    /// Everything that the shard owns but these.
+    Except(ByLabels<()>),
+}
+
+impl FitScope {
+    fn has(&self, labels: &Labels) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(series) => series.contains_key(labels),
+            Self::Except(series) => !series.contains_key(labels),
+        }
+    }
+}
+
 /// What a fit has learnt.
 pub struct FitResult {
+    /// Whether only some series were fitted.
+    pub partial: bool,
     /// The tick at which the window ended.
     pub fitted_to: i64,
     /// The series and their states, in slots of their own.
@@ -52,7 +74,7 @@ pub async fn fit<E: Environment>(
     report: &dyn Fn(&ReadError),
 ) -> Option<FitResult> {
     let _permit = context.fits.acquire().await.ok()?;
-    let FitRequest { plan, fitted_to, placed, only, cancelled } = request;
+    let FitRequest { plan, fitted_to, placed, scope, cancelled } = request;
     let query = plan.query.clone();
     let limit = plan.series_limit();
     let window = plan.scheduler.fit_window;
@@ -64,13 +86,14 @@ pub async fn fit<E: Environment>(
         state.series.place(series, fitted_to);
     }
     let whole = Grid::within(fitted_to - window + query.offset, fitted_to + query.offset, query.step);
-    let mut result = FitResult { fitted_to, state, samples: 0, learning: Duration::ZERO };
+    let partial = !matches!(scope, FitScope::All);
+    let mut result = FitResult { partial, fitted_to, state, samples: 0, learning: Duration::ZERO };
     let mut done = 0;
     let mut chunk_points = FIRST_CHUNK_POINTS;
     while done < whole.points {
         let points = chunk_points.min(query.max_points_per_query as usize).min(whole.points - done);
         let grid = Grid { start: whole.start + whole.step * done as i64, step: whole.step, points };
-        let answer = read_until_answered(context, labels, &mut result.state, grid, &only, &cancelled, report).await?;
+        let answer = read_until_answered(context, labels, &mut result.state, grid, &scope, &cancelled, report).await?;
         // Every shard sees the same series, kept or not, so all cut the window alike and get the same answers.
         chunk_points = (CHUNK_VALUES / (answer.received_series as usize).max(1)).max(1);
         let started = context.clock.monotonic();
@@ -90,7 +113,7 @@ async fn read_until_answered<E: Environment>(
     labels: &JobLabels,
     state: &mut JobState,
     grid: Grid,
-    only: &Option<ByLabels<()>>,
+    scope: &FitScope,
     cancelled: &Cell<bool>,
     report: &dyn Fn(&ReadError),
 ) -> Option<RangeAnswer> {
@@ -99,7 +122,7 @@ async fn read_until_answered<E: Environment>(
         if cancelled.get() {
             return None;
         }
-        match read(context, labels, state, grid, only).await {
+        match read(context, labels, state, grid, scope).await {
             Ok(answer) => return Some(answer),
             Err(error) => {
                 report(&error);
@@ -115,7 +138,7 @@ pub async fn read<E: Environment>(
     labels: &JobLabels,
     state: &mut JobState,
     grid: Grid,
-    only: &Option<ByLabels<()>>,
+    scope: &FitScope,
 ) -> Result<RangeAnswer, ReadError> {
     let JobState { plan, models, series, .. } = state;
     let Some(model) = models.first() else { return Ok(RangeAnswer::default()) };
@@ -124,7 +147,7 @@ pub async fn read<E: Environment>(
     series.begin_answer();
     let read = RangeRead { query_alias: &plan.query_alias, query: &plan.query, grid };
     let mut keep = |labels: &Labels| {
-        series.keep(labels, plan, &model.format) && only.as_ref().is_none_or(|only| only.contains_key(labels))
+        series.keep(labels, plan, &model.format) && scope.has(labels)
     };
     let outcome = context.tsdb().read(&read, &mut keep).await;
     let duration = context.clock.monotonic().saturating_sub(started);

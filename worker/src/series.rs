@@ -231,7 +231,13 @@ impl SeriesTable {
         self.free.remove(&slot);
         // The loop above made the slot.
         let before = self.slots[slot as usize].replace(Series { labels: labels.clone(), last_seen });
-        self.active += usize::from(before.is_none());
+        match before {
+            None => self.active += 1,
+            Some(before) if before.labels != *labels => {
+                self.known.remove(&before.labels);
+            }
+            Some(_) => {}
+        }
         self.known
             .entry(labels.clone())
             .and_modify(|known| known.place = Place::Slot(slot))
@@ -281,6 +287,15 @@ impl SeriesTable {
         if let Some(series) = self.slots.get_mut(slot as usize).and_then(Option::take) {
             self.active -= 1;
             self.known.remove(&series.labels);
+        }
+    }
+
+    /// Leaves the first slots unused as long as something refers to them.
+    pub fn reserve(&mut self, referred_to: impl Fn(u32) -> bool) {
+        while let Ok(slot) = u32::try_from(self.slots.len())
+            && referred_to(slot)
+        {
+            self.slots.push(None);
         }
     }
 

@@ -5,7 +5,11 @@ use std::{
     rc::Rc,
 };
 
-use futures_util::{StreamExt, future::LocalBoxFuture, stream::FuturesUnordered};
+use futures_util::{
+    StreamExt,
+    future::{AbortHandle, Abortable, LocalBoxFuture},
+    stream::FuturesUnordered,
+};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -37,6 +41,8 @@ pub struct Worker<E: Environment> {
     spawned: Spawned,
     commands: mpsc::UnboundedReceiver<Command<E>>,
     tasks: FuturesUnordered<LocalBoxFuture<'static, ()>>,
+    /// Ends a job at once, wherever it is; by name.
+    running: BTreeMap<String, AbortHandle>,
     /// Called whenever something of the status may have changed.
     publish: Box<dyn Fn(&BTreeMap<String, Rc<JobView>>)>,
 }
@@ -48,7 +54,7 @@ impl<E: Environment> Worker<E> {
         commands: mpsc::UnboundedReceiver<Command<E>>,
         publish: Box<dyn Fn(&BTreeMap<String, Rc<JobView>>)>,
     ) -> Self {
-        Self { context, spawned, commands, tasks: FuturesUnordered::new(), publish }
+        Self { context, spawned, commands, tasks: FuturesUnordered::new(), running: BTreeMap::new(), publish }
     }
 
     /// Runs the jobs, first taking in what a former process left, until [`Command::Stop`].
@@ -86,7 +92,13 @@ impl<E: Environment> Worker<E> {
     fn start(&mut self, plan: JobPlan, history: Option<JobHistory>) {
         let view = Rc::new(JobView::new(&plan));
         self.context.views.borrow_mut().insert(view.key.clone(), view.clone());
-        self.tasks.push(Box::pin(Job::new(self.context.clone(), view, plan).run(history)));
+        let (handle, registration) = AbortHandle::new_pair();
+        self.running.insert(view.key.clone(), handle);
+        let job = Abortable::new(Job::new(self.context.clone(), view, plan).run(history), registration);
+        self.tasks.push(Box::pin(async move {
+            // Aborted or over: the same to the worker.
+            let _ = job.await;
+        }));
     }
 
     /// Starts the new jobs, changes the changed ones at their next tick, ends the others.
@@ -102,9 +114,12 @@ impl<E: Environment> Worker<E> {
             }
         }
         for (key, view) in &ended {
-            view.mailbox().stop = true;
-            view.wake();
+            // Like a crash, which a job survives anywhere; and nothing writes its state any more afterwards.
+            if let Some(handle) = self.running.remove(key) {
+                handle.abort();
+            }
             self.context.views.borrow_mut().remove(key);
+            self.context.metrics.remove_job(&view.labels);
         }
         self.forget(ended.into_keys()).await;
     }

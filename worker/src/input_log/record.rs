@@ -74,6 +74,17 @@ pub enum Record {
     },
 }
 
+impl SkipReason {
+    /// The value of the label `reason` of the metrics.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Refused { .. } => "refused",
+            Self::BeyondCatchUp => "beyond_catch_up",
+        }
+    }
+}
+
 impl Record {
     /// Scheduler and query.
     #[must_use]

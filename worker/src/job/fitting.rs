@@ -10,11 +10,11 @@ use super::{Job, Wait};
 use crate::{
     context::Environment,
     engine::TickInput,
-    fit::{self, FitRequest, FitResult},
+    fit::{self, FitRequest, FitResult, FitScope},
     input_log::Record,
     labels::Labels,
     metrics::{ModelRun, Stage},
-    series::ByLabels,
+    series::{ByLabels, SeriesTable},
 };
 
 /// The fits of one job: at most one at a time.
@@ -24,10 +24,13 @@ pub(super) struct Fitting {
     running: Option<Running>,
     ready: Option<FitResult>,
     due: Option<i64>,
+    /// Series that have a state; all others are to be fitted, because they have moved here.
+    newcomers_beside: Option<ByLabels<()>>,
 }
 
 struct Running {
     fitted_to: i64,
+    partial: bool,
     cancelled: Rc<Cell<bool>>,
 }
 
@@ -57,6 +60,17 @@ impl Fitting {
         self.running.as_ref().map(|running| running.fitted_to).or(self.ready.as_ref().map(|ready| ready.fitted_to))
     }
 
+    /// Gives up the fit that runs or waits, to begin it again.
+    pub(super) fn restart(&mut self) {
+        self.due = [self.due, self.fitted_to()].into_iter().flatten().max();
+        self.cancel();
+    }
+
+    /// Other series than those in the table belong to this worker now too.
+    pub(super) fn newcomers(&mut self, series: &SeriesTable) {
+        self.newcomers_beside = Some(series.series().map(|(_, series)| (series.labels.clone(), ())).collect());
+    }
+
     /// Gives up the fit that runs or waits.
     pub(super) fn cancel(&mut self) {
         if let Some(running) = self.running.take() {
@@ -74,15 +88,19 @@ impl<E: Environment> Job<E> {
             return;
         }
         let unfitted = self.state.models.iter().any(|model| model.fitted_to.is_none());
-        let fitted_to = if unfitted { Some(position) } else { self.fitting.due };
+        let newcomers = self.fitting.newcomers_beside.take_if(|_| !unfitted && self.fitting.due.is_none());
+        let fitted_to = if unfitted || newcomers.is_some() { Some(position) } else { self.fitting.due };
         let Some(fitted_to) = fitted_to else { return };
         self.fitting.due = None;
+        if newcomers.is_none() {
+            self.fitting.newcomers_beside = None;
+        }
         let mut plan = self.state.plan.clone();
         plan.models = self
             .state
             .models
             .iter()
-            .filter(|model| model.fitted_to.is_none_or(|last| last < fitted_to))
+            .filter(|model| newcomers.is_some() || model.fitted_to.is_none_or(|last| last < fitted_to))
             .map(|model| model.plan.clone())
             .collect();
         if plan.models.is_empty() {
@@ -91,8 +109,8 @@ impl<E: Environment> Job<E> {
         self.since_fit.retain(|input| input.tick > fitted_to);
         self.fitting.number += 1;
         let cancelled = Rc::new(Cell::new(false));
-        self.fitting.running = Some(Running { fitted_to, cancelled: cancelled.clone() });
-        let request = FitRequest { plan, fitted_to, placed: self.placed(), only: None, cancelled };
+        self.fitting.running = Some(Running { fitted_to, partial: newcomers.is_some(), cancelled: cancelled.clone() });
+        let request = FitRequest { plan, fitted_to, placed: self.placed(), scope: newcomers.map_or(FitScope::All, FitScope::Except), cancelled };
         let (context, view, labels) = (self.context.clone(), self.view.clone(), self.labels.clone());
         let number = self.fitting.number;
         let nothing_fitted = !self.state.fitted();
@@ -133,14 +151,16 @@ impl<E: Environment> Job<E> {
     pub(super) fn must_wait_for_fit(&self, tick: i64) -> bool {
         let Some(running) = &self.fitting.running else { return false };
         let lag = self.state.plan.scheduler.fit_lag;
-        !self.state.fitted() || lag.is_some_and(|lag| tick >= running.fitted_to + lag)
+        !self.state.fitted() || (!running.partial && lag.is_some_and(|lag| tick >= running.fitted_to + lag))
     }
 
     /// Lets a finished fit take over before `tick`, if it is time. The fit first learns the ticks after its window,
     /// then becomes durable, and only then scores.
     pub(super) async fn take_over_fit(&mut self, tick: i64) -> Wait {
         let lag = self.state.plan.scheduler.fit_lag;
-        let fixed = |result: &FitResult| lag.is_some_and(|lag| tick < result.fitted_to + lag) && self.state.fitted();
+        let fixed = |result: &FitResult| {
+            !result.partial && lag.is_some_and(|lag| tick < result.fitted_to + lag) && self.state.fitted()
+        };
         if self.fitting.ready.as_ref().is_none_or(fixed) {
             return Wait::Over;
         }
@@ -199,7 +219,10 @@ impl<E: Environment> Job<E> {
                     self.context.metrics.model_run_failed(&labels, Stage::Fit);
                 }
             }
-            let before = self.state.models[target].fitted_to.replace(result.fitted_to);
+            let fitted_to = &mut self.state.models[target].fitted_to;
+            let before = *fitted_to;
+            // The schedule of the other series' fits goes on as it was when only some series were fitted.
+            *fitted_to = before.filter(|_| result.partial).or(Some(result.fitted_to));
             if before.is_some() { replaced.push(target) } else { first.push(target) }
             if result.samples == 0 {
                 self.context.metrics.model_run_skipped(&labels, Stage::Fit);
@@ -224,7 +247,7 @@ impl<E: Environment> Job<E> {
         let series = only.len();
         tracing::warn!(job = %self.view.key, series, fitted_to, "states of series are lost and are learnt again from the TSDB");
         let plan = self.state.plan.clone();
-        let request = FitRequest { plan, fitted_to, placed: self.placed(), only: Some(only), cancelled: cancelled.clone() };
+        let request = FitRequest { plan, fitted_to, placed: self.placed(), scope: FitScope::Only(only), cancelled: cancelled.clone() };
         let (context, view, labels) = (self.context.clone(), self.view.clone(), self.labels.clone());
         let report = |error: &crate::environment::ReadError| {
             if view.stopping() {
@@ -238,12 +261,7 @@ impl<E: Environment> Job<E> {
                 let labels = self.labels.model(&model.plan.alias);
                 self.context.metrics.refits_unscheduled.with_label_values(&labels.values()).inc();
             }
-            let scheduled: Vec<Option<i64>> = self.state.models.iter().map(|model| model.fitted_to).collect();
             self.adopt(&result, since_fit.iter());
-            // The schedule of the other series' fits goes on as it was.
-            for (model, fitted_to) in self.state.models.iter_mut().zip(scheduled) {
-                model.fitted_to = fitted_to.or(model.fitted_to);
-            }
         }
     }
 }

@@ -59,11 +59,7 @@ enum Wait {
 impl<E: Environment> Job<E> {
     /// A job that has learnt nothing yet, with what a former process left of it.
     pub fn new(context: Rc<Context<E>>, view: Rc<JobView>, plan: JobPlan) -> Self {
-        let labels = JobLabels {
-            query_key: plan.query_alias.clone(),
-            scheduler_alias: plan.scheduler_alias.clone(),
-            preset: plan.output.preset.clone(),
-        };
+        let labels = view.labels.clone();
         let schedule =
             Schedule::new(&plan.scheduler, &plan.scheduler_alias, &plan.query_alias, context.clock.now());
         let job = Self {
@@ -92,6 +88,7 @@ impl<E: Environment> Job<E> {
             }
         }
         self.view.restored();
+        self.avoid_logged_slots();
         while !self.view.stopping() {
             self.receive_fit();
             if let Some(plan) = self.view.take_plan() {
@@ -116,6 +113,13 @@ impl<E: Environment> Job<E> {
             }
         }
         self.fitting.cancel();
+    }
+
+    /// A former job of the same name may have left slots in the log that other series had.
+    fn avoid_logged_slots(&mut self) {
+        let Some(storage) = &self.context.storage else { return };
+        let key = &self.view.key;
+        self.state.series.reserve(|slot| storage.log.refers_to(key, slot));
     }
 
     /// Waits for the moment of the first fit, which ends at the tick before the start.
@@ -177,7 +181,7 @@ impl<E: Environment> Job<E> {
         self.saving.touched(&input, &self.state);
         self.fitting.remember(&mut self.since_fit, input);
         self.report_series();
-        self.view.written(tick);
+        self.view.written(tick, self.newest_due() > tick);
     }
 
     /// Moves on to `tick` as the newest tick that is over with.
@@ -229,15 +233,18 @@ impl<E: Environment> Job<E> {
                 .with_label_values(&self.labels.values())
                 .inc_by(expired.len() as u64);
         }
-        let key = self.view.key.clone();
-        let storage = self.context.storage.as_ref();
-        self.state.series.reclaim(|slot| storage.is_some_and(|storage| storage.log.refers_to(&key, slot)));
+        if self.context.storage.is_none() {
+            self.state.series.reclaim(|_| false);
+        }
     }
 
     /// Puts a new plan in force from the next tick on.
     fn apply(&mut self, plan: JobPlan) {
         tracing::info!(job = %self.view.key, "configuration of the job changed");
-        self.fitting.cancel();
+        self.fitting.restart();
+        if self.state.plan.share != plan.share && self.state.fitted() {
+            self.fitting.newcomers(&self.state.series);
+        }
         self.schedule =
             Schedule::new(&plan.scheduler, &plan.scheduler_alias, &plan.query_alias, self.context.clock.now());
         if self.state.plan.scheduler.infer_every != plan.scheduler.infer_every {

@@ -10,7 +10,7 @@ use crate::{
     context::{Environment, backoff},
     engine::TickInput,
     environment::{Clock, Grid, Peers, RangeAnswer, ReadError},
-    fit::{read, tick_input},
+    fit::{FitScope, read, tick_input},
     input_log::SkipReason,
     series::Admitted,
 };
@@ -90,7 +90,7 @@ impl<E: Environment> Job<E> {
         }
     }
 
-    fn newest_due(&self) -> i64 {
+    pub(super) fn newest_due(&self) -> i64 {
         let settle = self.context.settings.borrow().settle;
         self.schedule.newest_due(self.context.agreed_now(), settle)
     }
@@ -110,7 +110,7 @@ impl<E: Environment> Job<E> {
             return Attempt::Answered(answer);
         }
         let context = self.context.clone();
-        match read(&context, &self.labels, &mut self.state, grid, &None).await {
+        match read(&context, &self.labels, &mut self.state, grid, &FitScope::All).await {
             Ok(answer) => Attempt::Answered(answer),
             Err(error @ ReadError::Refused { .. }) => Attempt::Refused(error.to_string()),
             Err(error @ ReadError::Unavailable { .. }) => Attempt::Away(error.to_string()),

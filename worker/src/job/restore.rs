@@ -7,7 +7,7 @@ use crate::{
     context::{Environment, backoff},
     engine::{BLOCK_SERIES, JobState, TickInput},
     environment::{Clock, ReadError},
-    fit::read,
+    fit::{FitScope, read},
     input_log::Record,
     labels::Labels,
     plan::JobPlan,
@@ -72,7 +72,8 @@ impl<E: Environment> Job<E> {
     pub(super) async fn restore(&mut self, history: JobHistory) {
         let JobHistory { blocks, records, labels, lost_blocks } = history;
         let logged = Logged::new(records);
-        if blocks.is_empty() && logged.last().is_none() {
+        // A job saves a block before it logs its first tick: without any, the records are another job's that is gone.
+        if blocks.is_empty() && lost_blocks.is_empty() {
             return;
         }
         let plan = match self.logged_configuration(&logged).await {
@@ -91,9 +92,6 @@ impl<E: Environment> Job<E> {
         let mut rebuild = ByLabels::default();
         self.load_blocks(&blocks, &mut watermarks, &mut rebuild);
         for (slot, labels) in &labels {
-            if self.state.series.get(*slot).is_none() {
-                self.state.series.put(*slot, labels, i64::MIN);
-            }
             if lost_blocks.contains(&(slot / BLOCK_SERIES)) {
                 rebuild.insert(labels.clone(), ());
             }
@@ -102,10 +100,10 @@ impl<E: Environment> Job<E> {
         let newest_watermark = watermarks.values().copied().max();
         let Some(last) = logged.last().into_iter().chain(newest_watermark).max() else { return };
         if self.state.models.iter().any(|model| model.fitted_to.is_some()) {
-            self.replay(&logged, &watermarks, last).await;
+            self.replay(&logged, &labels, &watermarks, last).await;
         }
         self.position = Some(last);
-        self.drop_never_seen();
+        self.settle_series();
         if let Some(fitted_to) = self.state.models.iter().filter_map(|model| model.fitted_to).min() {
             self.saving.restored(watermarks.keys().copied(), &self.state, self.context.clock.monotonic());
             if !rebuild.is_empty() {
@@ -124,7 +122,7 @@ impl<E: Environment> Job<E> {
         );
         self.announce();
         self.report_series();
-        self.view.written(last);
+        self.view.written(last, false);
     }
 
     async fn logged_configuration(&self, logged: &Logged) -> Option<JobPlan> {
@@ -187,7 +185,13 @@ impl<E: Environment> Job<E> {
     }
 
     /// Learns the logged ticks that the snapshots do not have, and writes the last one if it may not be written yet.
-    async fn replay(&mut self, logged: &Logged, watermarks: &HashMap<u32, i64>, last: i64) {
+    async fn replay(
+        &mut self,
+        logged: &Logged,
+        labels: &HashMap<u32, Labels>,
+        watermarks: &HashMap<u32, i64>,
+        last: i64,
+    ) {
         let newest = watermarks.values().copied().max().unwrap_or(i64::MIN);
         let first_logged = logged.ticks.first_key_value().map_or(last, |(tick, _)| *tick);
         let oldest = watermarks.values().copied().min().unwrap_or(first_logged - 1);
@@ -199,7 +203,7 @@ impl<E: Environment> Job<E> {
                 Some(_) => None,
             };
             if let Some(input) = logged.ticks.get(&tick).or(reread.as_ref()) {
-                self.see(input);
+                self.see(input, labels);
                 // A written tick may be in a snapshot, so one that no snapshot has may be unwritten.
                 if tick == last && newest < last {
                     self.score_and_write(input).await;
@@ -213,9 +217,18 @@ impl<E: Environment> Job<E> {
         }
     }
 
-    /// Notes when the series of a replayed tick were seen.
-    fn see(&mut self, input: &TickInput) {
+    /// Notes when the series of a replayed tick were seen. A slot that has changed hands since the snapshot begins
+    /// anew: the log has everything that its new series has learnt.
+    fn see(&mut self, input: &TickInput, labels: &HashMap<u32, Labels>) {
         for slot in &input.slots {
+            let before = self.state.series.get(*slot).map(|series| series.labels.clone());
+            if let Some(logged) = labels.get(slot)
+                && before.as_ref() != Some(logged)
+            {
+                self.state.series.put(*slot, logged, input.tick);
+                self.state.grow();
+                self.state.reset(&[*slot]);
+            }
             self.state.series.seen(*slot, input.tick);
         }
     }
@@ -229,7 +242,7 @@ impl<E: Environment> Job<E> {
         let grid = self.tick_grid(tick);
         let mut pauses = backoff();
         loop {
-            match read(&context, &self.labels, &mut self.state, grid, &None).await {
+            match read(&context, &self.labels, &mut self.state, grid, &FitScope::All).await {
                 Ok(answer) => {
                     let input = self.accept(tick, &answer);
                     let logged = self.log_tick(&input).await;
@@ -248,12 +261,6 @@ impl<E: Environment> Job<E> {
                 }
             }
         }
-    }
-
-    /// Slots that the log defines but no replayed tick has used belong to series that were dropped.
-    fn drop_never_seen(&mut self) {
-        let dropped = self.state.series.expire(i64::MIN + 1);
-        self.state.reset(&dropped);
     }
 
     async fn rebuild_from_log(&mut self, only: ByLabels<()>, logged: &Logged, fitted_to: i64, last: i64) {

@@ -135,7 +135,8 @@ impl<E: Environment> Job<E> {
     pub(super) async fn save_everything(&mut self) {
         let context = self.context.clone();
         let (Some(storage), Some(position)) = (&context.storage, self.position) else { return };
-        let blocks: Vec<_> = (0..self.state.block_count()).map(|index| self.state.image(index, position)).collect();
+        // A block without series says that the fit is done.
+        let blocks: Vec<_> = (0..self.state.block_count().max(1)).map(|index| self.state.image(index, position)).collect();
         let mut pauses = backoff();
         while let Err(error) = storage.snapshots.write_all(&blocks).await {
             self.report_snapshot_error(&error);
@@ -172,8 +173,9 @@ impl<E: Environment> Job<E> {
     }
 
     /// Tells the log which ticks this job would need after a restart, and lets it drop older segments.
-    async fn let_go_of_log(&self) {
-        let Some(storage) = &self.context.storage else { return };
+    async fn let_go_of_log(&mut self) {
+        let context = self.context.clone();
+        let Some(storage) = &context.storage else { return };
         let after = [
             storage.snapshots.oldest_watermark(&self.view.key),
             self.fitting.needs_after(),
@@ -186,5 +188,6 @@ impl<E: Environment> Job<E> {
         if let Err(error) = storage.log.retire(&needed).await {
             tracing::warn!(%error, "old segments of the input log cannot be removed");
         }
+        self.state.series.reclaim(|slot| storage.log.refers_to(&self.view.key, slot));
     }
 }

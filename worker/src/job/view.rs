@@ -8,7 +8,7 @@ use std::{
 use config::status::{JobPhase, JobStatus, ModelStatus};
 use tokio::sync::Notify;
 
-use crate::{fit::FitResult, plan::JobPlan};
+use crate::{fit::FitResult, metrics::JobLabels, plan::JobPlan};
 
 /// What others put in for the job.
 #[derive(Default)]
@@ -25,6 +25,8 @@ pub struct Mailbox {
 pub struct JobView {
     /// The job's name.
     pub key: String,
+    /// Its labels in metrics.
+    pub labels: JobLabels,
     mailbox: RefCell<Mailbox>,
     notify: Notify,
     status: RefCell<JobStatus>,
@@ -54,6 +56,11 @@ impl JobView {
         };
         Self {
             key: plan.key(),
+            labels: JobLabels {
+                query_key: plan.query_alias.clone(),
+                scheduler_alias: plan.scheduler_alias.clone(),
+                preset: plan.output.preset.clone(),
+            },
             mailbox: RefCell::default(),
             notify: Notify::new(),
             status: RefCell::new(status),
@@ -132,11 +139,11 @@ impl JobView {
         self.status.borrow_mut().last_error = Some(why.to_owned());
     }
 
-    pub(super) fn written(&self, tick: i64) {
+    pub(super) fn written(&self, tick: i64, behind: bool) {
         let mut status = self.status.borrow_mut();
         status.last_written_tick_ms = Some(tick);
         status.last_error = None;
-        status.phase = if status.lag_ms > 0 { JobPhase::CatchingUp } else { JobPhase::Running };
+        status.phase = if behind { JobPhase::CatchingUp } else { JobPhase::Running };
     }
 
     pub(super) fn skipped(&self, ticks: u64) {

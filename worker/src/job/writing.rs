@@ -60,7 +60,10 @@ impl<E: Environment> Job<E> {
             let metrics = &self.context.metrics;
             metrics.log_append_errors.with_label_values(&[metrics.preset()]).inc();
             self.stand_still(&format!("the input log cannot be written: {error}"));
-            if self.sleep(pauses.next().unwrap_or(LONGEST_SLEEP)).await == Wait::Interrupted {
+            // Only a stop ends this: the record may be in the log already, and another one of the same tick must
+            // not follow it.
+            self.sleep_through_mail(pauses.next().unwrap_or(LONGEST_SLEEP)).await;
+            if self.view.stopping() {
                 return Wait::Interrupted;
             }
         }
