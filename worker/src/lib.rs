@@ -3,3 +3,4 @@
 pub mod environment;
 pub mod labels;
 pub mod output;
+pub mod tsdb;
