@@ -17,3 +17,4 @@ pub mod worker;
 pub mod metrics;
 pub mod system_clock;
 pub mod output;
+pub mod tsdb;

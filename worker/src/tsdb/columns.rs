@@ -1,0 +1,172 @@
+//! Collects the series of one or several consecutive answers into one matrix.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::BuildHasherDefault;
+
+use detect::model::MISSING;
+
+use super::label_cache::HashedKey;
+use crate::environment::{Grid, RangeAnswer};
+use crate::labels::Labels;
+
+/// A consecutive part of a grid, for one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Points of the whole grid before this part.
+    pub offset: usize,
+    /// The times of this part.
+    pub grid: Grid,
+}
+
+/// Cuts a grid into consecutive parts of at most `max_points` points (at least 1), the last one being the rest. An
+/// empty grid has no parts.
+pub fn split(grid: Grid, max_points: usize) -> impl Iterator<Item = Part> {
+    let max_points = max_points.max(1);
+    (0..grid.points).step_by(max_points).map(move |offset| Part {
+        offset,
+        grid: Grid {
+            start: grid.start + grid.step * offset as i64,
+            step: grid.step,
+            points: max_points.min(grid.points - offset),
+        },
+    })
+}
+
+/// The series of a read, in the making.
+#[derive(Debug)]
+pub struct Columns {
+    grid: Grid,
+    /// Every label set of the answer, kept or not.
+    seen: HashMap<Labels, Seen, BuildHasherDefault<HashedKey>>,
+    answer: RangeAnswer,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    /// Row in the matrix; `None` if it is not kept.
+    row: Option<usize>,
+    /// Offset of the part that brought it last.
+    part: usize,
+}
+
+/// One answer has this label set twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Duplicate(pub Labels);
+
+impl Columns {
+    /// Without series.
+    #[must_use]
+    pub fn new(grid: Grid) -> Self {
+        Self { grid, seen: HashMap::default(), answer: RangeAnswer::default() }
+    }
+
+    /// Adds what one answer says about a series: `row` has one value for each time of `part`. `keep` is asked when
+    /// the series comes for the first time.
+    ///
+    /// # Errors
+    /// When the same part brought it already.
+    pub fn add(
+        &mut self,
+        labels: Labels,
+        part: Part,
+        row: &[f64],
+        keep: &mut dyn FnMut(&Labels) -> bool,
+    ) -> Result<(), Duplicate> {
+        let answer = &mut self.answer;
+        let seen = match self.seen.entry(labels) {
+            Entry::Occupied(entry) if entry.get().part == part.offset => return Err(Duplicate(entry.key().clone())),
+            Entry::Occupied(entry) => {
+                let seen = entry.into_mut();
+                seen.part = part.offset;
+                *seen
+            }
+            Entry::Vacant(entry) => {
+                let row = keep(entry.key()).then(|| {
+                    answer.series.push(entry.key().clone());
+                    answer.values.resize(answer.values.len() + self.grid.points, MISSING);
+                    answer.series.len() - 1
+                });
+                *entry.insert(Seen { row, part: part.offset })
+            }
+        };
+        if let Some(index) = seen.row {
+            let start = index * self.grid.points + part.offset;
+            answer.values[start..start + row.len()].copy_from_slice(row);
+        }
+        Ok(())
+    }
+
+    /// Distinct series so far, kept or not.
+    #[must_use]
+    pub fn series(&self) -> usize {
+        self.seen.len()
+    }
+
+    /// Counts what was received.
+    pub fn count(&mut self, bytes: u64, series: u64, samples: u64, invalid_samples: u64) {
+        self.answer.received_bytes += bytes;
+        self.answer.received_series += series;
+        self.answer.received_samples += samples;
+        self.answer.invalid_samples += invalid_samples;
+    }
+
+    /// The matrix. `received_series` counts a series once for every part that has it.
+    #[must_use]
+    pub fn finish(self, server_time: Option<i64>) -> RangeAnswer {
+        RangeAnswer { server_time, ..self.answer }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_parts_of_a_grid_are_its_times_in_order(
+            start in -1000_i64..1000, step in 1_i64..100, points in 0_usize..300, max_points in 0_usize..70,
+        ) {
+            let grid = Grid { start: start * step, step, points };
+            let parts: Vec<Part> = split(grid, max_points).collect();
+            let times: Vec<i64> = parts.iter().flat_map(|part| part.grid.times().collect::<Vec<_>>()).collect();
+            prop_assert_eq!(times, grid.times().collect::<Vec<_>>());
+            let mut offset = 0;
+            for (index, part) in parts.iter().enumerate() {
+                prop_assert_eq!(part.offset, offset);
+                prop_assert!(part.grid.points <= max_points.max(1));
+                prop_assert!(part.grid.points == max_points.max(1) || index + 1 == parts.len());
+                offset += part.grid.points;
+            }
+        }
+    }
+
+    #[test]
+    fn a_series_that_one_part_does_not_have_is_missing_there_and_keep_is_asked_once() {
+        let grid = Grid { start: 0, step: 10, points: 5 };
+        let [first, second, third] = split(grid, 2).collect::<Vec<_>>().try_into().unwrap();
+        let [a, b, dropped] = ["a", "b", "c"].map(|name| Labels::new([("n", name)]));
+        let mut asked = Vec::new();
+        let mut keep = |labels: &Labels| {
+            asked.push(labels.clone());
+            *labels != dropped
+        };
+        let mut columns = Columns::new(grid);
+        columns.add(a.clone(), first, &[1.0, 2.0], &mut keep).unwrap();
+        columns.add(dropped.clone(), first, &[9.0, 9.0], &mut keep).unwrap();
+        columns.add(b.clone(), second, &[3.0, MISSING], &mut keep).unwrap();
+        columns.add(dropped.clone(), second, &[9.0, 9.0], &mut keep).unwrap();
+        columns.add(b.clone(), third, &[f64::NAN], &mut keep).unwrap();
+        columns.add(a.clone(), third, &[5.0], &mut keep).unwrap();
+        assert_eq!(columns.add(a.clone(), third, &[5.0], &mut keep), Err(Duplicate(a.clone())));
+        assert_eq!(columns.add(dropped.clone(), second, &[5.0, 5.0], &mut keep), Err(Duplicate(dropped.clone())));
+        let answer = columns.finish(None);
+        assert_eq!(asked, [a.clone(), dropped, b.clone()]);
+        assert_eq!(answer.series, [a, b]);
+        let m = MISSING;
+        let expected = [1.0, 2.0, m, m, 5.0, m, m, 3.0, m, f64::NAN];
+        assert_eq!(answer.values.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), expected.map(f64::to_bits));
+    }
+}
