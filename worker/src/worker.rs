@@ -43,18 +43,16 @@ pub struct Worker<E: Environment> {
     tasks: FuturesUnordered<LocalBoxFuture<'static, ()>>,
     /// Ends a job at once, wherever it is; by name.
     running: BTreeMap<String, AbortHandle>,
-    /// Called whenever something of the status may have changed.
-    publish: Box<dyn Fn(&BTreeMap<String, Rc<JobView>>)>,
 }
 
 impl<E: Environment> Worker<E> {
-    /// A worker over `context`; `publish` gets the jobs' faces after every step.
+    /// A worker over `context`.
+    #[must_use]
     pub fn new(
         (context, spawned): (Rc<Context<E>>, Spawned),
         commands: mpsc::UnboundedReceiver<Command<E>>,
-        publish: Box<dyn Fn(&BTreeMap<String, Rc<JobView>>)>,
     ) -> Self {
-        Self { context, spawned, commands, tasks: FuturesUnordered::new(), running: BTreeMap::new(), publish }
+        Self { context, spawned, commands, tasks: FuturesUnordered::new(), running: BTreeMap::new() }
     }
 
     /// Runs the jobs, first taking in what a former process left, until [`Command::Stop`].
@@ -66,7 +64,6 @@ impl<E: Environment> Worker<E> {
         }
         self.forget(history.into_keys()).await;
         loop {
-            (self.publish)(&self.context.views.borrow());
             tokio::select! {
                 biased;
                 command = self.commands.recv() => match command {
@@ -86,7 +83,6 @@ impl<E: Environment> Worker<E> {
             view.wake();
         }
         while self.tasks.next().await.is_some() {}
-        (self.publish)(&self.context.views.borrow());
     }
 
     fn start(&mut self, plan: JobPlan, history: Option<JobHistory>) {

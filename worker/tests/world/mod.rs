@@ -7,6 +7,7 @@ use std::{
     cell::Cell,
     collections::BTreeMap,
     future::Future,
+    num::NonZeroU32,
     pin::Pin,
     rc::Rc,
     sync::{
@@ -16,6 +17,7 @@ use std::{
     task::{Context as TaskContext, Poll, Wake, Waker},
 };
 
+use config::topology::Topology;
 use clock::VirtualClock;
 use database::Database;
 use tokio::sync::mpsc;
@@ -119,6 +121,7 @@ pub struct World {
     shards: u32,
 }
 
+const MINUTE: i64 = 60_000;
 const START: i64 = 1_700_000_040_000;
 
 const CONFIG: &str = r#"
@@ -162,15 +165,17 @@ impl World {
             unscheduled_refits: 0,
             written: BTreeMap::new(),
         };
-        let mut next_outage = 0;
+        // The first fit is the same in every run: it comes before anything goes wrong.
+        let mut next_outage = START + 6 * MINUTE;
         while self.clock.unix() < end {
             let life = match disturbance.seed {
                 // The last life is undisturbed, so that it can catch up.
-                Some(_) if self.clock.unix() < end - 30 * 60_000 => {
-                    if chance.below(3) == 0 {
+                Some(_) if self.clock.unix() < end - 30 * MINUTE => {
+                    if chance.below(3) == 0 && self.clock.unix() > START {
                         self.disk.crash_at(self.disk.operations() + 1 + chance.below(60));
                     }
-                    1_000 + chance.below(15 * 60_000) as i64
+                    let at_least = if self.clock.unix() == START { 6 * MINUTE } else { 1_000 };
+                    at_least + chance.below(15 * 60_000) as i64
                 }
                 _ => end - self.clock.unix(),
             };
@@ -183,7 +188,7 @@ impl World {
             let waker = Waker::from(woken.clone());
             let dead = Cell::new(false);
             while self.clock.unix() < until && !dead.get() {
-                if disturbance.seed.is_some() && self.clock.unix() > next_outage && self.clock.unix() < end - 30 * 60_000 {
+                if disturbance.seed.is_some() && self.clock.unix() > next_outage && self.clock.unix() < end - 30 * MINUTE {
                     let kind = chance.below(4);
                     let length = 500 + chance.below(4 * 60_000) as i64;
                     self.database.disturb(kind, self.clock.unix() + length);
@@ -222,14 +227,14 @@ impl World {
         let (clock, database, disk) = (self.clock.clone(), self.database.clone(), self.disk.clone());
         let (shard, shards) = (self.shard, self.shards);
         async move {
-            let source = config::Source { name: "worker.yaml".into(), text: CONFIG.into() };
+            let source = config::Source::new("worker.yaml", CONFIG);
             let config = config::load(&[source], &|_| None, 2).expect("configuration").config;
-            let topology = config::topology::Topology::of_shards(shards);
+            let topology = Topology { shards: NonZeroU32::new(shards).expect("shards"), ..Topology::default() };
             let jobs = plan::plan(&config, &topology, shard).expect("plan");
             // An unusable disk ends the life of the worker, as it would end the process.
             let Ok((storage, recovered, restored)) = Storage::open(Rc::new(disk)).await else { return };
             let context = Context::new(clock, database, Alone, Some(storage), metrics, &config);
-            Worker::new(context, commands, Box::new(|_| {})).run(jobs, history(recovered, restored)).await;
+            Worker::new(context, commands).run(jobs, history(recovered, restored)).await;
         }
     }
 }

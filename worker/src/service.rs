@@ -1,0 +1,374 @@
+//! The worker as a process: command line, files, signals, and the loop between them.
+
+use std::{
+    process::ExitCode,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use config::{
+    Source,
+    status::{CONTRACT_VERSION, ConfigStatus, NotReady, NotReadyReason, ReloadState, Status},
+    topology::Topology,
+    worker::WorkerConfig,
+};
+use tokio::sync::{mpsc, watch};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{
+    capacity,
+    command_line::{Arguments, TopologySource},
+    config_files::{self, ConfigFiles, Watcher},
+    context::{Context, Environment, Storage},
+    disk::file_system::FileSystem,
+    environment::{Alone, Clock, Disk},
+    http,
+    logging::{LogFormat, Logging},
+    metrics::{Metrics, ReloadStatus},
+    plan::{self, JobPlan},
+    system_clock::SystemClock,
+    tsdb::HttpTsdb,
+    worker::{Command, Worker, history},
+};
+
+/// The four traits of a real process.
+struct Process;
+
+impl Environment for Process {
+    type Clock = SystemClock;
+    type Disk = FileSystem;
+    type Tsdb = HttpTsdb;
+    type Peers = Alone;
+}
+
+/// The status is made anew so often.
+const STATUS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Everything that a configuration leads to, ready to be put in force.
+struct Staged {
+    config: WorkerConfig,
+    topology: Topology,
+    shard: u32,
+    jobs: Vec<JobPlan>,
+    tsdb: HttpTsdb,
+    digest: String,
+}
+
+/// Runs a worker until SIGINT or SIGTERM.
+#[must_use]
+pub fn run(arguments: Vec<std::ffi::OsString>) -> ExitCode {
+    let arguments = match Arguments::parse(arguments, environment_variable) {
+        Ok(arguments) => arguments,
+        Err(error) => return error.report(),
+    };
+    let clock = SystemClock::new();
+    let format = arguments.logger_format.unwrap_or_else(LogFormat::of_stderr);
+    let unix = clock.clone();
+    let logging = match Logging::install(arguments.logger_level, format, move || unix.now()) {
+        Ok(logging) => logging,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match serve(&arguments, &logging, clock) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(critical = true, "{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn environment_variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Why the process ends; for people.
+type Fatal = Box<dyn std::error::Error>;
+
+fn serve(arguments: &Arguments, logging: &Logging, clock: SystemClock) -> Result<(), Fatal> {
+    for (level, remark) in &arguments.remarks {
+        match level {
+            crate::logging::LogLevel::Debug => tracing::debug!("{remark}"),
+            _ => tracing::warn!("{remark}"),
+        }
+    }
+    let capacity = capacity::Capacity::detect();
+    let files = read_files(arguments)?;
+    let staged = stage(arguments, &files, logging, capacity.cpus())?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"), jobs = staged.jobs.len(), shard = staged.shard,
+        shards = staged.topology.shards.get(), digest = staged.digest, "Config has been loaded successfully"
+    );
+    if arguments.dry_run {
+        println!(
+            "configuration is valid: {} job(s) on shard {} of {}",
+            staged.jobs.len(),
+            staged.shard,
+            staged.topology.shards
+        );
+        return Ok(());
+    }
+    let threads = match staged.config.settings.n_workers {
+        0 => capacity.threads(),
+        threads => threads,
+    };
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|index| format!("learn-{index}"))
+        .build_global()?;
+    let metrics = Arc::new(Metrics::new(&staged.config.preset, env!("CARGO_PKG_VERSION"), clock.now())?);
+    metrics.available_memory.set(i64::try_from(capacity.memory_bytes()).unwrap_or(i64::MAX));
+    metrics.cpu_cores_available.set(capacity.cpus_fraction());
+    metrics.native_threads.set(i64::try_from(threads).unwrap_or(i64::MAX));
+    metrics.config_reload_enabled.set(i64::from(arguments.watch));
+    metrics.config_loaded(clock.now());
+    metrics.entities(staged.jobs.len(), staged.jobs.len());
+
+    let (status, published) = watch::channel(http::Published::default());
+    let server = http::Server::start(
+        &staged.config.server,
+        staged.config.monitoring.pull.as_ref(),
+        metrics.clone(),
+        published,
+    )?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = runtime.block_on(work(arguments, logging, clock, staged, &files, metrics, status));
+    server.stop();
+    outcome
+}
+
+/// The configuration's files, and the topology's, if there is one, as the last.
+fn read_files(arguments: &Arguments) -> Result<ConfigFiles, Fatal> {
+    Ok(config_files::read(&watched(arguments))?)
+}
+
+fn watched(arguments: &Arguments) -> Vec<std::path::PathBuf> {
+    let mut paths = arguments.configs.clone();
+    if let Some(TopologySource::File(path)) = &arguments.topology {
+        paths.push(path.clone());
+    }
+    paths
+}
+
+/// Parses, validates, plans and connects, without changing anything.
+fn stage(arguments: &Arguments, files: &ConfigFiles, logging: &Logging, cpus: usize) -> Result<Staged, Fatal> {
+    let mut sources: Vec<Source> =
+        files.sources.iter().map(|(name, text)| Source::new(name.clone(), text.clone().into_bytes())).collect();
+    let topology = match &arguments.topology {
+        Some(TopologySource::File(_)) => {
+            sources.pop().map(|source| Topology::parse(&source)).transpose()?.unwrap_or_default()
+        }
+        Some(TopologySource::Members(members)) => Topology {
+            shards: std::num::NonZeroU32::new(*members).unwrap_or(std::num::NonZeroU32::MIN),
+            ..Topology::default()
+        },
+        None => Topology::default(),
+    };
+    let shard = arguments.shard(topology.shards.get())?;
+    let loaded = config::load(&sources, &environment_variable, cpus)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let config = loaded.config;
+    for client in [&config.reader.client, &config.writer.client] {
+        logging.redactor().register_url(&client.url);
+        for secret in [&client.password, &client.bearer_token].into_iter().flatten() {
+            logging.redactor().register(secret);
+        }
+        if let (Some(user), Some(password)) = (&client.user, &client.password) {
+            logging.redactor().register_basic_auth(user, password);
+        }
+    }
+    let jobs = plan::plan(&config, &topology, shard)?;
+    let tsdb = HttpTsdb::new(&config.reader, &config.writer)?;
+    logging.set_component_levels(&config.settings.logger_levels)?;
+    let canonical = serde_json::to_vec(&(config.without_secrets(), &topology))?;
+    Ok(Staged { digest: format!("{:016x}", xxh3_64(&canonical)), config, topology, shard, jobs, tsdb })
+}
+
+/// The loop with everything that comes from outside.
+async fn work(
+    arguments: &Arguments,
+    logging: &Logging,
+    clock: SystemClock,
+    staged: Staged,
+    files: &ConfigFiles,
+    metrics: Arc<Metrics>,
+    published: watch::Sender<http::Published>,
+) -> Result<(), Fatal> {
+    let Staged { config, topology, shard, jobs, tsdb, digest } = staged;
+    let started = clock.monotonic();
+    let (storage, left) = open_storage(arguments, &config, &metrics).await?;
+    let folder = storage.is_some().then(|| arguments.state_folder.as_ref().map(|path| path.display().to_string())).flatten();
+    let (context, spawned) =
+        Context::<Process>::new(clock.clone(), tsdb, Alone, storage, metrics.clone(), &config);
+    let (commands, receiver) = mpsc::unbounded_channel();
+    let worker = Worker::new((context.clone(), spawned), receiver).run(jobs, left);
+    tokio::pin!(worker);
+    let mut status = StatusSource {
+        context: context.clone(),
+        shard,
+        topology,
+        folder,
+        stopping: false,
+        config: ConfigStatus {
+            digest,
+            generation: 0,
+            reload: ReloadState::None,
+            last_error: None,
+            applied_at_ms: Some(clock.now()),
+        },
+    };
+    let mut watcher = Watcher::new(watched(arguments), arguments.config_check_interval, files);
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let mut restoring = true;
+    loop {
+        status.publish(&published);
+        if restoring && status.restored() {
+            restoring = false;
+            let seconds = clock.monotonic().saturating_sub(started).as_secs_f64();
+            metrics.restore_seconds.with_label_values(&[metrics.preset()]).set(seconds);
+        }
+        tokio::select! {
+            biased;
+            () = &mut worker => return Ok(()),
+            changed = watcher.changed(&clock), if arguments.watch => {
+                let outcome = changed.map_err(Fatal::from).and_then(|files| {
+                    let cpus = capacity::Capacity::detect().cpus();
+                    stage(arguments, &files, logging, cpus)
+                });
+                status.reloaded(outcome, &commands, &metrics, clock.now());
+            }
+            _ = tokio::signal::ctrl_c(), if !status.stopping => status.stop(&commands),
+            _ = terminate.recv(), if !status.stopping => status.stop(&commands),
+            () = clock.sleep(STATUS_INTERVAL) => {}
+        }
+    }
+}
+
+type Left = std::collections::HashMap<String, crate::job::JobHistory>;
+
+/// Opens the state folder, if there is one, and says what was found in it.
+async fn open_storage(
+    arguments: &Arguments,
+    config: &WorkerConfig,
+    metrics: &Metrics,
+) -> Result<(Option<Storage<FileSystem>>, Left), Fatal> {
+    let Some(folder) = &arguments.state_folder else {
+        if config.settings.restore_state == Some(true) {
+            return Err("settings.restore_state is true, but there is no state folder: give --stateFolder or set \
+                        VMANOMALY_MODEL_DUMPS_DIR"
+                .into());
+        }
+        tracing::warn!("no state folder is set (in-memory): a restart learns everything anew from the TSDB");
+        return Ok((None, Left::new()));
+    };
+    let disk = FileSystem::open(folder)?;
+    if config.settings.restore_state == Some(false) {
+        tracing::warn!(folder = %folder.display(), "settings.restore_state is false: stored state is removed");
+        for name in ["log", "blocks", "manifest", "configurations"] {
+            disk.remove(name).await?;
+        }
+    }
+    let (storage, recovered, restored) = Storage::open(Rc::new(disk)).await?;
+    let preset = [metrics.preset()];
+    metrics.log_damaged_records.with_label_values(&preset).inc_by(recovered.damaged_records);
+    metrics.log_bytes.with_label_values(&preset).set(i64::try_from(storage.log.bytes()).unwrap_or(i64::MAX));
+    for problem in recovered.problems.iter().chain(&restored.problems) {
+        tracing::error!("damaged state: {problem}");
+    }
+    tracing::info!(folder = %folder.display(), records = recovered.records.len(), blocks = restored.blocks.len(), "state folder opened");
+    Ok((Some(storage), history(recovered, restored)))
+}
+
+/// What `/status` and `/ready` are made of.
+struct StatusSource {
+    context: Rc<Context<Process>>,
+    shard: u32,
+    topology: Topology,
+    folder: Option<String>,
+    stopping: bool,
+    config: ConfigStatus,
+}
+
+impl StatusSource {
+    fn restored(&self) -> bool {
+        self.context.views.borrow().values().all(|view| view.is_restored())
+    }
+
+    fn stop(&mut self, commands: &mpsc::UnboundedSender<Command<Process>>) {
+        tracing::info!("stopping");
+        self.stopping = true;
+        // Nobody receives only when the worker has ended already.
+        let _ = commands.send(Command::Stop);
+    }
+
+    fn reloaded(
+        &mut self,
+        outcome: Result<Staged, Fatal>,
+        commands: &mpsc::UnboundedSender<Command<Process>>,
+        metrics: &Metrics,
+        now: i64,
+    ) {
+        match outcome {
+            Ok(staged) => {
+                tracing::info!(digest = staged.digest, jobs = staged.jobs.len(), "changed configuration takes effect");
+                metrics.config_reloaded(ReloadStatus::Success, now);
+                metrics.entities(staged.jobs.len(), staged.jobs.len());
+                self.topology = staged.topology;
+                self.shard = staged.shard;
+                self.config = ConfigStatus {
+                    digest: staged.digest,
+                    generation: self.config.generation + 1,
+                    reload: ReloadState::Applied,
+                    last_error: None,
+                    applied_at_ms: Some(now),
+                };
+                let config = Box::new(staged.config);
+                let _ = commands.send(Command::Reconfigure { jobs: staged.jobs, tsdb: staged.tsdb, config });
+            }
+            Err(error) => {
+                tracing::error!("Reload aborted - invalid config: {error}");
+                metrics.config_reloaded(ReloadStatus::Failure, now);
+                self.config.reload = ReloadState::Invalid;
+                self.config.last_error = Some(error.to_string());
+            }
+        }
+    }
+
+    fn publish(&self, published: &watch::Sender<http::Published>) {
+        let status = self.status();
+        let not_ready = status.not_ready.iter().map(|reason| reason.message.clone()).collect();
+        // Plain structs of strings and numbers: serialising them cannot fail.
+        let status = serde_json::to_value(&status).unwrap_or_default();
+        published.send_replace(http::Published { status, not_ready });
+    }
+
+    fn status(&self) -> Status {
+        let views = self.context.views.borrow();
+        let mut not_ready = Vec::new();
+        for view in views.values().filter(|view| !view.is_restored()) {
+            let message = format!("job {}: state is being restored", view.key);
+            not_ready.push(NotReady { reason: NotReadyReason::Restoring, message });
+        }
+        if self.stopping {
+            not_ready.push(NotReady { reason: NotReadyReason::Stopping, message: "the process is going down".into() });
+        }
+        Status {
+            contract_version: CONTRACT_VERSION,
+            worker_version: env!("CARGO_PKG_VERSION").to_owned(),
+            shard: self.shard,
+            rank: 0,
+            epoch: self.topology.epoch,
+            shards: self.topology.shards.get(),
+            ready: not_ready.is_empty(),
+            not_ready,
+            config: self.config.clone(),
+            state_folder: self.folder.clone(),
+            jobs: views.values().map(|view| view.status().clone()).collect(),
+        }
+    }
+}
