@@ -1,6 +1,9 @@
 //! The detection loop: query series, keep one model per series, write scores back.
 
+pub mod command_line;
+pub mod config_files;
 pub mod environment;
 pub mod labels;
+pub mod logging;
 pub mod metrics;
 pub mod system_clock;
