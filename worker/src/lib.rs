@@ -2,6 +2,8 @@
 
 pub mod context;
 pub mod engine;
+pub mod command_line;
+pub mod config_files;
 pub mod environment;
 pub mod fit;
 pub mod job;
@@ -14,6 +16,7 @@ pub mod schedule;
 pub mod series;
 pub mod server_time;
 pub mod worker;
+pub mod logging;
 pub mod metrics;
 pub mod system_clock;
 pub mod output;
