@@ -4,3 +4,4 @@ pub mod disk;
 pub mod environment;
 pub mod input_log;
 pub mod labels;
+pub mod snapshot;
