@@ -21,3 +21,4 @@ pub mod metrics;
 pub mod system_clock;
 pub mod output;
 pub mod tsdb;
+pub mod snapshot;

@@ -1,0 +1,278 @@
+//! A block of series with their models' states, and its file.
+//!
+//! The file: the header of [`crate::disk::format`], then sections: identity, series, one for each model. A section is
+//! its length (u32), a CRC-32C over its number, length and bytes (u32), and the bytes. So the series of a block are
+//! known even where the states are damaged.
+
+use crate::disk::encoding::{Cursor, pack, put_bytes, put_labels, put_signed, put_unsigned, unpack};
+use crate::disk::format::{HEADER_BYTES, Header, NewerFormat, header, read_header};
+use crate::labels::Labels;
+
+/// Version of the blocks' format.
+pub const BLOCK_VERSION: u32 = 1;
+
+/// Longest section of a block, bytes before compression: states of 1,024 series with 256 KiB each.
+pub const MAX_SECTION_BYTES: usize = 256 << 20;
+
+const MAGIC: [u8; 8] = *b"VMANBLK\n";
+const IDENTITY: u32 = 0;
+const SERIES: u32 = 1;
+const FIRST_MODEL: u32 = 2;
+
+/// Some series of one job with their models' states after one tick.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// Scheduler and query: "scheduler/query".
+    pub job: String,
+    /// Which of the job's blocks.
+    pub index: u32,
+    /// The newest learnt tick, ms.
+    pub watermark: i64,
+    /// The series, each once.
+    pub series: Vec<BlockSeries>,
+    /// The models that hang on the job.
+    pub models: Vec<ModelStates>,
+}
+
+/// A series of a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockSeries {
+    /// Its slot in the job.
+    pub slot: u32,
+    /// Its labels.
+    pub labels: Labels,
+    /// The newest tick that brought a sample of it, ms.
+    pub last_seen: i64,
+}
+
+/// The states of one model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelStates {
+    /// Alias of the model.
+    pub alias: String,
+    /// What the states depend on besides the input; states of another signature are of no use.
+    pub signature: String,
+    /// Last tick of the fit that they come from, ms.
+    pub fitted_to: i64,
+    /// Parallel to the block's series; `None` where the model has learnt nothing.
+    pub states: Vec<Option<Vec<u8>>>,
+}
+
+/// Where a block file belongs: it says so itself, to be found without a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) job: String,
+    pub(super) index: u32,
+    pub(super) watermark: i64,
+    /// The commit that it was written for.
+    pub(super) commit: u64,
+    /// The last commit before that one which took effect.
+    pub(super) parent: u64,
+    /// Blocks of this job in the commit.
+    pub(super) commit_blocks: u32,
+}
+
+/// Why a block file was not read.
+#[derive(Debug)]
+pub(super) enum Unreadable {
+    Newer(NewerFormat),
+    /// With the block's series, where their section is intact.
+    Damaged {
+        what: &'static str,
+        series: Option<Vec<BlockSeries>>,
+    },
+}
+
+/// The file of a block; `Err` says what makes it one that cannot be read back.
+pub(super) fn encode(block: &Block, commit: u64, parent: u64, commit_blocks: u32) -> Result<Vec<u8>, &'static str> {
+    let mut identity = Vec::new();
+    put_bytes(&mut identity, block.job.as_bytes());
+    put_unsigned(&mut identity, u64::from(block.index));
+    put_signed(&mut identity, block.watermark);
+    put_unsigned(&mut identity, commit);
+    put_unsigned(&mut identity, parent);
+    put_unsigned(&mut identity, u64::from(commit_blocks));
+    put_unsigned(&mut identity, block.models.len() as u64);
+
+    let mut series = Vec::new();
+    put_unsigned(&mut series, block.series.len() as u64);
+    for one in &block.series {
+        put_unsigned(&mut series, u64::from(one.slot));
+        put_signed(&mut series, one.last_seen);
+        put_labels(&mut series, &one.labels);
+    }
+
+    let mut out = header(MAGIC, BLOCK_VERSION).to_vec();
+    put_section(&mut out, IDENTITY, &identity)?;
+    put_section(&mut out, SERIES, &series)?;
+    for (number, model) in (FIRST_MODEL..).zip(&block.models) {
+        if model.states.len() != block.series.len() {
+            return Err("a model has not one state for each series");
+        }
+        let mut states = Vec::new();
+        put_bytes(&mut states, model.alias.as_bytes());
+        put_bytes(&mut states, model.signature.as_bytes());
+        put_signed(&mut states, model.fitted_to);
+        for state in &model.states {
+            // The length plus one; zero is no state.
+            put_unsigned(&mut states, state.as_ref().map_or(0, |state| state.len() as u64 + 1));
+            states.extend_from_slice(state.as_deref().unwrap_or_default());
+        }
+        put_section(&mut out, number, &states)?;
+    }
+    Ok(out)
+}
+
+fn put_section(out: &mut Vec<u8>, number: u32, body: &[u8]) -> Result<(), &'static str> {
+    if body.len() > MAX_SECTION_BYTES {
+        return Err("the states of a block are longer than 256 MiB");
+    }
+    let packed = pack(body);
+    let length = packed.len() as u32;
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&section_checksum(number, length, &packed).to_le_bytes());
+    out.extend_from_slice(&packed);
+    Ok(())
+}
+
+fn section_checksum(number: u32, length: u32, packed: &[u8]) -> u32 {
+    let place = crc32c::crc32c_append(crc32c::crc32c(&number.to_le_bytes()), &length.to_le_bytes());
+    crc32c::crc32c_append(place, packed)
+}
+
+/// What a block file holds.
+pub(super) fn decode(path: &str, bytes: &[u8]) -> Result<(Identity, Block), Unreadable> {
+    let damaged = |what, series| Unreadable::Damaged { what, series };
+    match read_header(path, bytes, MAGIC, BLOCK_VERSION) {
+        Header::Newer(newer) => return Err(Unreadable::Newer(newer)),
+        Header::Damaged => return Err(damaged("no valid file header", None)),
+        Header::Readable => {}
+    }
+    let mut cursor = Cursor::new(bytes.get(HEADER_BYTES..).unwrap_or_default());
+    let (identity, model_count) =
+        section(&mut cursor, IDENTITY, identity).ok_or_else(|| damaged("the identity is damaged", None))?;
+    let series = section(&mut cursor, SERIES, series).ok_or_else(|| damaged("the series are damaged", None))?;
+    let mut models = Vec::new();
+    for number in (FIRST_MODEL..).take(model_count) {
+        let read = |body: &mut Cursor<'_>| model(body, series.len());
+        match section(&mut cursor, number, read) {
+            Some(model) => models.push(model),
+            None => return Err(damaged("the states are damaged", Some(series))),
+        }
+    }
+    if !cursor.is_empty() {
+        return Err(damaged("it is longer than it should be", Some(series)));
+    }
+    let block =
+        Block { job: identity.job.clone(), index: identity.index, watermark: identity.watermark, series, models };
+    Ok((identity, block))
+}
+
+/// Reads the identity alone.
+pub(super) fn decode_identity(path: &str, bytes: &[u8]) -> Result<Identity, Unreadable> {
+    match read_header(path, bytes, MAGIC, BLOCK_VERSION) {
+        Header::Newer(newer) => return Err(Unreadable::Newer(newer)),
+        Header::Damaged => return Err(Unreadable::Damaged { what: "no valid file header", series: None }),
+        Header::Readable => {}
+    }
+    let mut cursor = Cursor::new(bytes.get(HEADER_BYTES..).unwrap_or_default());
+    section(&mut cursor, IDENTITY, identity)
+        .map(|(identity, _)| identity)
+        .ok_or(Unreadable::Damaged { what: "the identity is damaged", series: None })
+}
+
+/// Takes one section, whose bytes `read` has to use up.
+fn section<T>(cursor: &mut Cursor<'_>, number: u32, read: impl Fn(&mut Cursor<'_>) -> Option<T>) -> Option<T> {
+    let length = u32::from_le_bytes(cursor.array()?);
+    let checksum = u32::from_le_bytes(cursor.array()?);
+    let packed = cursor.take(length as usize)?;
+    if section_checksum(number, length, packed) != checksum {
+        return None;
+    }
+    let body = unpack(packed, MAX_SECTION_BYTES)?;
+    let mut body = Cursor::new(&body);
+    let value = read(&mut body)?;
+    body.is_empty().then_some(value)
+}
+
+fn identity(body: &mut Cursor<'_>) -> Option<(Identity, usize)> {
+    let identity = Identity {
+        job: body.text()?.to_owned(),
+        index: u32::try_from(body.unsigned()?).ok()?,
+        watermark: body.signed()?,
+        commit: body.unsigned()?,
+        parent: body.unsigned()?,
+        commit_blocks: u32::try_from(body.unsigned()?).ok()?,
+    };
+    Some((identity, usize::try_from(body.unsigned()?).ok()?))
+}
+
+fn series(body: &mut Cursor<'_>) -> Option<Vec<BlockSeries>> {
+    let count = body.count(3)?;
+    let mut series = Vec::with_capacity(count);
+    for _ in 0..count {
+        let slot = u32::try_from(body.unsigned()?).ok()?;
+        let last_seen = body.signed()?;
+        series.push(BlockSeries { slot, labels: body.labels()?, last_seen });
+    }
+    Some(series)
+}
+
+fn model(body: &mut Cursor<'_>, count: usize) -> Option<ModelStates> {
+    let alias = body.text()?.to_owned();
+    let signature = body.text()?.to_owned();
+    let fitted_to = body.signed()?;
+    let mut states = Vec::with_capacity(count);
+    for _ in 0..count {
+        states.push(match body.unsigned()?.checked_sub(1) {
+            Some(length) => Some(body.take(usize::try_from(length).ok()?)?.to_vec()),
+            None => None,
+        });
+    }
+    Some(ModelStates { alias, signature, fitted_to, states })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn block() -> impl Strategy<Value = Block> {
+        let series = (any::<u32>(), any::<i64>(), any::<Vec<(String, String)>>())
+            .prop_map(|(slot, last_seen, pairs)| BlockSeries { slot, last_seen, labels: Labels::new(pairs) });
+        let block = (any::<(String, u32, i64)>(), prop::collection::vec(series, 0..8), 0_usize..3);
+        block.prop_flat_map(|((job, index, watermark), series, models)| {
+            let states = prop::collection::vec(any::<Option<Vec<u8>>>(), series.len());
+            let model = (any::<(String, String, i64)>(), states).prop_map(|((alias, signature, fitted_to), states)| {
+                ModelStates { alias, signature, fitted_to, states }
+            });
+            prop::collection::vec(model, models).prop_map(move |models| Block {
+                job: job.clone(),
+                index,
+                watermark,
+                series: series.clone(),
+                models,
+            })
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_block_is_read_back(block in block(), commit: u64, parent: u64, blocks: u32) {
+            let bytes = encode(&block, commit, parent, blocks).unwrap();
+            let (identity, read) = decode("path", &bytes).unwrap();
+            prop_assert_eq!(read, block);
+            prop_assert_eq!(decode_identity("path", &bytes).unwrap(), identity.clone());
+            prop_assert_eq!((identity.commit, identity.parent, identity.commit_blocks), (commit, parent, blocks));
+        }
+
+        #[test]
+        fn a_flip_anywhere_is_damage(block in block(), place: prop::sample::Index, bit in 0_u8..8) {
+            let mut bytes = encode(&block, 1, 0, 1).unwrap();
+            *place.get_mut(&mut bytes) ^= 1 << bit;
+            let Err(Unreadable::Damaged { series, .. }) = decode("path", &bytes) else { panic!("not detected") };
+            prop_assert!(series.is_none_or(|series| series == block.series));
+        }
+    }
+}
