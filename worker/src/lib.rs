@@ -3,6 +3,7 @@
 pub mod command_line;
 pub mod config_files;
 pub mod environment;
+pub mod http;
 pub mod labels;
 pub mod logging;
 pub mod metrics;
