@@ -10,6 +10,7 @@ pub mod job;
 pub mod disk;
 pub mod environment;
 pub mod input_log;
+pub mod http;
 pub mod labels;
 pub mod plan;
 pub mod schedule;

@@ -1,0 +1,313 @@
+//! The HTTP server over real connections.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and waits for clients"
+)]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use config::status::{
+    CONTRACT_VERSION, ConfigStatus, JobPhase, JobStatus, NotReady, NotReadyReason, ReloadState,
+    Status,
+};
+use config::worker::Server;
+use serde_json::Value;
+use tokio::sync::watch;
+use worker::http::{HttpError, HttpOptions, HttpServer, Limits};
+use worker::logging::Redactor;
+use worker::metrics::Metrics;
+
+fn status(ready: bool) -> Status {
+    Status {
+        contract_version: CONTRACT_VERSION,
+        worker_version: "1.2.3".into(),
+        shard: 0,
+        rank: 0,
+        epoch: 1,
+        shards: 1,
+        ready,
+        not_ready: vec![],
+        config: ConfigStatus {
+            digest: "00ff".into(),
+            generation: 0,
+            reload: ReloadState::None,
+            last_error: None,
+            applied_at_ms: None,
+        },
+        state_folder: None,
+        jobs: vec![],
+    }
+}
+
+fn options(path_prefix: &str) -> (HttpOptions, watch::Sender<Status>) {
+    let (publish, status) = watch::channel(status(true));
+    let options = HttpOptions {
+        server: Server {
+            addr: "127.0.0.1".into(),
+            port: 0,
+            path_prefix: path_prefix.into(),
+        },
+        pull: None,
+        limits: Limits::default(),
+        metrics: Arc::new(Metrics::new("default", "1.2.3", 0).unwrap()),
+        status,
+        redactor: Redactor::new(),
+    };
+    (options, publish)
+}
+
+/// One request, (status, header, body); it blocks the whole thread.
+fn request(address: SocketAddr, line: &str) -> (u16, String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "{line} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (header, body) = text.split_once("\r\n\r\n").unwrap();
+    (
+        header.split(' ').nth(1).unwrap().parse().unwrap(),
+        header.to_ascii_lowercase(),
+        body.to_owned(),
+    )
+}
+
+fn json(address: SocketAddr, path: &str) -> (u16, Value) {
+    let (code, _, body) = request(address, &format!("GET {path}"));
+    (code, serde_json::from_str(&body).unwrap())
+}
+
+#[tokio::test]
+async fn a_usual_client_gets_every_route_over_one_connection() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (options, _publish) = options("");
+    let server = HttpServer::start(options).unwrap();
+    let client = reqwest::Client::new();
+    for (path, content_type) in [
+        ("metrics", "text/plain; version=0.0.4; charset=utf-8"),
+        ("health", "application/json"),
+        ("ready", "application/json"),
+        ("status", "application/json"),
+    ] {
+        let response = client
+            .get(format!("http://{}/{path}", server.address()))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(
+            (
+                response.status().as_u16(),
+                &response.headers()["content-type"]
+            ),
+            (200, &content_type.parse().unwrap())
+        );
+        assert!(!response.text().await.unwrap().is_empty());
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn it_answers_while_the_loop_computes() {
+    let (options, _publish) = options("");
+    let server = HttpServer::start(options).unwrap();
+    // This blocks the only thread of this runtime.
+    assert_eq!(request(server.address(), "GET /health").0, 200);
+    assert!(
+        request(server.address(), "GET /metrics")
+            .2
+            .contains("vmanomaly_version_info{version=\"1.2.3\"} 1")
+    );
+}
+
+#[tokio::test]
+async fn readiness_and_status_are_what_the_loop_published_last_without_secrets() {
+    let (options, publish) = options("");
+    options.redactor.register("pa55word");
+    let server = HttpServer::start(options).unwrap();
+    assert_eq!(
+        json(server.address(), "/ready"),
+        (200, serde_json::json!({ "ready": true, "reasons": [] }))
+    );
+    let mut waiting = status(false);
+    let message = "http://me:secret@tsdb says pa55word is wrong".to_owned();
+    waiting.not_ready = vec![NotReady {
+        reason: NotReadyReason::StandingStill,
+        message: message.clone(),
+    }];
+    waiting.config.last_error = Some(message.clone());
+    waiting.jobs.push(JobStatus {
+        scheduler: "s".into(),
+        query: "cpu".into(),
+        phase: JobPhase::StandingStill,
+        last_written_tick_ms: None,
+        next_tick_ms: None,
+        lag_ms: 0,
+        active_series: 3,
+        refused_series: 0,
+        skipped_ticks: 0,
+        last_error: Some(message),
+        models: Default::default(),
+    });
+    publish.send_replace(waiting);
+    let (code, reasons) = json(server.address(), "/ready");
+    assert_eq!(
+        (code, &reasons["reasons"][0]["reason"]),
+        (503, &"standing_still".into())
+    );
+    let (code, answer) = json(server.address(), "/status");
+    assert_eq!(
+        (code, &answer["jobs"][0]["active_series"]),
+        (200, &3.into())
+    );
+    for text in [reasons.to_string(), answer.to_string()] {
+        assert!(
+            text.contains("[redacted]")
+                && !text.contains("pa55word")
+                && !text.contains("me:secret"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_route_is_below_the_prefix_which_may_have_any_characters() {
+    for prefix in ["/a/b", "a/{b}/", "/*x"] {
+        let (options, _publish) = options(prefix);
+        let server = HttpServer::start(options).unwrap();
+        let path = format!("/{}/health", prefix.trim_matches('/'));
+        assert_eq!(json(server.address(), &path).0, 200);
+        let (code, body) = json(server.address(), "/health");
+        assert_eq!(
+            (code, body),
+            (
+                404,
+                serde_json::json!({ "error": "no such route: /health" })
+            )
+        );
+        assert_eq!(json(server.address(), &format!("{path}/more")).0, 404);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_method_is_refused_in_json() {
+    let (options, _publish) = options("");
+    let server = HttpServer::start(options).unwrap();
+    let (code, header, body) = request(server.address(), "POST /metrics");
+    assert_eq!(code, 405);
+    assert!(
+        header.contains("allow: get") && body.contains("does not allow POST"),
+        "{header} {body}"
+    );
+}
+
+#[tokio::test]
+async fn the_second_listener_has_metrics_and_health_with_and_without_the_prefix() {
+    let (mut options, _publish) = options("/p");
+    options.pull = Some(("127.0.0.1".into(), 0));
+    let server = HttpServer::start(options).unwrap();
+    let pull = server.pull_address().unwrap();
+    for (path, code) in [
+        ("/metrics", 200),
+        ("/p/metrics", 200),
+        ("/p/health", 200),
+        ("/p/status", 404),
+    ] {
+        assert_eq!(request(pull, &format!("GET {path}")).0, code, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_same_address_for_both_is_one_listener() {
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let (mut options, _publish) = options("");
+    options.server.port = port;
+    options.pull = Some(("127.0.0.1".into(), port));
+    let server = HttpServer::start(options).unwrap();
+    assert_eq!(
+        (server.address().port(), server.pull_address()),
+        (port, None)
+    );
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_named_with_its_key() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let (mut of_server, _publish) = options("");
+    of_server.server.port = port;
+    let (mut of_pull, _publish) = options("");
+    of_pull.pull = Some(("127.0.0.1".into(), port));
+    for (options, key) in [
+        (of_server, "server.port"),
+        (of_pull, "monitoring.pull.port"),
+    ] {
+        let error = HttpServer::start(options).unwrap_err();
+        assert!(matches!(error, HttpError::Bind { .. }));
+        let message = error.to_string();
+        assert!(
+            message.contains(key) && message.contains(&format!("127.0.0.1:{port}")),
+            "{message}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_server_finishes_idle_connections_and_frees_its_port() {
+    let (options, _publish) = options("");
+    let server = HttpServer::start(options).unwrap();
+    let address = server.address();
+    let mut idle = TcpStream::connect(address).unwrap();
+    assert_eq!(request(address, "GET /health").0, 200);
+    let begin = Instant::now();
+    server.stop().await;
+    assert!(begin.elapsed() < Limits::default().grace);
+    assert_eq!(idle.read(&mut [0]).unwrap(), 0, "closed");
+    TcpListener::bind(address).unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_sends_its_header_slowly_is_cut_off_and_hinders_nobody() {
+    let (mut options, _publish) = options("");
+    options.limits.connections = 2;
+    options.limits.header_timeout = Duration::from_millis(200);
+    let server = HttpServer::start(options).unwrap();
+    let mut slow = [(); 2].map(|()| TcpStream::connect(server.address()).unwrap());
+    for stream in &mut slow {
+        stream.write_all(b"GET /health HTTP/1.1\r\nHo").unwrap();
+    }
+    // All places are taken until the slow ones are cut off.
+    assert_eq!(request(server.address(), "GET /health").0, 200);
+    for stream in &mut slow {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.is_empty() || answer.contains("408"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_header_that_is_too_large_is_refused() {
+    let (options, _publish) = options("");
+    let server = HttpServer::start(options).unwrap();
+    let (code, _, _) = request(server.address(), &format!("GET /{}", "x".repeat(40_000)));
+    assert!(matches!(code, 414 | 431), "{code}");
+}
+
+#[tokio::test]
+async fn a_connection_ends_after_its_lifetime() {
+    let (mut options, _publish) = options("");
+    options.limits.connection_lifetime = Duration::from_millis(50);
+    let server = HttpServer::start(options).unwrap();
+    let mut idle = TcpStream::connect(server.address()).unwrap();
+    assert_eq!(idle.read(&mut [0]).unwrap(), 0);
+}
