@@ -23,7 +23,7 @@ use crate::{
     context::{Context, Environment, Storage},
     disk::file_system::FileSystem,
     environment::{Alone, Clock, Disk},
-    http,
+    http::{HttpOptions, HttpServer, Limits},
     logging::{LogFormat, Logging},
     metrics::{Metrics, ReloadStatus},
     plan::{self, JobPlan},
@@ -127,17 +127,8 @@ fn serve(arguments: &Arguments, logging: &Logging, clock: SystemClock) -> Result
     metrics.config_loaded(clock.now());
     metrics.entities(staged.jobs.len(), staged.jobs.len());
 
-    let (status, published) = watch::channel(http::Published::default());
-    let server = http::Server::start(
-        &staged.config.server,
-        staged.config.monitoring.pull.as_ref(),
-        metrics.clone(),
-        published,
-    )?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcome = runtime.block_on(work(arguments, logging, clock, staged, &files, metrics, status));
-    server.stop();
-    outcome
+    runtime.block_on(work(arguments, logging, clock, staged, &files, metrics))
 }
 
 /// The configuration's files, and the topology's, if there is one, as the last.
@@ -197,7 +188,6 @@ async fn work(
     staged: Staged,
     files: &ConfigFiles,
     metrics: Arc<Metrics>,
-    published: watch::Sender<http::Published>,
 ) -> Result<(), Fatal> {
     let Staged { config, topology, shard, jobs, tsdb, digest } = staged;
     let started = clock.monotonic();
@@ -222,11 +212,20 @@ async fn work(
             applied_at_ms: Some(clock.now()),
         },
     };
+    let (published, status_receiver) = watch::channel(status.status());
+    let server = HttpServer::start(HttpOptions {
+        server: config.server.clone(),
+        pull: config.monitoring.pull.clone(),
+        limits: Limits::default(),
+        metrics: metrics.clone(),
+        status: status_receiver,
+        redactor: logging.redactor().clone(),
+    })?;
     let mut watcher = Watcher::new(watched(arguments), arguments.config_check_interval, files);
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let mut restoring = true;
     loop {
-        status.publish(&published);
+        published.send_replace(status.status());
         if restoring && status.restored() {
             restoring = false;
             let seconds = clock.monotonic().saturating_sub(started).as_secs_f64();
@@ -234,7 +233,7 @@ async fn work(
         }
         tokio::select! {
             biased;
-            () = &mut worker => return Ok(()),
+            () = &mut worker => break,
             changed = watcher.changed(&clock), if arguments.watch => {
                 let outcome = changed.map_err(Fatal::from).and_then(|files| {
                     let cpus = capacity::Capacity::detect().cpus();
@@ -247,6 +246,8 @@ async fn work(
             () = clock.sleep(STATUS_INTERVAL) => {}
         }
     }
+    server.stop().await;
+    Ok(())
 }
 
 type Left = std::collections::HashMap<String, crate::job::JobHistory>;
@@ -337,14 +338,6 @@ impl StatusSource {
                 self.config.last_error = Some(error.to_string());
             }
         }
-    }
-
-    fn publish(&self, published: &watch::Sender<http::Published>) {
-        let status = self.status();
-        let not_ready = status.not_ready.iter().map(|reason| reason.message.clone()).collect();
-        // Plain structs of strings and numbers: serialising them cannot fail.
-        let status = serde_json::to_value(&status).unwrap_or_default();
-        published.send_replace(http::Published { status, not_ready });
     }
 
     fn status(&self) -> Status {

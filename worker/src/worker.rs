@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     context::{Context, Environment, Spawned},
-    input_log::{Record, Recovered},
+    input_log::Recovered,
     job::{Job, JobHistory, JobView},
     plan::JobPlan,
     snapshot::Restored,
@@ -139,14 +139,13 @@ pub fn history(recovered: Recovered, restored: Restored) -> HashMap<String, JobH
     for block in restored.blocks {
         jobs.entry(block.job.clone()).or_default().blocks.push(block);
     }
+    for damaged in restored.damaged {
+        if damaged.restored_watermark.is_none() {
+            jobs.entry(damaged.job.clone()).or_default().lost_blocks.push(damaged);
+        }
+    }
     for record in recovered.records {
-        let job = match &record {
-            Record::Configuration { job, .. }
-            | Record::Tick { job, .. }
-            | Record::Skipped { job, .. }
-            | Record::Fit { job, .. } => job.clone(),
-        };
-        jobs.entry(job).or_default().records.push(record);
+        jobs.entry(record.job().to_owned()).or_default().records.push(record);
     }
     for ((job, slot), labels) in recovered.labels {
         jobs.entry(job).or_default().labels.insert(slot, labels);

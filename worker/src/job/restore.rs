@@ -13,7 +13,7 @@ use crate::{
     plan::JobPlan,
     schedule::Schedule,
     series::ByLabels,
-    snapshot::Block,
+    snapshot::{Block, DamagedBlock},
 };
 
 /// What a former process left of one job.
@@ -26,7 +26,7 @@ pub struct JobHistory {
     /// The labels of the slots that the records use.
     pub labels: HashMap<u32, Labels>,
     /// Blocks of which no generation could be read.
-    pub lost_blocks: Vec<u32>,
+    pub lost_blocks: Vec<DamagedBlock>,
 }
 
 /// The input log of one job, sorted out.
@@ -91,10 +91,13 @@ impl<E: Environment> Job<E> {
         let mut watermarks: HashMap<u32, i64> = HashMap::new();
         let mut rebuild = ByLabels::default();
         self.load_blocks(&blocks, &mut watermarks, &mut rebuild);
-        for (slot, labels) in &labels {
-            if lost_blocks.contains(&(slot / BLOCK_SERIES)) {
-                rebuild.insert(labels.clone(), ());
+        for lost in &lost_blocks {
+            for series in lost.series.iter().flatten() {
+                self.state.series.put(series.slot, &series.labels, series.last_seen);
+                rebuild.insert(series.labels.clone(), ());
             }
+            let of_block = labels.iter().filter(|(slot, _)| *slot / BLOCK_SERIES == lost.index);
+            rebuild.extend(of_block.map(|(_, labels)| (labels.clone(), ())));
         }
         self.settle_series();
         let newest_watermark = watermarks.values().copied().max();
