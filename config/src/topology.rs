@@ -1,0 +1,285 @@
+//! `topology.yaml`: how many shards and ranks there are, and where queries are placed.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fields::{Fields, not_allowed, wrong_type};
+use crate::ownership::Spread;
+use crate::problem::{ConfigErrors, Fault, Problems};
+use crate::schema::{Key, Kind, Presence, Section};
+use crate::yaml::{self, Node, Source, Value};
+
+/// Version of the file's contract that this build understands.
+pub const CONTRACT_VERSION: u32 = 1;
+
+/// How a deployment is laid out. The default is one worker alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Topology {
+    /// Version of the contract, at most [`CONTRACT_VERSION`].
+    pub contract_version: u32,
+    /// Goes up with every change of shards or placements.
+    pub epoch: u64,
+    /// Number of shards.
+    pub shards: NonZeroU32,
+    /// Shard counts since the last settled epoch, newest first; empty when nothing is being handed over.
+    pub previous_shards: Vec<NonZeroU32>,
+    /// Replicas of every shard.
+    pub ranks: NonZeroU32,
+    /// By query alias, the placement of queries that are not spread by series.
+    pub placements: BTreeMap<String, Spread>,
+}
+
+impl Default for Topology {
+    fn default() -> Self {
+        Self {
+            contract_version: CONTRACT_VERSION,
+            epoch: 0,
+            shards: NonZeroU32::MIN,
+            previous_shards: Vec::new(),
+            ranks: NonZeroU32::MIN,
+            placements: BTreeMap::new(),
+        }
+    }
+}
+
+pub(crate) const SECTION: Section = Section {
+    title: "Keys of `topology.yaml`",
+    about: "How a deployment is laid out. Without the file there is one shard with one rank.",
+    keys: &[
+        Key::new("contract_version", Kind::Integer(1, i64::MAX), Presence::Default("1"),
+            "Version of this file's contract.").own(),
+        Key::new("epoch", Kind::Integer(0, i64::MAX), Presence::Default("0"),
+            "Goes up with every change of shards or placements.").own(),
+        Key::new("shards", SHARDS, Presence::Default("1"), "Number of shards.").own(),
+        Key::new("previous_shards", Kind::Special("list of whole numbers", "a list of whole numbers from 1 to 10000"), Presence::Absent("none"),
+            "Shard counts since the last settled epoch, newest first: where new owners ask for state.").own(),
+        Key::new("ranks", Kind::Integer(1, 100), Presence::Default("1"), "Replicas of every shard.").own(),
+        Key::new("placements", Kind::Entries(&PLACEMENT), Presence::Absent("every query is spread by series"),
+            "Placement by query alias.").own(),
+    ],
+};
+
+pub(crate) const PLACEMENT: Section = Section {
+    title: "`placements.<alias>`",
+    about: "How the series of a query are spread over the shards.",
+    keys: &[
+        Key::new("type", Kind::OneOf(&["series", "query", "label"]), Presence::Required,
+            "`series`: each series by its labels. `query`: all of them on one shard. `label`: those with the same value of `label` together.").own(),
+        Key::new("label", Kind::Text, Presence::Absent("required for `type: label`, else not allowed"), "Name of the label.").own(),
+    ],
+};
+
+const SHARDS: Kind = Kind::Integer(1, 10_000);
+
+/// Why a text is no ordinal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{text}` has no ordinal; write a number, or a pod name that ends in one, as in `anomaly-7`"
+)]
+pub struct OrdinalError {
+    /// The text.
+    pub text: String,
+}
+
+/// The ordinal of a member: a number, or the number after the last `-` of a pod name (`anomaly-7`).
+///
+/// # Errors
+/// When there is none.
+pub fn ordinal(text: &str) -> Result<u32, OrdinalError> {
+    let text = text.trim();
+    let digits = text.rsplit('-').next().unwrap_or_default();
+    let named = digits.len() == text.len() || text.len() > digits.len() + 1;
+    digits
+        .parse()
+        .ok()
+        .filter(|_| named && digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .ok_or_else(|| OrdinalError {
+            text: text.to_owned(),
+        })
+}
+
+impl Topology {
+    /// Parses `topology.yaml`.
+    ///
+    /// # Errors
+    /// Everything that is wrong in it.
+    pub fn parse(source: &Source) -> Result<Self, ConfigErrors> {
+        let mut problems = Problems::default();
+        let topology =
+            yaml::parse(source, &mut problems).and_then(|root| build(&root, &mut problems));
+        problems
+            .finish(topology, std::slice::from_ref(source))
+            .map(|(topology, _)| topology)
+    }
+
+    /// The placement of a query.
+    #[must_use]
+    pub fn spread(&self, query_alias: &str) -> &Spread {
+        self.placements.get(query_alias).unwrap_or(&Spread::Series)
+    }
+}
+
+fn build(root: &Node, problems: &mut Problems) -> Option<Topology> {
+    let fields = Fields::open(&[&SECTION], root, "", problems)?;
+    let contract_version = fields.whole("contract_version", problems);
+    if contract_version.is_some_and(|version: u32| version > CONTRACT_VERSION) {
+        let reason = format!("newer than this build understands, {CONTRACT_VERSION}");
+        fields.not_allowed("contract_version", reason, problems);
+    }
+    let epoch = fields.whole("epoch", problems);
+    let shards = fields.whole("shards", problems).and_then(NonZeroU32::new);
+    let ranks = fields.whole("ranks", problems).and_then(NonZeroU32::new);
+    let mut previous_shards = Vec::new();
+    if fields.raw("previous_shards").is_some() {
+        for (item, path) in fields.list("previous_shards", problems).unwrap_or_default() {
+            let fault = match &item.value {
+                Value::Scalar(scalar) => match SHARDS.integer(&scalar.text) {
+                    Ok(count) => {
+                        previous_shards.extend(u32::try_from(count).ok().and_then(NonZeroU32::new));
+                        continue;
+                    }
+                    Err(reason) => not_allowed(scalar, reason, || SHARDS.allowed()),
+                },
+                _ => wrong_type(&SHARDS.allowed(), item),
+            };
+            problems.error(&item.place, path, fault);
+        }
+    }
+    let mut placements = BTreeMap::new();
+    if fields.raw("placements").is_some() {
+        for entry in fields.aliases("placements", problems).unwrap_or_default() {
+            let path = format!("placements.{}", entry.key);
+            if let Some(spread) = placement(&entry.node, &path, problems) {
+                placements.insert(entry.key.clone(), spread);
+            }
+        }
+    }
+    Some(Topology {
+        contract_version: contract_version?,
+        epoch: epoch?,
+        shards: shards?,
+        previous_shards,
+        ranks: ranks?,
+        placements,
+    })
+}
+
+fn placement(node: &Node, path: &str, problems: &mut Problems) -> Option<Spread> {
+    let fields = Fields::open(&[&PLACEMENT], node, path, problems)?;
+    let kind = fields.one_of("type", problems)?;
+    let label = fields.text("label", problems);
+    match (kind, label) {
+        ("label", Some(label)) => Some(Spread::Label(label)),
+        ("label", None) => {
+            if fields.raw("label").is_none() {
+                let fault = Fault::Missing {
+                    expected: "the name of the label".into(),
+                };
+                fields.error("label", fault, problems);
+            }
+            None
+        }
+        (_, Some(_)) => {
+            fields.conflict(
+                "label",
+                format!("is not allowed with `type: {kind}`"),
+                problems,
+            );
+            None
+        }
+        ("query", None) => Some(Spread::Query),
+        _ => Some(Spread::Series),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(text: &str) -> Result<Topology, String> {
+        Topology::parse(&Source::new("topology.yaml", text)).map_err(|errors| errors.to_string())
+    }
+
+    #[test]
+    fn a_full_file_is_understood_and_an_almost_empty_one_means_one_worker() {
+        let text = "contract_version: 1\nepoch: 4\nshards: 5\nprevious_shards: [3, 2]\nranks: 2\n\
+                    placements:\n  cpu: {type: query}\n  disk: {type: label, label: host}\n  net: {type: series}\n";
+        let topology = parse(text).unwrap();
+        assert_eq!(
+            (topology.epoch, topology.shards.get(), topology.ranks.get()),
+            (4, 5, 2)
+        );
+        assert_eq!(
+            topology
+                .previous_shards
+                .iter()
+                .map(|count| count.get())
+                .collect::<Vec<_>>(),
+            [3, 2]
+        );
+        assert_eq!(*topology.spread("disk"), Spread::Label("host".into()));
+        assert_eq!(*topology.spread("cpu"), Spread::Query);
+        assert_eq!(*topology.spread("other"), Spread::Series);
+        assert_eq!(parse("epoch: 0\n").unwrap(), Topology::default());
+    }
+
+    #[test]
+    fn every_mistake_is_named_with_its_place() {
+        let text = "epoch: -1\nshards: 0\nrank: 2\nprevious_shards: [x]\nplacements:\n  cpu: {type: serie}\n  \
+                    disk: {type: label}\n  net: {type: query, label: x}\ncontract_version: 9\n";
+        let errors = parse(text).unwrap_err();
+        for (place, key) in [
+            ("1:8", "epoch"),
+            ("2:9", "shards"),
+            ("3:1", "rank: unknown key; did you mean `ranks`?"),
+            ("4:19", "previous_shards[0]"),
+            (
+                "6:15",
+                "placements.cpu.type: `serie`: must be one of `series`, `query`, `label`; did you mean `series`?",
+            ),
+            ("7:9", "placements.disk.label: is required"),
+            (
+                "8:29",
+                "placements.net.label: is not allowed with `type: query`",
+            ),
+            (
+                "9:19",
+                "contract_version: `9`: newer than this build understands, 1",
+            ),
+        ] {
+            assert!(
+                errors.contains(&format!("topology.yaml:{place}: {key}")),
+                "{key} in\n{errors}"
+            );
+        }
+        assert_eq!(errors.lines().count(), 8, "{errors}");
+    }
+
+    #[test]
+    fn the_ordinal_is_the_number_at_the_end_of_a_pod_name() {
+        assert_eq!(ordinal("vmanomaly-main-7"), Ok(7));
+        assert_eq!(ordinal("12"), Ok(12));
+        for wrong in [
+            "",
+            "vmanomaly",
+            "name-",
+            "-7",
+            "name-7a",
+            "name-99999999999",
+            "+7",
+            "a-+7",
+        ] {
+            assert!(ordinal(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_parsed_or_refused_without_a_panic(text in ".*") {
+            let _ = (ordinal(&text), parse(&text));
+        }
+    }
+}
