@@ -20,6 +20,8 @@ pub struct WorkerSetup {
     pub arguments: Vec<String>,
     /// Further variables of its environment.
     pub environment: Vec<(String, String)>,
+    /// Port to listen on; a free one unless set.
+    pub port: Option<u16>,
 }
 
 /// A running, or killed, worker.
@@ -46,7 +48,8 @@ impl Worker {
             .prefix("vmanomaly-")
             .tempdir()
             .map_err(io)?;
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port().map_err(io)?));
+        let port = setup.port.map_or_else(free_port, Ok).map_err(io)?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
         let process = launch(folder.path(), address, &setup).await?;
         Ok(Self {
             process,
