@@ -191,17 +191,16 @@ fn push_json<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, item: &T) {
 #[must_use]
 pub fn split_lines(body: &Bytes, max: usize) -> Vec<Bytes> {
     let mut parts = Vec::new();
-    let mut start = 0;
-    let mut end = 0;
-    for line in body.split_inclusive(|byte| *byte == b'\n') {
-        if end > start && end + line.len() - start > max {
-            parts.push(body.slice(start..end));
-            start = end;
-        }
-        end += line.len();
+    let mut rest = body.clone();
+    while rest.len() > max {
+        // Only the bytes around the cut are looked at.
+        let end = |byte: &u8| *byte == b'\n';
+        let within = rest[..max].iter().rposition(end);
+        let cut = within.or_else(|| rest.iter().position(end)).map_or(rest.len(), |place| place + 1);
+        parts.push(rest.split_to(cut));
     }
-    if end > start {
-        parts.push(body.slice(start..end));
+    if !rest.is_empty() {
+        parts.push(rest);
     }
     parts
 }
