@@ -211,6 +211,7 @@ impl<'a> RangeAnswerParser<'a> {
         cache: &'a mut LabelCache,
         added_labels: &'a [(String, String)],
     ) -> Self {
+        cache.begin_answer();
         Self {
             part,
             limits,
