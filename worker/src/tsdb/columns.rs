@@ -61,6 +61,11 @@ impl Columns {
         Self { grid, seen: HashMap::default(), answer: RangeAnswer::default() }
     }
 
+    /// Makes room for so many series, kept or not.
+    pub fn reserve(&mut self, series: usize) {
+        self.seen.reserve(series.saturating_sub(self.seen.len()));
+    }
+
     /// Adds what one answer says about a series: `row` has one value for each time of `part`. `keep` is asked when
     /// the series comes for the first time.
     ///

@@ -20,8 +20,17 @@ pub struct LabelCache {
     recent: Generation,
     older: Generation,
     /// The last answer in its order; up to `next` the one that is being read.
-    sequence: Vec<(u128, Labels)>,
+    sequence: Vec<Place>,
     next: usize,
+}
+
+/// A label set of the last answer.
+#[derive(Debug)]
+struct Place {
+    key: u128,
+    /// Bytes as which it was written.
+    length: u32,
+    labels: Labels,
 }
 
 type Generation = HashMap<u128, Labels, BuildHasherDefault<HashedKey>>;
@@ -50,6 +59,24 @@ impl LabelCache {
         self.next = 0;
     }
 
+    /// Series of the answer before.
+    #[must_use]
+    pub fn expected_series(&self) -> usize {
+        self.sequence.len()
+    }
+
+    /// The label set that `bytes` start with and how many of them it takes, if it is the one that came next in the
+    /// answer before. Then nobody need look for its end.
+    pub fn expected(&mut self, bytes: &[u8]) -> Option<(usize, Labels)> {
+        let place = self.sequence.get(self.next)?;
+        let length = place.length as usize;
+        let is_same = xxh3_128_with_seed(bytes.get(..length)?, self.seed) == place.key;
+        is_same.then(|| {
+            self.next += 1;
+            (length, place.labels.clone())
+        })
+    }
+
     /// The label set that is written as `raw`; `parse` is asked when it is not remembered.
     ///
     /// # Errors
@@ -57,16 +84,17 @@ impl LabelCache {
     pub fn get<E>(&mut self, raw: &[u8], parse: impl FnOnce(&[u8]) -> Result<Labels, E>) -> Result<Labels, E> {
         let key = xxh3_128_with_seed(raw, self.seed);
         let ahead = self.sequence.iter().skip(self.next).take(LOOK_AHEAD);
-        if let Some((distance, (_, labels))) = ahead.enumerate().find(|(_, (ahead, _))| *ahead == key) {
+        if let Some((distance, place)) = ahead.enumerate().find(|(_, place)| place.key == key) {
             self.next += distance + 1;
-            return Ok(labels.clone());
+            return Ok(place.labels.clone());
         }
         let labels = self.by_hash(key, raw, parse)?;
-        if let Some(place) = self.sequence.get_mut(self.next) {
-            *place = (key, labels.clone());
+        let place = Place { key, length: u32::try_from(raw.len()).unwrap_or(u32::MAX), labels: labels.clone() };
+        if let Some(outdated) = self.sequence.get_mut(self.next) {
+            *outdated = place;
             self.next += 1;
         } else if self.sequence.len() < self.capacity {
-            self.sequence.push((key, labels.clone()));
+            self.sequence.push(place);
             self.next += 1;
         }
         Ok(labels)
@@ -148,10 +176,31 @@ mod tests {
         let mut cache = LabelCache::new(100);
         assert!((0..50).all(|value| get(&mut cache, value)));
         for tick in 1..1000 {
+            cache.begin_answer();
             assert!((0..50).all(|value| !get(&mut cache, value)), "tick {tick}");
             assert!(get(&mut cache, 1000 + tick));
             assert!(cache.len() <= 200);
         }
         assert!(get(&mut cache, 1001));
+    }
+
+    #[test]
+    fn a_label_set_is_the_expected_one_only_where_the_answer_before_had_it() {
+        let mut cache = LabelCache::new(10);
+        assert!([7, 8, 9].into_iter().all(|value| get(&mut cache, value)));
+        cache.begin_answer();
+        let bytes = [7_u32, 9, 8].map(u32::to_le_bytes).concat();
+        assert_eq!(cache.expected(&bytes[..3]), None, "incomplete");
+        assert_eq!(cache.expected(&bytes), Some((4, Labels::new([("n", "7")]))));
+        assert_eq!(cache.expected(&bytes[4..]), None, "8 came next");
+        assert!(!get(&mut cache, 9));
+        assert_eq!(cache.expected(&bytes[8..]), None, "8 came before 9");
+        assert!(!get(&mut cache, 8));
+        cache.begin_answer();
+        for (at, value) in [7, 9, 8].into_iter().enumerate() {
+            let found = cache.expected(&bytes[at * 4..]).map(|(_, labels)| labels);
+            let found = found.or_else(|| (!get(&mut cache, value)).then(|| Labels::new([("n", value.to_string())])));
+            assert_eq!(found, Some(Labels::new([("n", value.to_string())])));
+        }
     }
 }
