@@ -43,14 +43,19 @@ pub struct Arguments {
 /// Why there are no figures.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
+    /// A program did not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A request of the harness failed.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// A read of the TSDB failed.
     #[error(transparent)]
     Request(#[from] reqwest::Error),
+    /// `/proc` or a folder cannot be read.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// Something did not happen.
     #[error("{0}")]
     Unexpected(String),
 }
@@ -87,7 +92,6 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
         arguments.series
     );
     data.import(&tsdb).await?;
-    let read = measure::reads(&tsdb, &data).await?;
     let mut outcomes: Vec<(Case, Outcome)> = Vec::new();
     for case in CASES
         .into_iter()
@@ -97,7 +101,7 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
         let outcome = case.run(arguments, &tsdb, &data).await?;
         outcomes.push((case, outcome));
     }
-    table::print(arguments, &read, &outcomes);
+    table::print(arguments, &outcomes);
     Ok(())
 }
 
