@@ -3,7 +3,7 @@
 use crate::fields::{shown, wrong_type};
 use crate::problem::{Fault, Problems};
 use crate::suggestion::nearest;
-use crate::yaml::{Node, Value, join};
+use crate::tree::{Node, Value, join};
 
 /// A class of vmanomaly.
 pub(crate) struct Class {

@@ -6,7 +6,7 @@ use crate::problem::{Fault, Place, Problems};
 use crate::range;
 use crate::schema::{Key, Kind, Presence, Section, Support};
 use crate::suggestion::{did_you_mean, nearest};
-use crate::yaml::{Entry, Node, Scalar, Value, join};
+use crate::tree::{Entry, Node, Scalar, Value, join};
 
 /// A map whose keys are known. A getter gives `None` if the key is absent without a default, or if what is there
 /// is wrong; then it has reported that.

@@ -14,6 +14,7 @@ pub mod size;
 pub mod status;
 mod suggestion;
 pub mod topology;
+mod tree;
 pub mod worker;
 mod yaml;
 pub mod zone;

@@ -8,8 +8,9 @@ use crate::fields::Fields;
 use crate::problem::{ConfigErrors, Fault, Place, Problems, Warning};
 use crate::schema::{Key, Kind, Presence, Section};
 use crate::section::{model, reader, scheduler, service, writer};
+use crate::tree::{Entry, Node, Value};
 use crate::worker::{Model, Reader, Scheduler, WorkerConfig, Writer};
-use crate::yaml::{self, Entry, Node, Value};
+use crate::yaml;
 
 pub use crate::yaml::Source;
 
@@ -183,7 +184,8 @@ fn build(root: &Node, cpus: usize, problems: &mut Problems) -> Option<WorkerConf
     let preset = fields.parsed("preset", problems, preset);
 
     let entries = fields.aliases("schedulers", problems).unwrap_or_default();
-    let scheduler_aliases: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
+    let scheduler_aliases: BTreeSet<&str> =
+        entries.iter().map(|entry| entry.key.as_str()).collect();
     let mut schedulers = BTreeMap::new();
     for entry in entries {
         let path = format!("schedulers.{}", entry.key);
@@ -193,7 +195,7 @@ fn build(root: &Node, cpus: usize, problems: &mut Problems) -> Option<WorkerConf
     }
 
     let reader_node = fields.node("reader", problems);
-    let query_aliases: Vec<&str> = reader_node
+    let query_aliases: BTreeSet<&str> = reader_node
         .and_then(|node| node.get("queries"))
         .map(|queries| {
             queries
@@ -252,13 +254,21 @@ fn build(root: &Node, cpus: usize, problems: &mut Problems) -> Option<WorkerConf
     if reader.workers == 0 {
         reader.workers = reader.queries.len().min(cpus.saturating_mul(2)).max(1);
     }
+    let (mut monitoring, server) = (monitoring?, server?);
+    if monitoring
+        .pull
+        .as_ref()
+        .is_some_and(|(_, port)| *port == server.port && *port != 0)
+    {
+        monitoring.pull = None;
+    }
     Some(WorkerConfig {
         schedulers,
         models,
         reader,
         writer,
-        monitoring: monitoring?,
-        server: server?,
+        monitoring,
+        server,
         settings: settings?.0,
         preset: preset?,
     })
@@ -387,29 +397,31 @@ fn drop_orphans(
     reader: &mut Reader,
     problems: &mut Problems,
 ) {
-    schedulers.retain(|alias, _| {
-        let used = models
+    let used = |aliases: fn(&Model) -> &[String]| -> BTreeSet<&str> {
+        models
             .values()
-            .any(|model| model.schedulers.contains(alias));
+            .flat_map(aliases)
+            .map(String::as_str)
+            .collect()
+    };
+    let (used_schedulers, used_queries) = (
+        used(|model| &model.schedulers),
+        used(|model| &model.queries),
+    );
+    let orphan = "left out: no model uses it";
+    schedulers.retain(|alias, _| {
+        let used = used_schedulers.contains(alias.as_str());
         if !used {
             let place = place_of(root, &["schedulers", alias]);
-            problems.warn(
-                place,
-                format!("schedulers.{alias}"),
-                "left out: no model uses it",
-            );
+            problems.warn(place, format!("schedulers.{alias}"), orphan);
         }
         used
     });
     reader.queries.retain(|alias, _| {
-        let used = models.values().any(|model| model.queries.contains(alias));
+        let used = used_queries.contains(alias.as_str());
         if !used {
             let place = place_of(root, &["reader", "queries", alias]);
-            problems.warn(
-                place,
-                format!("reader.queries.{alias}"),
-                "left out: no model uses it",
-            );
+            problems.warn(place, format!("reader.queries.{alias}"), orphan);
         }
         used
     });
@@ -466,7 +478,7 @@ settings: {retention: {ttl: 1d}}
                 .iter()
                 .filter(|key| matches!(key.support, Support::Full))
             {
-                let full = yaml::join(path, key.name);
+                let full = crate::tree::join(path, key.name);
                 let mut overlay = "[[]]".to_owned();
                 for part in full.rsplit('.') {
                     overlay = format!("{{{part}: {overlay}}}");
@@ -486,7 +498,7 @@ settings: {retention: {ttl: 1d}}
                 let Presence::Default(text) = key.presence else {
                     continue;
                 };
-                let full = yaml::join(path, key.name);
+                let full = crate::tree::join(path, key.name);
                 let mut overlay = text.to_owned();
                 for part in full.rsplit('.') {
                     overlay = format!("{{{part}: {overlay}}}");

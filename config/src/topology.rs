@@ -9,7 +9,8 @@ use crate::fields::{Fields, not_allowed, wrong_type};
 use crate::ownership::Spread;
 use crate::problem::{ConfigErrors, Fault, Problems};
 use crate::schema::{Key, Kind, Presence, Section};
-use crate::yaml::{self, Node, Source, Value};
+use crate::tree::{Node, Value};
+use crate::yaml::{self, Source};
 
 /// Version of the file's contract that this build understands.
 pub const CONTRACT_VERSION: u32 = 1;

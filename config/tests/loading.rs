@@ -732,13 +732,13 @@ fn old_flat_forms_mean_what_they_meant() {
 #[test]
 fn files_are_merged_key_by_key_whatever_the_spelling_of_a_class() {
     let overlay = "models: {z: {class: model.online.OnlineZscoreModel, z_threshold: 3}}\n\
-                   reader: {class: reader.vm.VmReader, queries: {mem: {expr: m}}}\n";
+                   reader: {class: reader.vm.VmReader, queries: {mem: {expr: m}, a: {expr: a}}}\n";
     let config = config(&[MINIMAL, overlay]);
     assert_eq!(
         config.models["z"].class,
         ModelClass::ZscoreOnline { z_threshold: 3.0 }
     );
-    assert_eq!(config.models["z"].queries, ["cpu", "mem"]);
+    assert_eq!(config.models["z"].queries, ["a", "cpu", "mem"]);
     assert_eq!(config.reader.client.url, "http://victoriametrics:8428");
 }
 
@@ -849,6 +849,16 @@ fn start_from_is_an_instant_or_a_time_of_day() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn metrics_on_the_port_of_the_server_need_no_listener_of_their_own() {
+    let overlay = |port: u16| format!("monitoring: {{pull: {{port: {port}}}}}");
+    assert_eq!(config(&[MINIMAL, &overlay(8490)]).monitoring.pull, None);
+    assert_eq!(
+        config(&[MINIMAL, &overlay(8080)]).monitoring.pull,
+        Some(("0.0.0.0".into(), 8080))
+    );
 }
 
 #[test]

@@ -208,37 +208,21 @@ pub fn split_lines(body: &Bytes, max: usize) -> Vec<Bytes> {
 
 #[cfg(test)]
 mod tests {
-    use config::worker::{HttpClient, VerifyTls};
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
 
-    fn writer(metric_name: &str, labels: &[(&str, &str)]) -> Writer {
-        Writer {
-            client: HttpClient {
-                url: "http://localhost".into(),
-                tenant_id: None,
-                user: None,
-                password: None,
-                password_file: None,
-                bearer_token: None,
-                bearer_token_file: None,
-                verify_tls: VerifyTls::System,
-                tls_cert_file: None,
-                tls_key_file: None,
-                timeout: 1000,
-            },
-            metric_name: metric_name.into(),
-            labels: labels.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
-            connection_retry_attempts: 1,
-            max_request_bytes: 1 << 20,
-        }
+    /// A metric name with labels, as `metric_format` has them.
+    type Template = (String, BTreeMap<String, String>);
+
+    fn template(metric_name: &str, labels: &[(&str, &str)]) -> Template {
+        (metric_name.into(), labels.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect())
     }
 
-    fn format(writer: &Writer, provide: &[&str]) -> OutputFormat {
+    fn format((name, labels): &Template, provide: &[&str]) -> OutputFormat {
         let provide: Vec<String> = provide.iter().map(|name| (*name).into()).collect();
-        OutputFormat::new(writer, "cpu", "zs", "1m", "default", &provide)
+        OutputFormat::new(name, labels, "cpu", "zs", "1m", "default", &provide)
     }
 
     fn render(format: &OutputFormat, input: &Labels, times: &[i64], columns: &OutputColumns<'_>) -> Vec<Value> {
@@ -251,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_written_series_has_the_input_labels_and_the_generated_ones_win() {
-        let writer = writer("a_$VAR", &[("for", "$QUERY_KEY"), ("what", "$VAR of $QUERY_KEY"), ("instance", "")]);
+        let writer = template("a_$VAR", &[("for", "$QUERY_KEY"), ("what", "$VAR of $QUERY_KEY"), ("instance", "")]);
         let format = format(&writer, &["anomaly_score", "yhat"]);
         let input = Labels::new([
             ("__name__", "node_cpu"),
@@ -276,7 +260,7 @@ mod tests {
 
     #[test]
     fn inputs_that_would_write_one_series_have_one_identity() {
-        let format = format(&writer("$VAR", &[("for", "$QUERY_KEY")]), &["y"]);
+        let format = format(&template("$VAR", &[("for", "$QUERY_KEY")]), &["y"]);
         let same_after_generation = [
             Labels::new([("__name__", "a"), ("job", "x")]),
             Labels::new([("__name__", "b"), ("job", "x"), ("for", "y"), ("preset", "p")]),
@@ -292,7 +276,7 @@ mod tests {
 
     #[test]
     fn values_that_are_not_finite_are_left_out_with_their_times() {
-        let format = format(&writer("$VAR", &[]), &["y", "yhat_lower", "yhat_upper", "anomaly_score"]);
+        let format = format(&template("$VAR", &[]), &["y", "yhat_lower", "yhat_upper", "anomaly_score"]);
         let columns = OutputColumns {
             y: &[1.0, f64::NAN, 3.0],
             yhat_lower: &[f64::NEG_INFINITY; 3],
@@ -308,8 +292,8 @@ mod tests {
 
     #[test]
     fn an_alias_that_looks_like_a_placeholder_is_taken_literally() {
-        let writer = writer("$VAR", &[("for", "$QUERY_KEY")]);
-        let format = OutputFormat::new(&writer, "q", "$VAR", "$QUERY_KEY", "default", &["y".into()]);
+        let (name, labels) = template("$VAR", &[("for", "$QUERY_KEY")]);
+        let format = OutputFormat::new(&name, &labels, "q", "$VAR", "$QUERY_KEY", "default", &["y".into()]);
         let columns = OutputColumns { y: &[1.0], ..Default::default() };
         let lines = render(&format, &Labels::new([("a", "b")]), &[1], &columns);
         assert_eq!(lines[0]["metric"]["model_alias"], "$VAR");
@@ -328,7 +312,7 @@ mod tests {
             let times: Vec<i64> = (0..values.len() as i64).collect();
             let columns = OutputColumns { y: &values, ..Default::default() };
             let mut out = Vec::new();
-            format(&writer("$VAR", &[]), &["y"]).render(&mut out, &Labels::new([("a", "b")]), &times, &columns);
+            format(&template("$VAR", &[]), &["y"]).render(&mut out, &Labels::new([("a", "b")]), &times, &columns);
             let written: Vec<(i64, u64)> = times.iter().zip(&values)
                 .filter(|(_, value)| value.is_finite()).map(|(time, value)| (*time, value.to_bits())).collect();
             let read: Vec<(i64, u64)> = serde_json::Deserializer::from_slice(&out).into_iter::<Line>().flat_map(|line| {

@@ -203,14 +203,13 @@ impl JobPlan {
 #[must_use]
 pub fn spec(model: &Model) -> detect::spec::ModelSpec {
     match model.class {
-        ModelClass::ZscoreOnline { z_threshold } => detect::spec::ModelSpec::ZscoreOnline(detect::zscore::ZscoreParameters {
+        ModelClass::ZscoreOnline { z_threshold } => detect::spec::ModelSpec::ZscoreOnline(detect::zscore::ZscoreOnlineArgs {
             z_threshold,
             decay: model.decay,
             history_strength: model.history_strength,
         }),
-        ModelClass::MadOnline { threshold, compression } => detect::spec::ModelSpec::MadOnline(detect::mad::MadParameters {
-            threshold,
-            compression,
+        ModelClass::MadOnline { threshold, .. } => detect::spec::ModelSpec::ZscoreOnline(detect::zscore::ZscoreOnlineArgs {
+            z_threshold: threshold,
             decay: model.decay,
             history_strength: model.history_strength,
         }),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use config::{
-    Source,
+    load::Source,
     status::{CONTRACT_VERSION, ConfigStatus, NotReady, NotReadyReason, ReloadState, Status},
     topology::Topology,
     worker::WorkerConfig,
@@ -159,7 +159,7 @@ fn stage(arguments: &Arguments, files: &ConfigFiles, logging: &Logging, cpus: us
         None => Topology::default(),
     };
     let shard = arguments.shard(topology.shards.get())?;
-    let loaded = config::load(&sources, &environment_variable, cpus)?;
+    let loaded = config::load::load(&sources, &environment_variable, cpus)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

@@ -174,3 +174,37 @@ fn an_error_is_logged_with_its_causes() {
         "the read failed: connection refused"
     );
 }
+
+#[test]
+fn a_panic_is_a_critical_line_on_stderr_without_secrets() {
+    const NAME: &str = "a_panic_is_a_critical_line_on_stderr_without_secrets";
+    if std::env::var_os("PANIC").is_some() {
+        let logging = Logging::install(LogLevel::Info, LogFormat::Json, || 0).unwrap();
+        logging.redactor().register("hunter22");
+        assert!(Logging::install(LogLevel::Info, LogFormat::Json, || 0).is_err());
+        panic!("no way with hunter22");
+    }
+    // As a process of its own: logging is set up once a process.
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", NAME, "--nocapture"])
+        .env("PANIC", "1")
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(child.stderr).unwrap();
+    let line: Value = stderr
+        .lines()
+        .find_map(|line| serde_json::from_str(line).ok())
+        .unwrap();
+    assert_eq!(
+        (&line["level"], &line["message"]),
+        (&"CRITICAL".into(), &"Panic: no way with [redacted]".into())
+    );
+    assert!(
+        line["place"]
+            .as_str()
+            .unwrap()
+            .contains("server_logging.rs"),
+        "{line}"
+    );
+    assert!(!stderr.contains("hunter22"), "{stderr}");
+}

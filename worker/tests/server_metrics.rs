@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use worker::capacity::Capacity;
 use worker::environment::{RangeAnswer, ReadError, WriteError};
 use worker::metrics::{JobLabels, Metrics, ModelRun, ReloadStatus, Stage, WriteSize};
 
@@ -57,6 +58,13 @@ fn report_everything(metrics: &Metrics, job: &JobLabels) {
     metrics.model_run_failed(&model, Stage::Fit);
     metrics.fit_finished(&model, "success");
     metrics.snapshot_block_written(&model, 4096);
+    metrics.capacity(
+        &Capacity {
+            cpus: 1.5,
+            memory_bytes: Some(1 << 30),
+        },
+        2,
+    );
     metrics
         .clock_skew
         .with_label_values(&job.values())
@@ -127,6 +135,11 @@ fn the_names_and_labels_that_published_alert_rules_use_are_there() {
     assert_eq!(
         sample(&text, &["vmanomaly_version_info{version=\"1.2.3\"}"]),
         1.0
+    );
+    assert_eq!(sample(&text, &["vmanomaly_cpu_cores_available "]), 1.5);
+    assert_eq!(
+        sample(&text, &["vmanomaly_available_memory_bytes "]),
+        1_073_741_824.0
     );
     for name in [
         "process_start_time_seconds ",

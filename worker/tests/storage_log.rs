@@ -211,6 +211,33 @@ async fn the_configuration_of_a_job_that_stands_still_outlives_its_segment() {
 }
 
 #[test]
+async fn on_a_full_disk_segments_still_go() {
+    let disk = Memory::new();
+    let (log, _) = open(&disk, options(1)).await;
+    let still = Record::Configuration { job: "still/job".to_owned(), from: MINUTE, digest: 9 };
+    append_durably(&log, &[still.clone(), tick(JOB, 2, 0..1), tick(JOB, 3, 0..1)]).await;
+    disk.fill();
+    log.retire(&|_| Some(3 * MINUTE)).await.unwrap_err();
+    assert_eq!(log.segments(), 2);
+    log.retire(&|_| Some(3 * MINUTE)).await.unwrap();
+    let (_, recovered) = open(&disk, options(1)).await;
+    assert_eq!(recovered.records, [tick(JOB, 3, 0..1), still]);
+}
+
+#[test]
+async fn slots_whose_labels_are_lost_are_named_and_their_values_kept() {
+    let disk = Memory::new();
+    let (log, _) = open(&disk, LogOptions::default()).await;
+    append_durably(&log, &[tick(JOB, 1, 0..3), tick(JOB, 2, 0..4)]).await;
+    assert!(disk.flip("log/00000000000000000001", 40, 1), "the definitions before the first tick");
+    let (log, recovered) = open(&disk, LogOptions::default()).await;
+    assert_eq!(recovered.records, [tick(JOB, 1, 0..3), tick(JOB, 2, 0..4)]);
+    assert_eq!(recovered.unknown_slots, [0, 1, 2].map(|slot| (JOB.to_owned(), slot)));
+    assert_eq!(recovered.labels.len(), 1);
+    assert!(log.refers_to(JOB, 0));
+}
+
+#[test]
 async fn a_segment_of_a_newer_release_is_refused_and_left_alone() {
     let disk = Memory::new();
     let (log, _) = open(&disk, LogOptions::default()).await;

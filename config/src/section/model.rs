@@ -1,13 +1,15 @@
 //! `models`: what learns and scores.
 
+use std::collections::BTreeSet;
+
 use crate::class;
 use crate::fields::{Fields, not_allowed, wrong_type};
 use crate::problem::{Fault, Problems};
 use crate::schema::{Domain, Key, Kind, Presence, Section};
 use crate::section::policy;
 use crate::suggestion::{did_you_mean, nearest};
+use crate::tree::{Node, Value};
 use crate::worker::{Model, ModelClass};
-use crate::yaml::{Node, Value};
 
 pub(crate) const SECTION: Section = Section {
     title: "`models.<alias>`",
@@ -208,7 +210,7 @@ fn attachment(
     fields: &Fields<'_>,
     name: &'static str,
     kind: &'static str,
-    aliases: &[&str],
+    aliases: &BTreeSet<&str>,
     problems: &mut Problems,
 ) -> Vec<String> {
     let all = || aliases.iter().map(|alias| (*alias).to_owned()).collect();
@@ -234,7 +236,7 @@ fn attachment(
     for (index, item) in items.iter().enumerate() {
         let path = format!("{}[{index}]", fields.path_of(name));
         match &item.value {
-            Value::Scalar(scalar) if aliases.contains(&scalar.text.as_str()) => {
+            Value::Scalar(scalar) if aliases.contains(scalar.text.as_str()) => {
                 attached.push(scalar.text.clone());
             }
             Value::Scalar(scalar) => {
@@ -306,8 +308,8 @@ fn provide_series(fields: &Fields<'_>, problems: &mut Problems) -> Vec<String> {
 pub(crate) fn build(
     node: &Node,
     path: &str,
-    queries: &[&str],
-    schedulers: &[&str],
+    queries: &BTreeSet<&str>,
+    schedulers: &BTreeSet<&str>,
     outside_data_range: f64,
     problems: &mut Problems,
 ) -> Option<Model> {

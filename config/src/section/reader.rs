@@ -7,8 +7,8 @@ use crate::fields::Fields;
 use crate::problem::{Fault, Problems};
 use crate::schema::{Key, Kind, Presence, Section};
 use crate::section::{client, policy};
+use crate::tree::{Entry, Node, Scalar, Value, join};
 use crate::worker::{Policies, Query, Reader};
-use crate::yaml::{Entry, Node, Scalar, Value, join};
 
 pub(crate) const SECTION: Section = Section {
     title: "`reader`",

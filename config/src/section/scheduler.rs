@@ -7,8 +7,8 @@ use crate::class;
 use crate::fields::Fields;
 use crate::problem::Problems;
 use crate::schema::{Key, Kind, Presence, Section};
+use crate::tree::Node;
 use crate::worker::{Scheduler, StartFrom};
-use crate::yaml::Node;
 use crate::{duration, zone};
 
 pub(crate) const SECTION: Section = Section {

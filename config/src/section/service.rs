@@ -6,8 +6,8 @@ use crate::fields::{Fields, not_allowed, wrong_type};
 use crate::problem::Problems;
 use crate::schema::{Domain, Key, Kind, Presence, Section};
 use crate::suggestion::{did_you_mean, nearest};
+use crate::tree::{Node, Value, join};
 use crate::worker::{Monitoring, Server, Settings};
-use crate::yaml::{Node, Value, join};
 
 pub(crate) const MONITORING: Section = Section {
     title: "`monitoring`",

@@ -7,8 +7,8 @@ use crate::fields::{Fields, wrong_type};
 use crate::problem::{Fault, Problems};
 use crate::schema::{Key, Kind, Presence, Section};
 use crate::section::client;
+use crate::tree::{Entry, Node, Scalar, Value};
 use crate::worker::Writer;
-use crate::yaml::{Entry, Node, Scalar, Value};
 
 pub(crate) const SECTION: Section = Section {
     title: "`writer`",

@@ -115,6 +115,11 @@ impl Segment {
         }
     }
 
+    /// Whether a record says that the job has this configuration.
+    pub(super) fn names(&self, job: &str, digest: u64) -> bool {
+        self.jobs.get(job).is_some_and(|part| part.digests.contains(&digest))
+    }
+
     /// Whether every job's newest tick is older than what is needed of the job.
     pub(super) fn is_spent(&self, needed_from: &dyn Fn(&str) -> Option<i64>) -> bool {
         self.jobs.iter().all(|(job, part)| {

@@ -250,21 +250,18 @@ impl<D: Disk> InputLog<D> {
     pub async fn retire(&self, needed_from: &dyn Fn(&str) -> Option<i64>) -> Result<usize, LogError> {
         let _syncing = self.syncing.lock().await;
         let mut tail = self.tail.lock().await;
-        let (spent, carry) = self.index.borrow().spent(needed_from);
-        if !carry.is_empty() {
-            self.restore(&mut tail).await?;
-            let mut frames = Frames::at(&tail);
-            for (job, from, digest) in &carry {
-                frames.put(&record::encode_carried(job, *from, *digest));
-            }
-            self.write(&mut tail, &frames.bytes).await?;
-            self.index.borrow_mut().carried(&carry, tail.length);
-            self.sync(&mut tail).await?;
+        let (mut spent, carry) = self.index.borrow().spent(needed_from);
+        let carried = self.carry(&mut tail, &carry).await;
+        if carried.is_err() {
+            // Perhaps the disk is full: what needs nothing written may go all the same.
+            let index = self.index.borrow();
+            spent.retain(|sequence| !index.names_any(*sequence, &carry));
         }
         for sequence in &spent {
             self.disk.remove(&self.path(*sequence)).await?;
             self.index.borrow_mut().segments.retain(|segment| segment.sequence != *sequence);
         }
+        carried?;
         let mut index = self.index.borrow_mut();
         index.configurations.retain(|job, _| needed_from(job).is_some());
         Ok(spent.len())
@@ -345,6 +342,21 @@ impl<D: Disk> InputLog<D> {
         let index = self.index.borrow();
         let known = index.segments.last()?.jobs.get(record.job()).is_some_and(|part| !part.digests.is_empty());
         if known { None } else { index.configurations.get(record.job()).copied() }
+    }
+
+    /// Says configurations again in the last segment, durably.
+    async fn carry(&self, tail: &mut Tail, configurations: &[(String, i64, u64)]) -> Result<(), LogError> {
+        if configurations.is_empty() {
+            return Ok(());
+        }
+        self.restore(tail).await?;
+        let mut frames = Frames::at(tail);
+        for (job, from, digest) in configurations {
+            frames.put(&record::encode_carried(job, *from, *digest));
+        }
+        self.write(tail, &frames.bytes).await?;
+        self.index.borrow_mut().carried(configurations, tail.length);
+        self.sync(tail).await
     }
 
     async fn write(&self, tail: &mut Tail, bytes: &[u8]) -> Result<(), LogError> {
@@ -461,18 +473,20 @@ impl Index {
         last.bytes = bytes;
     }
 
+    fn names_any(&self, sequence: u64, configurations: &[(String, i64, u64)]) -> bool {
+        let segment = self.segments.iter().find(|segment| segment.sequence == sequence);
+        segment.is_some_and(|segment| configurations.iter().any(|(job, _, digest)| segment.names(job, *digest)))
+    }
+
     /// The segments that nobody needs, and the configurations that only they name although the job is not gone.
     fn spent(&self, needed_from: &dyn Fn(&str) -> Option<i64>) -> (Vec<u64>, Vec<(String, i64, u64)>) {
         let Some((last, others)) = self.segments.split_last() else { return (Vec::new(), Vec::new()) };
         let (spent, kept): (Vec<&Segment>, Vec<&Segment>) =
             others.iter().partition(|segment| segment.is_spent(needed_from));
-        let names = |segment: &Segment, job: &str, digest: u64| {
-            segment.jobs.get(job).is_some_and(|part| part.digests.contains(&digest))
-        };
         let carry = self.configurations.iter().filter(|(job, (_, digest))| {
             needed_from(job).is_some()
-                && spent.iter().any(|segment| names(segment, job, *digest))
-                && !kept.iter().copied().chain([last]).any(|segment| names(segment, job, *digest))
+                && spent.iter().any(|segment| segment.names(job, *digest))
+                && !kept.iter().copied().chain([last]).any(|segment| segment.names(job, *digest))
         });
         let carry = carry.map(|(job, (from, digest))| (job.clone(), *from, *digest)).collect();
         (spent.iter().map(|segment| segment.sequence).collect(), carry)

@@ -16,8 +16,8 @@ const MAX_PROBLEMS: usize = 100;
 /// What an opened log holds.
 #[derive(Debug, Clone, Default)]
 pub struct Recovered {
-    /// The readable records, in the order of their appending. The last configuration of a job comes first where the
-    /// segment that it was logged in is gone.
+    /// The readable records, each job's in the order of their appending; a configuration that was logged in a segment
+    /// which is gone comes before the ticks that it is for.
     pub records: Vec<Record>,
     /// The labels of the slots, by job and slot.
     pub labels: HashMap<(String, u32), Labels>,
@@ -154,7 +154,11 @@ impl Read {
             Entry::Carried { job, from, digest } => {
                 segment.job(&job).digests.insert(digest);
                 if self.configurations.insert(job.clone(), (from, digest)) != Some((from, digest)) {
-                    self.recovered.records.push(Record::Configuration { job, from, digest });
+                    // Its first record is gone, with its segment or by damage: it goes where that was.
+                    let records = &mut self.recovered.records;
+                    let follows = |record: &Record| record.job() == job && record.newest_tick() >= from;
+                    let place = records.iter().position(follows).unwrap_or(records.len());
+                    records.insert(place, Record::Configuration { job, from, digest });
                 }
             }
             Entry::Record(record) => {

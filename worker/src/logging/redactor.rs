@@ -83,6 +83,17 @@ impl Redactor {
         }
     }
 
+    /// Hides everything secret that a connection is configured with.
+    pub fn register_client(&self, client: &config::worker::HttpClient) {
+        self.register_url(&client.url);
+        if let Some(password) = &client.password {
+            self.register_basic_auth(client.user.as_deref().unwrap_or_default(), password);
+        }
+        if let Some(token) = &client.bearer_token {
+            self.register(token);
+        }
+    }
+
     /// No longer hides `secret`: for a token that was replaced and has expired, so that a rotated file does not make
     /// this grow for ever.
     pub fn forget(&self, secret: &str) {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use crate::capacity::Capacity;
 use crate::environment::{RangeAnswer, ReadError, WriteError};
 
 use super::{JobLabels, Metrics, ModelLabels};
@@ -254,6 +255,16 @@ impl Metrics {
         self.snapshot_bytes_written
             .with_label_values(&model.values())
             .inc_by(bytes);
+    }
+
+    /// What the process may use, and how many threads compute.
+    pub fn capacity(&self, capacity: &Capacity, threads: usize) {
+        self.cpu_cores_available.set(capacity.cpus);
+        if let Some(bytes) = capacity.memory_bytes {
+            self.available_memory
+                .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+        self.native_threads.set(threads as i64);
     }
 
     /// Jobs in the whole configuration, and those of this shard.

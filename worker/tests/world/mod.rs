@@ -227,8 +227,8 @@ impl World {
         let (clock, database, disk) = (self.clock.clone(), self.database.clone(), self.disk.clone());
         let (shard, shards) = (self.shard, self.shards);
         async move {
-            let source = config::Source::new("worker.yaml", CONFIG);
-            let config = config::load(&[source], &|_| None, 2).expect("configuration").config;
+            let source = config::load::Source::new("worker.yaml", CONFIG);
+            let config = config::load::load(&[source], &|_| None, 2).expect("configuration").config;
             let topology = Topology { shards: NonZeroU32::new(shards).expect("shards"), ..Topology::default() };
             let jobs = plan::plan(&config, &topology, shard).expect("plan");
             // An unusable disk ends the life of the worker, as it would end the process.
