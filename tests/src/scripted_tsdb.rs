@@ -77,7 +77,9 @@ impl Answer {
             .map(|(labels, samples)| {
                 let samples: Vec<String> = samples
                     .iter()
-                    .map(|(time, value)| format!("[{}.{:03},\"{value}\"]", time / 1000, time % 1000))
+                    .map(|(time, value)| {
+                        format!("[{}.{:03},\"{value}\"]", time / 1000, time % 1000)
+                    })
                     .collect();
                 format!("{{\"metric\":{labels},\"values\":[{}]}}", samples.join(","))
             })
@@ -235,7 +237,9 @@ fn range_request(form: &[u8], received_at: i64) -> Option<RangeRequest> {
     let url = Url::parse(&format!("http://form/?{form}")).ok()?;
     let value = |wanted: &str| {
         let mut pairs = url.query_pairs();
-        pairs.find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned())
+        pairs
+            .find(|(name, _)| name == wanted)
+            .map(|(_, value)| value.into_owned())
     };
     let ms = |name: &str| Some((value(name)?.parse::<f64>().ok()? * 1e3).round() as i64);
     let (start, end, step) = (ms("start")?, ms("end")?, ms("step")?);

@@ -33,7 +33,9 @@ impl Chance {
 #[must_use]
 pub fn gauge(name: &str, instance: u64, from: i64, until: i64, step: i64) -> Series {
     let mut chance = Chance::new(instance ^ 0x5eed);
-    let points = (0..).map(|index| from + index * step).take_while(|time| *time <= until);
+    let points = (0..)
+        .map(|index| from + index * step)
+        .take_while(|time| *time <= until);
     let samples = points.filter_map(|time| {
         let noise = chance.below(2_000) as f64 / 1e3;
         let odd = chance.below(100);
@@ -49,7 +51,9 @@ pub fn gauge(name: &str, instance: u64, from: i64, until: i64, step: i64) -> Ser
 pub fn counter(name: &str, instance: u64, from: i64, until: i64, step: i64) -> Series {
     let mut chance = Chance::new(instance ^ 0xc0c0);
     let mut value = 0;
-    let points = (0..).map(|index| from + index * step).take_while(|time| *time <= until);
+    let points = (0..)
+        .map(|index| from + index * step)
+        .take_while(|time| *time <= until);
     let samples = points.map(|time| {
         value = match chance.below(400) {
             0 => 0,
