@@ -150,18 +150,20 @@ fn search(
 /// Cargo puts programs into `target/<profile>/` and test executables into `target/<profile>/deps/`.
 fn built_by_cargo() -> Result<PathBuf, ComponentError> {
     let executable = env::current_exe().unwrap_or_default();
-    let folders = executable.ancestors().skip(1).take(2);
-    let candidates: Vec<_> = folders.map(|folder| folder.join("vmanomaly")).collect();
-    candidates
-        .iter()
-        .find(|file| file.is_file())
-        .cloned()
-        .ok_or_else(|| ComponentError::NotBuilt {
-            path: candidates
-                .last()
-                .map(|file| file.display().to_string())
-                .unwrap_or_default(),
+    let folder = executable.parent().unwrap_or(Path::new(""));
+    let folder = if folder.ends_with("deps") {
+        folder.parent().unwrap_or(folder)
+    } else {
+        folder
+    };
+    let file = folder.join("vmanomaly");
+    if file.is_file() {
+        Ok(file)
+    } else {
+        Err(ComponentError::NotBuilt {
+            path: file.display().to_string(),
         })
+    }
 }
 
 #[cfg(test)]

@@ -95,4 +95,9 @@ impl Prometheus {
     pub fn process(&self) -> &Process {
         &self.process
     }
+
+    /// The process, to see whether it has ended.
+    pub fn process_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
 }

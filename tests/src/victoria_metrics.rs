@@ -80,6 +80,11 @@ impl VictoriaMetrics {
         &self.process
     }
 
+    /// The process, to see whether it has ended.
+    pub fn process_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
     /// Imports series. They are visible after [`VictoriaMetrics::force_flush`].
     ///
     /// VictoriaMetrics keeps decimal numbers of 12 significant digits or a few more, and one exponent for a block of

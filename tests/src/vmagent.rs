@@ -83,6 +83,11 @@ impl Vmagent {
         &self.process
     }
 
+    /// The process, to see whether it has ended.
+    pub fn process_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
     /// Hands series over for remote write.
     ///
     /// # Errors

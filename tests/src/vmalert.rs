@@ -97,6 +97,11 @@ impl Vmalert {
         &self.process
     }
 
+    /// The process, to see whether it has ended.
+    pub fn process_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
     /// All pending and firing alerts.
     ///
     /// # Errors

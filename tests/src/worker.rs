@@ -22,6 +22,8 @@ pub struct WorkerSetup {
     pub arguments: Vec<String>,
     /// Further variables of its environment.
     pub environment: Vec<(String, String)>,
+    /// Port to listen on; a free one unless set.
+    pub port: Option<u16>,
 }
 
 /// A worker that has ended by itself.
@@ -98,7 +100,8 @@ impl Worker {
             .prefix("vmanomaly-")
             .tempdir()
             .map_err(io)?;
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port().map_err(io)?));
+        let port = setup.port.map_or_else(free_port, Ok).map_err(io)?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
         let process = launch(folder.path(), address, &setup).await?;
         Ok(Self {
             process,

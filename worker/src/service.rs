@@ -17,14 +17,14 @@ use tokio::sync::{mpsc, watch};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    capacity,
+    capacity::Capacity,
     command_line::{Arguments, TopologySource},
     config_files::{self, ConfigFiles, Watcher},
     context::{Context, Environment, Storage},
     disk::file_system::FileSystem,
     environment::{Alone, Clock, Disk},
     http::{HttpOptions, HttpServer, Limits},
-    logging::{LogFormat, Logging},
+    logging::{LogFormat, LogLevel, Logging},
     metrics::{Metrics, ReloadStatus},
     plan::{self, JobPlan},
     system_clock::SystemClock,
@@ -64,7 +64,7 @@ pub fn run(arguments: Vec<std::ffi::OsString>) -> ExitCode {
     };
     let clock = SystemClock::new();
     let format = arguments.logger_format.unwrap_or_else(LogFormat::of_stderr);
-    let unix = clock.clone();
+    let unix = clock;
     let logging = match Logging::install(arguments.logger_level, format, move || unix.now()) {
         Ok(logging) => logging,
         Err(error) => {
@@ -91,13 +91,13 @@ type Fatal = Box<dyn std::error::Error>;
 fn serve(arguments: &Arguments, logging: &Logging, clock: SystemClock) -> Result<(), Fatal> {
     for (level, remark) in &arguments.remarks {
         match level {
-            crate::logging::LogLevel::Debug => tracing::debug!("{remark}"),
+            LogLevel::Debug => tracing::debug!("{remark}"),
             _ => tracing::warn!("{remark}"),
         }
     }
-    let capacity = capacity::Capacity::detect();
+    let capacity = Capacity::of_this_process();
     let files = read_files(arguments)?;
-    let staged = stage(arguments, &files, logging, capacity.cpus())?;
+    let staged = stage(arguments, &files, logging, capacity.threads(0))?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), jobs = staged.jobs.len(), shard = staged.shard,
         shards = staged.topology.shards.get(), digest = staged.digest, "Config has been loaded successfully"
@@ -111,18 +111,13 @@ fn serve(arguments: &Arguments, logging: &Logging, clock: SystemClock) -> Result
         );
         return Ok(());
     }
-    let threads = match staged.config.settings.n_workers {
-        0 => capacity.threads(),
-        threads => threads,
-    };
+    let threads = capacity.threads(staged.config.settings.n_workers);
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(|index| format!("learn-{index}"))
         .build_global()?;
     let metrics = Arc::new(Metrics::new(&staged.config.preset, env!("CARGO_PKG_VERSION"), clock.now())?);
-    metrics.available_memory.set(i64::try_from(capacity.memory_bytes()).unwrap_or(i64::MAX));
-    metrics.cpu_cores_available.set(capacity.cpus_fraction());
-    metrics.native_threads.set(i64::try_from(threads).unwrap_or(i64::MAX));
+    metrics.capacity(&capacity, threads);
     metrics.config_reload_enabled.set(i64::from(arguments.watch));
     metrics.config_loaded(clock.now());
     metrics.entities(staged.jobs.len(), staged.jobs.len());
@@ -165,13 +160,7 @@ fn stage(arguments: &Arguments, files: &ConfigFiles, logging: &Logging, cpus: us
     }
     let config = loaded.config;
     for client in [&config.reader.client, &config.writer.client] {
-        logging.redactor().register_url(&client.url);
-        for secret in [&client.password, &client.bearer_token].into_iter().flatten() {
-            logging.redactor().register(secret);
-        }
-        if let (Some(user), Some(password)) = (&client.user, &client.password) {
-            logging.redactor().register_basic_auth(user, password);
-        }
+        logging.redactor().register_client(client);
     }
     let jobs = plan::plan(&config, &topology, shard)?;
     let tsdb = HttpTsdb::new(&config.reader, &config.writer)?;
@@ -194,7 +183,7 @@ async fn work(
     let (storage, left) = open_storage(arguments, &config, &metrics).await?;
     let folder = storage.is_some().then(|| arguments.state_folder.as_ref().map(|path| path.display().to_string())).flatten();
     let (context, spawned) =
-        Context::<Process>::new(clock.clone(), tsdb, Alone, storage, metrics.clone(), &config);
+        Context::<Process>::new(clock, tsdb, Alone, storage, metrics.clone(), &config);
     let (commands, receiver) = mpsc::unbounded_channel();
     let worker = Worker::new((context.clone(), spawned), receiver).run(jobs, left);
     tokio::pin!(worker);
@@ -236,8 +225,7 @@ async fn work(
             () = &mut worker => break,
             changed = watcher.changed(&clock), if arguments.watch => {
                 let outcome = changed.map_err(Fatal::from).and_then(|files| {
-                    let cpus = capacity::Capacity::detect().cpus();
-                    stage(arguments, &files, logging, cpus)
+                    stage(arguments, &files, logging, Capacity::of_this_process().threads(0))
                 });
                 status.reloaded(outcome, &commands, &metrics, clock.now());
             }

@@ -151,6 +151,7 @@ async fn readiness_and_status_are_what_the_loop_published_last_without_secrets()
         lag_ms: 0,
         active_series: 3,
         refused_series: 0,
+        collided_series: 0,
         skipped_ticks: 0,
         last_error: Some(message),
         models: Default::default(),

@@ -95,6 +95,12 @@ impl Memory {
         self.contents().restart();
     }
 
+    /// Whether [`Memory::crash_at`] has struck.
+    #[must_use]
+    pub fn is_crashed(&self) -> bool {
+        self.contents().crashed
+    }
+
     /// The process dies at its `operation`-th operation, counted as [`Memory::operations`] does: this operation is
     /// done whole, in part or not at all, it and all later ones fail, until [`Memory::crash`] or [`Memory::restart`].
     pub fn crash_at(&self, operation: u64) {

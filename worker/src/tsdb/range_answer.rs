@@ -313,8 +313,7 @@ impl<'a> RangeAnswerParser<'a> {
             }
             return Ok(Step::Done);
         }
-        let space = bytes[*at..].iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count();
-        *at += space;
+        *at += bytes[*at..].iter().take_while(|byte| is_space(byte)).count();
         let Some(byte) = bytes.get(*at).copied() else {
             return Ok(Step::Wait);
         };
@@ -446,6 +445,10 @@ impl<'a> RangeAnswerParser<'a> {
                     // After a comma or at the first one: not the end of the array.
                     self.state = State::Item(Array::Values);
                     return Ok(Step::Wait);
+                }
+                Scanned::Unusual if bytes.get(*at).is_some_and(is_space) => {
+                    self.state = State::Item(Array::Values);
+                    return Ok(Step::Done);
                 }
                 Scanned::Unusual => {
                     self.capture(Captured::Sample);
@@ -592,6 +595,11 @@ impl<'a> RangeAnswerParser<'a> {
         let found = String::from_utf8_lossy(found).into_owned();
         AnswerError::Form { offset: self.offset + at as u64, expected, found }
     }
+}
+
+/// White space of JSON.
+fn is_space(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
 fn sample_too_large() -> AnswerError {

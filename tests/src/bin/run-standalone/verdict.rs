@@ -1,0 +1,185 @@
+//! Whether the run showed what it should: the alert fired for the incident, and for no other recording.
+
+use std::collections::BTreeMap;
+
+use ::tests::http::HttpError;
+use ::tests::victoria_metrics::VictoriaMetrics;
+
+use crate::observation::ALERT;
+use crate::replay::{CONTROLS, INCIDENT, Replay, TICK, Timeline};
+
+/// The alert has to fire so soon after the incident, ms: scoring, writing and evaluating take a second or two each.
+const SOON: i64 = 15_000;
+
+/// What the TSDB has about the recordings.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Outcome {
+    /// Ticks of scores, by recording, ms.
+    pub scores: BTreeMap<String, Vec<i64>>,
+    /// Times at which vmalert saw the alert fire, by recording, ms.
+    pub firing: BTreeMap<String, Vec<i64>>,
+}
+
+impl Outcome {
+    /// Reads it.
+    pub async fn read(tsdb: &VictoriaMetrics) -> Result<Self, HttpError> {
+        tsdb.force_flush().await?;
+        let by_recording = async |selector: &str| -> Result<BTreeMap<String, Vec<i64>>, HttpError> {
+            let series = tsdb.export(selector).await?;
+            let times = series.iter().map(|series| {
+                let times = series
+                    .samples
+                    .iter()
+                    .filter(|sample| sample.value.is_finite())
+                    .map(|sample| sample.time);
+                (series.label("recording").to_owned(), times.collect())
+            });
+            Ok(times.collect())
+        };
+        let firing = format!("ALERTS{{alertname='{ALERT}',alertstate='firing',for='recording'}}");
+        Ok(Self {
+            scores: by_recording("anomaly_score{for='recording'}").await?,
+            firing: by_recording(&firing).await?,
+        })
+    }
+
+    /// Whether every replayed sample has its score.
+    pub fn is_complete(&self, replay: &Replay, timeline: Timeline) -> bool {
+        std::iter::once(INCIDENT)
+            .chain(CONTROLS)
+            .all(|name| self.scored(name, replay, timeline) == replay.length)
+    }
+
+    fn scored(&self, name: &str, replay: &Replay, timeline: Timeline) -> usize {
+        let times = self.scores.get(name).map_or(&[][..], Vec::as_slice);
+        (0..replay.length)
+            .filter(|index| times.contains(&timeline.tick(*index)))
+            .count()
+    }
+
+    /// Everything that is not as it should be; empty when all is well.
+    pub fn reasons(&self, replay: &Replay, timeline: Timeline) -> Vec<String> {
+        let mut reasons = Vec::new();
+        for name in std::iter::once(INCIDENT).chain(CONTROLS) {
+            let scored = self.scored(name, replay, timeline);
+            if scored != replay.length {
+                reasons.push(format!(
+                    "{name} has {scored} scores for {} replayed samples",
+                    replay.length
+                ));
+            }
+        }
+        let first = |name: &str| {
+            self.firing
+                .get(name)
+                .and_then(|times| times.iter().min())
+                .copied()
+        };
+        let seconds = |time: i64| (time - timeline.start) as f64 / TICK as f64;
+        let incident = timeline.tick(replay.incident);
+        match first(INCIDENT) {
+            None => reasons.push(format!("no alert fired for the incident in {INCIDENT}")),
+            Some(time) if time < incident => reasons.push(format!(
+                "the alert for {INCIDENT} fired {:.0} s into the replay, before the incident at {:.0} s",
+                seconds(time),
+                seconds(incident)
+            )),
+            Some(time) if time > incident + SOON => reasons.push(format!(
+                "the alert for {INCIDENT} fired only {:.0} s after the incident",
+                seconds(time) - seconds(incident)
+            )),
+            Some(_) => {}
+        }
+        for name in CONTROLS {
+            if let Some(time) = first(name) {
+                reasons.push(format!(
+                    "an alert fired for the control recording {name}, {:.0} s into the replay",
+                    seconds(time)
+                ));
+            }
+        }
+        reasons
+    }
+
+    /// Seconds from the incident to the alert.
+    pub fn delay(&self, replay: &Replay, timeline: Timeline) -> Option<f64> {
+        let first = self.firing.get(INCIDENT)?.iter().min()?;
+        Some((first - timeline.tick(replay.incident)) as f64 / 1000.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Outcome {
+        fn fires(&mut self, name: &str, time: i64) {
+            self.firing.insert(name.to_owned(), vec![time]);
+        }
+
+        fn loses_score(&mut self, name: &str, tick: i64) {
+            self.scores
+                .entry(name.to_owned())
+                .or_default()
+                .retain(|time| *time != tick);
+        }
+    }
+
+    fn good() -> (Replay, Timeline, Outcome) {
+        let replay = Replay::load().unwrap();
+        let timeline = Timeline {
+            start: 1_800_000_000_000,
+        };
+        let ticks: Vec<_> = (0..replay.length)
+            .map(|index| timeline.tick(index))
+            .collect();
+        let scores = std::iter::once(INCIDENT)
+            .chain(CONTROLS)
+            .map(|name| (name.to_owned(), ticks.clone()))
+            .collect();
+        let firing = BTreeMap::from([(
+            INCIDENT.to_owned(),
+            vec![timeline.tick(replay.incident) + 3000],
+        )]);
+        (replay, timeline, Outcome { scores, firing })
+    }
+
+    #[test]
+    fn an_alert_for_the_incident_alone_is_a_success() {
+        let (replay, timeline, outcome) = good();
+        assert_eq!(outcome.reasons(&replay, timeline), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_other_outcome_is_a_failure_that_names_its_reason() {
+        type Spoil = fn(&mut Outcome, i64);
+        let spoilt: [(Spoil, &str); 5] = [
+            (|outcome, _| outcome.firing.clear(), "no alert"),
+            (
+                |outcome, incident| outcome.fires(INCIDENT, incident - 1),
+                "before the incident",
+            ),
+            (
+                |outcome, incident| outcome.fires(INCIDENT, incident + 16_000),
+                "only 16 s",
+            ),
+            (
+                |outcome, incident| outcome.fires(CONTROLS[2], incident),
+                CONTROLS[2],
+            ),
+            (
+                |outcome, incident| outcome.loses_score(CONTROLS[1], incident),
+                "40 scores for 41",
+            ),
+        ];
+        for (spoil, reason) in spoilt {
+            let (replay, timeline, mut outcome) = good();
+            spoil(&mut outcome, timeline.tick(replay.incident));
+            let reasons = outcome.reasons(&replay, timeline);
+            assert!(
+                reasons.len() == 1 && reasons[0].contains(reason),
+                "{reason}: {reasons:?}"
+            );
+        }
+    }
+}
