@@ -4,9 +4,11 @@
 //! The same input gives the same bits on every machine: transcendental functions come from the `libm` crate, and
 //! `clippy.toml` forbids the standard ones.
 
+pub mod mad;
 pub mod model;
 pub mod per_series;
 pub mod score;
 pub mod spec;
 pub mod state;
+pub mod tdigest;
 pub mod zscore;

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use crate::mad::{self, MAX_COMPRESSION, MadOnline, MadOnlineArgs};
 use crate::model::OnlineBatch;
+use crate::per_series::PerSeries;
 use crate::zscore::{self, ZscoreOnlineArgs, ZscoreOnlineBatch};
 
 /// A class of models with its arguments. What happens to a prediction afterwards is [`crate::score::ScorePolicy`].
@@ -10,6 +12,8 @@ use crate::zscore::{self, ZscoreOnlineArgs, ZscoreOnlineBatch};
 pub enum ModelSpec {
     /// `zscore_online`: see [`crate::zscore`].
     ZscoreOnline(ZscoreOnlineArgs),
+    /// `mad_online`: see [`crate::mad`].
+    MadOnline(MadOnlineArgs),
 }
 
 /// An output series of a model.
@@ -76,6 +80,7 @@ impl ModelSpec {
     pub const fn class(&self) -> &'static str {
         match self {
             Self::ZscoreOnline(_) => "zscore_online",
+            Self::MadOnline(_) => "mad_online",
         }
     }
 
@@ -87,6 +92,17 @@ impl ModelSpec {
         match self {
             Self::ZscoreOnline(args) => {
                 self.require_positive("z_threshold", args.z_threshold)?;
+                self.validate_online(args.decay, args.history_strength)
+            }
+            Self::MadOnline(args) => {
+                self.require_positive("threshold", args.threshold)?;
+                let holds = (1..=MAX_COMPRESSION).contains(&args.compression);
+                self.require(
+                    "compression",
+                    args.compression.into(),
+                    "from 1 to 10000",
+                    holds,
+                )?;
                 self.validate_online(args.decay, args.history_strength)
             }
         }
@@ -130,6 +146,7 @@ impl ModelSpec {
     pub fn new_batch(&self) -> Box<dyn OnlineBatch> {
         match self {
             Self::ZscoreOnline(args) => Box::new(ZscoreOnlineBatch::new(*args)),
+            Self::MadOnline(args) => Box::new(PerSeries::new(MadOnline::new(*args))),
         }
     }
 
@@ -145,6 +162,10 @@ impl ModelSpec {
                 "zscore_online v{version} decay={:?} history_strength={:?}",
                 args.decay, args.history_strength
             ),
+            Self::MadOnline(args) => format!(
+                "mad_online v{version} decay={:?} history_strength={:?} compression={}",
+                args.decay, args.history_strength, args.compression
+            ),
         }
     }
 
@@ -153,6 +174,7 @@ impl ModelSpec {
     pub const fn state_version(&self) -> u16 {
         match self {
             Self::ZscoreOnline(_) => zscore::FORMAT.version,
+            Self::MadOnline(_) => mad::FORMAT.version,
         }
     }
 
@@ -160,7 +182,7 @@ impl ModelSpec {
     #[must_use]
     pub const fn outputs(&self) -> &'static [Output] {
         match self {
-            Self::ZscoreOnline(_) => &Output::PREDICTIVE,
+            Self::ZscoreOnline(_) | Self::MadOnline(_) => &Output::PREDICTIVE,
         }
     }
 }
@@ -195,6 +217,25 @@ mod tests {
     }
 
     #[test]
+    fn the_compression_is_bounded_on_both_sides() {
+        let compression = |compression| {
+            ModelSpec::MadOnline(MadOnlineArgs {
+                compression,
+                ..MadOnlineArgs::default()
+            })
+        };
+        assert_eq!(compression(1).validate(), Ok(()));
+        assert_eq!(compression(MAX_COMPRESSION).validate(), Ok(()));
+        for outside in [0, MAX_COMPRESSION + 1] {
+            let message = compression(outside).validate().unwrap_err().to_string();
+            assert_eq!(
+                message,
+                format!("compression of mad_online is {outside}, it must be from 1 to 10000")
+            );
+        }
+    }
+
+    #[test]
     fn only_arguments_that_act_on_learning_change_the_signature() {
         let signature = zscore(2.5, 0.99, 1.0).learning_signature();
         assert_eq!(
@@ -204,6 +245,20 @@ mod tests {
         assert_eq!(zscore(3.0, 0.99, 1.0).learning_signature(), signature);
         assert_ne!(zscore(2.5, 0.98, 1.0).learning_signature(), signature);
         assert_ne!(zscore(2.5, 0.99, 2.0).learning_signature(), signature);
+        let mad = |threshold, compression| {
+            let args = MadOnlineArgs {
+                threshold,
+                compression,
+                ..MadOnlineArgs::default()
+            };
+            ModelSpec::MadOnline(args).learning_signature()
+        };
+        assert_eq!(
+            mad(2.5, 100),
+            "mad_online v1 decay=1.0 history_strength=1.0 compression=100"
+        );
+        assert_eq!(mad(3.0, 100), mad(2.5, 100));
+        assert_ne!(mad(2.5, 50), mad(2.5, 100));
     }
 
     #[test]

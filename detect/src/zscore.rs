@@ -419,14 +419,18 @@ mod tests {
     }
 
     #[test]
-    fn a_spread_of_one_around_1e15_is_kept_over_a_million_samples() {
+    fn the_mean_of_values_around_1e15_follows_steps_far_below_its_last_place() {
         let mut model = ZscoreOnline::new(args(1.0));
         for index in 0..1_000_000 {
-            model.learn(0, 1e15 + f64::from(index % 3));
+            // A step of 2 / 1000 and less a sample; the last place of 1e15 is 1/8.
+            let level = if index < 1000 { 0.0 } else { 2.0 };
+            model.learn(0, 1e15 + level + f64::from(index % 3));
         }
         let interval = model.predict(0);
-        assert!((interval.yhat - 1e15 - 1.0).abs() <= 0.125);
-        assert!((model.moments.variance - 2.0 / 3.0).abs() < 1e-5);
+        assert!((interval.yhat - 1e15 - 3.0).abs() <= 0.125);
+        let (old, new) = (0.001, 0.999);
+        let variance = 2.0 / 3.0 + 4.0 * old * new;
+        assert!((model.moments.variance - variance).abs() < 1e-5);
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub trait Disk {
     /// Writes a whole file so that after a crash either the old or the new one is there: temporary file, fsync,
     /// rename, fsync of the folder.
     async fn write_atomic(&self, path: &str, bytes: &[u8]) -> Result<(), DiskError>;
-    /// Removes a file or a folder with everything in it; an absent one is no error.
+    /// Removes a file or a folder with everything in it, durably; an absent one is no error.
     async fn remove(&self, path: &str) -> Result<(), DiskError>;
 }
 

@@ -208,8 +208,9 @@ pub fn spec(model: &Model) -> detect::spec::ModelSpec {
             decay: model.decay,
             history_strength: model.history_strength,
         }),
-        ModelClass::MadOnline { threshold, .. } => detect::spec::ModelSpec::ZscoreOnline(detect::zscore::ZscoreOnlineArgs {
-            z_threshold: threshold,
+        ModelClass::MadOnline { threshold, compression } => detect::spec::ModelSpec::MadOnline(detect::mad::MadOnlineArgs {
+            threshold,
+            compression,
             decay: model.decay,
             history_strength: model.history_strength,
         }),

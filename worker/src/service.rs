@@ -258,11 +258,12 @@ async fn open_storage(
     let disk = FileSystem::open(folder)?;
     if config.settings.restore_state == Some(false) {
         tracing::warn!(folder = %folder.display(), "settings.restore_state is false: stored state is removed");
-        for name in ["log", "blocks", "manifest", "configurations"] {
+        for name in ["log", "snapshot"] {
             disk.remove(name).await?;
         }
     }
     let (storage, recovered, restored) = Storage::open(Rc::new(disk)).await?;
+    storage.snapshots.retain_configurations(&storage.log.configurations()).await?;
     let preset = [metrics.preset()];
     metrics.log_damaged_records.with_label_values(&preset).inc_by(recovered.damaged_records);
     metrics.log_bytes.with_label_values(&preset).set(i64::try_from(storage.log.bytes()).unwrap_or(i64::MAX));

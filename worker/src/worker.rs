@@ -140,12 +140,13 @@ pub fn history(recovered: Recovered, restored: Restored) -> HashMap<String, JobH
         jobs.entry(block.job.clone()).or_default().blocks.push(block);
     }
     for damaged in restored.damaged {
-        if damaged.restored_watermark.is_none() {
-            jobs.entry(damaged.job.clone()).or_default().lost_blocks.push(damaged);
-        }
+        jobs.entry(damaged.job.clone()).or_default().damaged_blocks.push(damaged);
     }
     for record in recovered.records {
         jobs.entry(record.job().to_owned()).or_default().records.push(record);
+    }
+    for (job, slot) in recovered.unknown_slots {
+        jobs.entry(job).or_default().unknown_slots.push(slot);
     }
     for ((job, slot), labels) in recovered.labels {
         jobs.entry(job).or_default().labels.insert(slot, labels);

@@ -224,6 +224,8 @@ async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io:
 }
 
 fn write_and_rename(temporary: &Path, folder: &Path, full: &Path, bytes: &[u8]) -> io::Result<()> {
+    // Missing when the disk was full at start.
+    create_folders(temporary.parent().unwrap_or(folder))?;
     let mut file = File::create(temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;

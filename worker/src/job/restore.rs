@@ -25,8 +25,10 @@ pub struct JobHistory {
     pub records: Vec<Record>,
     /// The labels of the slots that the records use.
     pub labels: HashMap<u32, Labels>,
-    /// Blocks of which no generation could be read.
-    pub lost_blocks: Vec<DamagedBlock>,
+    /// Blocks whose newest snapshot could not be read.
+    pub damaged_blocks: Vec<DamagedBlock>,
+    /// Slots that the records use and whose labels are lost.
+    pub unknown_slots: Vec<u32>,
 }
 
 /// The input log of one job, sorted out.
@@ -70,7 +72,10 @@ impl<E: Environment> Job<E> {
     /// Takes in what a former process left. Afterwards the job stands exactly where that process stood; the tick in
     /// flight is written again, with equal values.
     pub(super) async fn restore(&mut self, history: JobHistory) {
-        let JobHistory { blocks, records, labels, lost_blocks } = history;
+        let JobHistory { blocks, records, labels, damaged_blocks, unknown_slots } = history;
+        self.report_damage(&damaged_blocks);
+        let lost_blocks: Vec<DamagedBlock> =
+            damaged_blocks.into_iter().filter(|damaged| damaged.restored_watermark.is_none()).collect();
         let logged = Logged::new(records);
         // A job saves a block before it logs its first tick: without any, the records are another job's that is gone.
         if blocks.is_empty() && lost_blocks.is_empty() {
@@ -112,6 +117,10 @@ impl<E: Environment> Job<E> {
             if !rebuild.is_empty() {
                 self.rebuild_from_log(rebuild, &logged, fitted_to, last).await;
             }
+            if unknown_slots.iter().any(|slot| self.state.series.get(*slot).is_none()) {
+                tracing::warn!(job = %self.view.key, "labels of series are lost, these series are learnt again from the TSDB");
+                self.fitting.newcomers(&self.state.series);
+            }
             if let Some(due) = self.schedule.last_fit_within(fitted_to, last) {
                 self.fitting.due(due, &mut self.since_fit);
                 for input in logged.ticks.range(due + 1..).map(|(_, input)| input) {
@@ -126,6 +135,14 @@ impl<E: Environment> Job<E> {
         self.announce();
         self.report_series();
         self.view.written(last, false);
+    }
+
+    fn report_damage(&self, damaged: &[DamagedBlock]) {
+        for model in &self.state.models {
+            let labels = self.labels.model(&model.plan.alias);
+            let counter = self.context.metrics.snapshot_damaged_blocks.with_label_values(&labels.values());
+            counter.inc_by(damaged.len() as u64);
+        }
     }
 
     async fn logged_configuration(&self, logged: &Logged) -> Option<JobPlan> {
@@ -207,6 +224,7 @@ impl<E: Environment> Job<E> {
             };
             if let Some(input) = logged.ticks.get(&tick).or(reread.as_ref()) {
                 self.see(input, labels);
+                let input = &input.filtered(|slot| self.state.series.get(slot).is_some());
                 // A written tick may be in a snapshot, so one that no snapshot has may be unwritten.
                 if tick == last && newest < last {
                     self.score_and_write(input).await;

@@ -1,0 +1,121 @@
+//! Predict, score and learn: cost of one point of an online model.
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use detect::mad::MadOnlineArgs;
+use detect::model::{OnlineBatch, Samples, Scores};
+use detect::score::ScorePolicy;
+use detect::spec::ModelSpec;
+use detect::zscore::ZscoreOnlineArgs;
+
+/// Uniform pseudo-random numbers, the same in every run (splitmix64).
+fn noise(index: u64) -> f64 {
+    let mut z = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+fn specs() -> Vec<(&'static str, ModelSpec)> {
+    let zscore = |decay| {
+        ModelSpec::ZscoreOnline(ZscoreOnlineArgs {
+            decay,
+            ..ZscoreOnlineArgs::default()
+        })
+    };
+    let mad = |decay| {
+        ModelSpec::MadOnline(MadOnlineArgs {
+            decay,
+            ..MadOnlineArgs::default()
+        })
+    };
+    vec![
+        ("zscore_online", zscore(1.0)),
+        ("zscore_online decay", zscore(0.999)),
+        ("mad_online", mad(1.0)),
+        ("mad_online decay", mad(0.999)),
+    ]
+}
+
+/// A batch of `series` that have each learnt `points` points.
+fn warm(spec: &ModelSpec, series: u32, points: u64) -> Box<dyn OnlineBatch> {
+    let mut batch = spec.new_batch();
+    batch.grow(series as usize);
+    for slot in 0..series {
+        let values: Vec<f64> = (0..points)
+            .map(|index| noise(u64::from(slot) << 32 | index))
+            .collect();
+        let times: Vec<i64> = (0..points as i64).collect();
+        batch.learn(Samples {
+            times: &times,
+            slots: &[slot],
+            values: &values,
+        });
+    }
+    batch
+}
+
+/// The production shape: one new point of each of many series.
+fn one_point_of_many_series(criterion: &mut Criterion) {
+    const SERIES: u32 = 100_000;
+    let mut group = criterion.benchmark_group("100k series x 1 point");
+    group.throughput(Throughput::Elements(SERIES.into()));
+    let slots: Vec<u32> = (0..SERIES).collect();
+    for (name, spec) in specs() {
+        let mut batch = warm(&spec, SERIES, 200);
+        let mut scores = Scores::default();
+        let ticks: Vec<Vec<f64>> = (0..16)
+            .map(|tick| {
+                (0..u64::from(SERIES))
+                    .map(|series| noise(series << 8 | tick))
+                    .collect()
+            })
+            .collect();
+        let mut tick = 0;
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                tick += 1;
+                let samples = Samples {
+                    times: &[tick],
+                    slots: &slots,
+                    values: &ticks[tick as usize % ticks.len()],
+                };
+                batch.infer(samples, &ScorePolicy::default(), black_box(&mut scores));
+            });
+        });
+    }
+    group.finish();
+}
+
+/// A backtest or a long catch-up: many points of one series.
+fn many_points_of_one_series(criterion: &mut Criterion) {
+    const POINTS: u64 = 10_000;
+    let mut group = criterion.benchmark_group("1 series x 10k points");
+    group.throughput(Throughput::Elements(POINTS));
+    let values: Vec<f64> = (0..POINTS).map(noise).collect();
+    let times: Vec<i64> = (0..POINTS as i64).collect();
+    let samples = Samples {
+        times: &times,
+        slots: &[0],
+        values: &values,
+    };
+    for (name, spec) in specs() {
+        let mut batch = warm(&spec, 1, 200);
+        let mut scores = Scores::default();
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| batch.infer(samples, &ScorePolicy::default(), black_box(&mut scores)));
+        });
+        group.bench_function(format!("{name}, fit"), |bencher| {
+            bencher.iter_batched_ref(
+                || warm(&spec, 1, 0),
+                |batch| batch.learn(samples),
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, one_point_of_many_series, many_points_of_one_series);
+criterion_main!(benches);

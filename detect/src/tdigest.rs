@@ -1,0 +1,558 @@
+//! A merging t-digest with exponential decay: the distribution of a series' values in about one kilobyte.
+//!
+//! T. Dunning, O. Ertl, "Computing extremely accurate quantiles using t-digests", 2019 (arXiv:1902.04023): the merging
+//! variant with the scale function `k0(q) = compression * q / 1.6`: all centroids may weigh the same share, `1.6 / compression`,
+//! because median and MAD need the middle of the distribution, not its tails, and `k1` with the same number of centroids would
+//! allow twice as much there. What else differs from the paper is stated.
+//!
+//! # Centroids
+//!
+//! Sorted by mean. A centroid is an **atom** (all its samples have the same value) or **spread** (they do not). Every sample
+//! enters as an atom in its place, or adds its weight to the atom of its value; there is no separate buffer, so that samples
+//! not yet merged count as fully as all others. When the centroids reach [`Scale::capacity`], they are merged from left to
+//! right: a centroid takes in its right neighbour while together they weigh at most `1.6 / compression` of all. Two neighbours are
+//! not merged across a gap more than 8 times as wide as both gaps beside it: a centroid between two clusters would put weight
+//! where no sample is, just where the median of such a series lies. The first and the last centroid are
+//! never merged: they are the exact minimum and maximum. If more than [`Scale::kept`] centroids remain, the merge is repeated
+//! with 1.0625 times the weight until they do not. So when centroids merge depends on the learnt values alone, never on how
+//! they were cut into calls; and while a series has fewer than `capacity` distinct values, its distribution is exact.
+//!
+//! # Distribution function
+//!
+//! With `W` the total weight: an atom is a step of its weight at its value. A spread centroid puts half its weight, uniformly,
+//! between the mean of its left neighbour and its own mean, and the other half between its own mean and that of its right
+//! neighbour. So `F` is linear between means and jumps at atoms.
+//!
+//! The median is the `x` with `F(x) = W / 2`: a jump across `W / 2` gives the atom's value; where `F` is `W / 2` on a whole
+//! segment, the middle of the segment.
+//!
+//! # Weights
+//!
+//! Weights are integers, so that sums of weights are exact and do not depend on the order of summation. A new sample weighs
+//! `round(unit)`, at least 1. `unit` starts at 2^16 and is divided by the decay before each sample, so that the older ones lose
+//! weight relatively; it is divided by `history_strength` at the end of a fit. Where `unit` would exceed 2^17 or `W` 2^30, all
+//! weights and `unit` are halved as often as needed; weights round down, and a centroid whose weight reaches 0 is dropped. An
+//! outermost spread centroid that this uncovers becomes an atom at its mean. The ratio of two samples' weights is true to one
+//! part in 2^15 while the samples that count (`1 / (1 - decay)`, or all) are fewer than 2^14; then to one part in
+//! `2^29 / samples`.
+
+use crate::score::{at_least, at_most};
+
+/// Most weight of all samples together; twice as much fits a `u32`.
+const MAX_TOTAL: u32 = 1 << 30;
+
+/// Weight of the first sample.
+const FIRST_UNIT: f64 = 65_536.0;
+
+/// Weight of a new sample above which all weights are halved.
+const MAX_UNIT: f64 = 131_072.0;
+
+/// Once a new sample weighs so much, all that came before is nothing.
+const DOMINANT_UNIT: f64 = MAX_UNIT * MAX_TOTAL as f64;
+
+/// How many times as wide as both of its neighbours a gap is that separates clusters.
+const CLUSTER_GAP: f64 = 8.0;
+
+/// Marks a spread centroid in [`Centroid::weight_and_spread`].
+const SPREAD: u32 = 1 << 31;
+
+/// The part of the digest's behaviour that a compression fixes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scale {
+    compression: u32,
+    capacity: usize,
+    kept: usize,
+}
+
+impl Scale {
+    /// For a compression of at least 1.
+    #[must_use]
+    pub fn new(compression: u32) -> Self {
+        let capacity = (compression as usize * 4).div_ceil(5) + 5;
+        Self {
+            compression,
+            capacity,
+            kept: capacity - (capacity / 12).max(4),
+        }
+    }
+
+    /// As given.
+    #[must_use]
+    pub fn compression(&self) -> u32 {
+        self.compression
+    }
+
+    /// A digest holds fewer centroids than this: `ceil(0.8 * compression) + 5`.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// At most so many centroids remain after merging: `capacity - max(capacity / 12, 4)`.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.kept
+    }
+}
+
+/// Samples of about the same value. 12 bytes, aligned to 4, so that a kilobyte holds 85 of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Centroid {
+    mean_low: u32,
+    mean_high: u32,
+    weight_and_spread: u32,
+}
+
+impl Centroid {
+    /// A centroid with a weight of at most 2^30.
+    #[must_use]
+    pub fn new(mean: f64, weight: u32, is_spread: bool) -> Self {
+        // Without the sign of a negative zero, equal means have equal bits.
+        let bits = (mean + 0.0).to_bits();
+        Self {
+            mean_low: bits as u32,
+            mean_high: (bits >> 32) as u32,
+            weight_and_spread: weight | if is_spread { SPREAD } else { 0 },
+        }
+    }
+
+    /// Mean of the samples.
+    #[inline]
+    #[must_use]
+    pub fn mean(&self) -> f64 {
+        f64::from_bits(u64::from(self.mean_high) << 32 | u64::from(self.mean_low))
+    }
+
+    /// Weight of the samples.
+    #[inline]
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        self.weight_and_spread & !SPREAD
+    }
+
+    /// Whether the samples differ.
+    #[inline]
+    #[must_use]
+    pub fn is_spread(&self) -> bool {
+        self.weight_and_spread & SPREAD != 0
+    }
+
+    /// Twice the weight that lies at the mean.
+    #[inline]
+    pub(crate) fn at_mean(&self) -> u32 {
+        if self.is_spread() {
+            0
+        } else {
+            2 * self.weight()
+        }
+    }
+
+    /// Twice the weight that lies on either side of the mean.
+    #[inline]
+    pub(crate) fn beside_mean(&self) -> u32 {
+        if self.is_spread() { self.weight() } else { 0 }
+    }
+
+    /// Twice the weight.
+    #[inline]
+    pub(crate) fn doubled(&self) -> u32 {
+        2 * self.weight()
+    }
+
+    fn set_weight(&mut self, weight: u32) {
+        self.weight_and_spread = weight | self.weight_and_spread & SPREAD;
+    }
+
+    fn with(&self, other: &Self) -> Self {
+        let weight = self.weight() + other.weight();
+        let same_value = self.mean() == other.mean() && !self.is_spread() && !other.is_spread();
+        let share = f64::from(other.weight()) / f64::from(weight);
+        Self::new(
+            between(self.mean(), other.mean(), share),
+            weight,
+            !same_value,
+        )
+    }
+}
+
+/// `low + (high - low) * share`, within `low..=high` and without overflow, for a share in 0..=1.
+#[inline]
+pub(crate) fn between(low: f64, high: f64, share: f64) -> f64 {
+    let distance = high - low;
+    let value = if distance == f64::INFINITY {
+        low * (1.0 - share) + high * share
+    } else {
+        low + distance * share
+    };
+    at_most(at_least(value, low), high)
+}
+
+/// What learning a sample did to the centroids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// The centroid at the index grew by the weight.
+    Grown {
+        /// Its index.
+        at: usize,
+        /// What it grew by.
+        weight: u32,
+    },
+    /// A centroid of the weight was inserted at the index.
+    Inserted {
+        /// Its index.
+        at: usize,
+        /// Its weight.
+        weight: u32,
+    },
+    /// Any centroid may have changed.
+    Rebuilt,
+}
+
+/// The distribution of the values of a series; see the module. The [`Scale`] and the decay are the caller's and the same in
+/// every call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Digest {
+    centroids: Vec<Centroid>,
+    total: u32,
+    unit: f64,
+}
+
+impl Default for Digest {
+    fn default() -> Self {
+        Self {
+            centroids: Vec::new(),
+            total: 0,
+            unit: FIRST_UNIT,
+        }
+    }
+}
+
+impl Digest {
+    /// A digest of these centroids, or what is wrong with them. `unit` is the weight of the latest sample.
+    ///
+    /// # Errors
+    /// Names the rule that the parts break.
+    pub fn from_parts(
+        scale: Scale,
+        centroids: Vec<Centroid>,
+        unit: f64,
+    ) -> Result<Self, &'static str> {
+        if !unit.is_finite() || unit <= 0.0 {
+            return Err("the unit is not a weight");
+        }
+        if centroids.len() >= scale.capacity() {
+            return Err("more centroids than the compression allows");
+        }
+        if centroids
+            .iter()
+            .any(|centroid| !centroid.mean().is_finite())
+        {
+            return Err("a mean is not finite");
+        }
+        // The sign of a negative zero would make equal means different.
+        if centroids
+            .iter()
+            .any(|centroid| centroid.mean().to_bits() == 1 << 63)
+        {
+            return Err("a mean is a negative zero");
+        }
+        if centroids.iter().any(|centroid| centroid.weight() == 0) {
+            return Err("a weight is 0");
+        }
+        let total: u64 = centroids
+            .iter()
+            .map(|centroid| u64::from(centroid.weight()))
+            .sum();
+        let Some(total) = u32::try_from(total)
+            .ok()
+            .filter(|total| *total <= MAX_TOTAL)
+        else {
+            return Err("the weights are too great");
+        };
+        if centroids.is_sorted_by(|left, right| left.mean() <= right.mean()) {
+            let same_mean = |left: &Centroid, right: &Centroid| left.mean() == right.mean();
+            let mut runs = centroids.chunk_by(same_mean);
+            if runs.any(|run| run.iter().filter(|centroid| !centroid.is_spread()).count() > 1) {
+                return Err("two atoms have the same value");
+            }
+        } else {
+            return Err("the means are not sorted");
+        }
+        if [centroids.first(), centroids.last()]
+            .into_iter()
+            .flatten()
+            .any(Centroid::is_spread)
+        {
+            return Err("an outermost centroid is spread");
+        }
+        if centroids.is_empty() && unit != FIRST_UNIT {
+            return Err("a weight without samples");
+        }
+        Ok(Self {
+            centroids,
+            total,
+            unit,
+        })
+    }
+
+    /// Sorted by mean.
+    #[must_use]
+    pub fn centroids(&self) -> &[Centroid] {
+        &self.centroids
+    }
+
+    /// Weight of all samples.
+    #[must_use]
+    pub fn total(&self) -> u32 {
+        self.total
+    }
+
+    /// Weight of the latest sample, before rounding.
+    #[must_use]
+    pub fn unit(&self) -> f64 {
+        self.unit
+    }
+
+    /// Bytes on the heap.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.centroids.capacity() * size_of::<Centroid>()
+    }
+
+    /// Learns one finite value, after all earlier ones lost weight by `decay`.
+    pub(crate) fn learn(&mut self, scale: Scale, decay: f64, value: f64) -> Change {
+        if !self.centroids.is_empty() {
+            self.unit /= decay;
+        }
+        let scaled = self.make_room();
+        let weight = self.weight_of_next();
+        self.total += weight;
+        let value = value + 0.0;
+        let mut at = self
+            .centroids
+            .partition_point(|centroid| centroid.mean() < value);
+        let insertion = at;
+        while let Some(centroid) = self.centroids.get_mut(at)
+            && centroid.mean() == value
+        {
+            if !centroid.is_spread() {
+                centroid.set_weight(centroid.weight() + weight);
+                return if scaled {
+                    Change::Rebuilt
+                } else {
+                    Change::Grown { at, weight }
+                };
+            }
+            at += 1;
+        }
+        self.reserve(scale);
+        self.centroids
+            .insert(insertion, Centroid::new(value, weight, false));
+        let full = self.centroids.len() >= scale.capacity();
+        if full {
+            self.merge(scale);
+        }
+        if full || scaled {
+            Change::Rebuilt
+        } else {
+            Change::Inserted {
+                at: insertion,
+                weight,
+            }
+        }
+    }
+
+    /// Multiplies the weight of everything learnt so far.
+    pub(crate) fn strengthen(&mut self, factor: f64) {
+        if self.centroids.is_empty() {
+            return;
+        }
+        self.unit = (self.unit / factor).clamp(f64::MIN_POSITIVE, DOMINANT_UNIT);
+        // Whole numbers of units keep their ratio: room for it is made while there is any.
+        while self.unit < FIRST_UNIT / 2.0 && self.total <= MAX_TOTAL / 4 {
+            self.unit *= 2.0;
+            self.total *= 2;
+            for centroid in &mut self.centroids {
+                centroid.set_weight(centroid.weight() * 2);
+            }
+        }
+    }
+
+    fn weight_of_next(&self) -> u32 {
+        // `make_room` has brought the unit to 2^17 at most; the cast saturates in any case.
+        at_least(self.unit.round(), 1.0) as u32
+    }
+
+    /// Halves all weights until the next sample and the total are in range. Whether it did.
+    fn make_room(&mut self) -> bool {
+        if self.unit >= DOMINANT_UNIT {
+            *self = Self {
+                centroids: std::mem::take(&mut self.centroids),
+                ..Self::default()
+            };
+            self.centroids.clear();
+            return true;
+        }
+        let mut halvings = 0;
+        while self.unit > MAX_UNIT || (self.total >> halvings) + self.weight_of_next() > MAX_TOTAL {
+            self.unit /= 2.0;
+            halvings += 1;
+        }
+        if halvings == 0 {
+            return false;
+        }
+        for centroid in &mut self.centroids {
+            centroid.set_weight(centroid.weight() >> halvings);
+        }
+        self.centroids.retain(|centroid| centroid.weight() > 0);
+        self.total = self.centroids.iter().map(Centroid::weight).sum();
+        if let Some(first) = self.centroids.first_mut() {
+            first.weight_and_spread &= !SPREAD;
+        }
+        if let Some(last) = self.centroids.last_mut() {
+            last.weight_and_spread &= !SPREAD;
+        }
+        true
+    }
+
+    /// Room for one more centroid, growing in few steps up to the capacity.
+    fn reserve(&mut self, scale: Scale) {
+        let len = self.centroids.len();
+        if len == self.centroids.capacity() {
+            let wanted = (2 * len).clamp(8, scale.capacity().max(len + 1));
+            self.centroids.reserve_exact(wanted - len);
+        }
+    }
+
+    /// Merges centroids until at most `scale.kept()` are left.
+    fn merge(&mut self, scale: Scale) {
+        let mut limit = 1.6 * f64::from(self.total) / f64::from(scale.compression());
+        while self.centroids.len() > scale.kept() {
+            self.merge_pass(limit);
+            limit *= 1.0625;
+        }
+    }
+
+    /// Merges inner neighbours from left to right while together they weigh at most `limit`.
+    fn merge_pass(&mut self, limit: f64) {
+        let last = self.centroids.len() - 1;
+        // The index of the centroid that takes in its right neighbours.
+        let mut open = 0;
+        for next in 1..=last {
+            let candidate = self.centroids[next];
+            let current = self.centroids[open];
+            let is_inner = open > 0 && next < last;
+            if is_inner
+                && !self.is_between_clusters(open, next)
+                && f64::from(current.weight() + candidate.weight()) <= limit
+            {
+                self.centroids[open] = current.with(&candidate);
+            } else {
+                open += 1;
+                self.centroids[open] = candidate;
+            }
+        }
+        self.centroids.truncate(open + 1);
+    }
+
+    /// Whether the gap between two inner neighbours is much wider than the ones on either side of it.
+    fn is_between_clusters(&self, left: usize, right: usize) -> bool {
+        let mean = |index: usize| self.centroids[index].mean();
+        let beside = at_least(mean(left) - mean(left - 1), mean(right + 1) - mean(right));
+        mean(right) - mean(left) > CLUSTER_GAP * beside
+    }
+}
+
+/// A position between centroids with the weight to its left, so that nearby sums need few additions. The sums are of integers:
+/// a cut that was moved and one that was summed afresh are equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Cut {
+    /// The index of the centroid to the right.
+    pub index: usize,
+    /// Twice the weight of all centroids to the left.
+    pub before: u32,
+}
+
+impl Cut {
+    /// The cut left of the centroid at `index`.
+    pub fn at(centroids: &[Centroid], index: usize) -> Self {
+        Self {
+            index,
+            before: centroids.iter().take(index).map(Centroid::doubled).sum(),
+        }
+    }
+
+    /// The same cut after a change that did not rebuild the centroids. One that was inserted at the cut is to its right.
+    pub fn shift(&mut self, change: Change) {
+        match change {
+            Change::Grown { at, weight } if at < self.index => self.before += 2 * weight,
+            Change::Inserted { at, weight } if at < self.index => {
+                self.before += 2 * weight;
+                self.index += 1;
+            }
+            _ => {}
+        }
+    }
+
+    /// Moves right over one centroid.
+    pub fn forward(&mut self, centroids: &[Centroid]) {
+        self.before += centroids[self.index].doubled();
+        self.index += 1;
+    }
+
+    /// Moves left over one centroid.
+    pub fn back(&mut self, centroids: &[Centroid]) {
+        self.index -= 1;
+        self.before -= centroids[self.index].doubled();
+    }
+
+    /// Moves in front of the first centroid up to whose mean, inclusive, half of the weight lies. The digest is not empty.
+    pub fn seek_median(&mut self, digest: &Digest) {
+        let centroids = &digest.centroids;
+        while self.index < centroids.len() && self.through_mean(centroids) < digest.total {
+            self.forward(centroids);
+        }
+        while self.index > 0 && self.through_previous(centroids) >= digest.total {
+            self.back(centroids);
+        }
+    }
+
+    /// Twice the weight up to the mean of the centroid to the right, without what lies at its mean.
+    pub fn up_to_mean(&self, centroids: &[Centroid]) -> u32 {
+        self.before + centroids[self.index].beside_mean()
+    }
+
+    /// Twice the weight up to the mean of the centroid to the right, inclusive.
+    fn through_mean(&self, centroids: &[Centroid]) -> u32 {
+        let centroid = centroids[self.index];
+        self.before + centroid.doubled() - centroid.beside_mean()
+    }
+
+    /// Twice the weight up to the mean of the centroid to the left, inclusive.
+    pub fn through_previous(&self, centroids: &[Centroid]) -> u32 {
+        self.before - centroids[self.index - 1].beside_mean()
+    }
+
+    /// The median, of a cut that stands where [`seek_median`](Self::seek_median) leads.
+    pub fn median(&self, digest: &Digest) -> f64 {
+        let centroids = &digest.centroids;
+        let centroid = centroids[self.index];
+        let up_to_mean = self.up_to_mean(centroids);
+        if up_to_mean >= digest.total {
+            // Half of the weight is reached left of the mean; left of the first centroid is none, so there is another.
+            let start = self.through_previous(centroids);
+            let share = f64::from(digest.total - start) / f64::from(up_to_mean - start);
+            return between(centroids[self.index - 1].mean(), centroid.mean(), share);
+        }
+        match centroids.get(self.index + 1) {
+            Some(next)
+                if self.through_mean(centroids) == digest.total
+                    && !centroid.is_spread()
+                    && !next.is_spread() =>
+            {
+                centroid.mean().midpoint(next.mean())
+            }
+            _ => centroid.mean(),
+        }
+    }
+}
