@@ -32,6 +32,8 @@ pub enum Fault {
     Truncate(usize),
     /// The proxy answers with this status and body; the server never sees it.
     Answer(u16, String),
+    /// The proxy answers a body of more than so many bytes with 413, and passes on every other request.
+    RefuseLarger(usize),
     /// It is never answered; the connection stays open until the fault changes.
     HalfOpen,
 }
@@ -174,8 +176,7 @@ impl Shared {
     fn note_import(&self, request: &Request, answer: &[u8]) {
         let status = answer.split(|byte| *byte == b' ').nth(1);
         if request.is_import() && status.is_some_and(|status| status.starts_with(b"2")) {
-            let body = request.bytes[request.body_start..].to_vec();
-            self.lock().imported.push(body);
+            self.lock().imported.push(request.body().to_vec());
         }
     }
 
@@ -227,14 +228,11 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
             shared.note_import(&request, &answer);
             client.set_zero_linger()
         }
-        Fault::Answer(status, body) => {
-            let head = format!(
-                "HTTP/1.1 {status} Fault\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                body.len()
-            );
-            client.write_all(head.as_bytes()).await?;
-            client.write_all(body.as_bytes()).await
+        Fault::Answer(status, body) => refuse(&mut client, status, &body).await,
+        Fault::RefuseLarger(limit) if request.body().len() > limit => {
+            refuse(&mut client, 413, "request entity too large").await
         }
+        Fault::RefuseLarger(_) => pass(&mut client, &request, shared, None).await,
         Fault::HalfOpen => {
             let hour = Duration::from_secs(3600);
             shared
@@ -243,6 +241,16 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
             Ok(())
         }
     }
+}
+
+/// Answers in the server's place.
+async fn refuse(client: &mut TcpStream, status: u16, body: &str) -> io::Result<()> {
+    let head = format!(
+        "HTTP/1.1 {status} Fault\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    client.write_all(head.as_bytes()).await?;
+    client.write_all(body.as_bytes()).await
 }
 
 /// Passes a request on and its answer back, at most `body_limit` bytes of its body. A server that is not there looks
@@ -331,6 +339,10 @@ impl Request {
             bytes: request,
             body_start,
         }))
+    }
+
+    fn body(&self) -> &[u8] {
+        self.bytes.get(self.body_start..).unwrap_or_default()
     }
 
     fn is_import(&self) -> bool {

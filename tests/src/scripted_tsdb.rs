@@ -4,7 +4,6 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -15,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
 use crate::series::{Series, parse_export};
+use crate::signal::now;
 
 /// A range query that came in, times in unix ms.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -198,7 +198,7 @@ impl Drop for ScriptedTsdb {
 
 async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, body: Bytes) -> Response<Body> {
     let mut inner = shared.lock();
-    let now = unix_now();
+    let now = now();
     let answer = if uri.path().ends_with("/query_range") {
         match range_request(&body, now) {
             Some(request) => {
@@ -250,11 +250,6 @@ fn range_request(form: &[u8], received_at: i64) -> Option<RangeRequest> {
         step,
         received_at,
     })
-}
-
-fn unix_now() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-    since_epoch.unwrap_or(Duration::ZERO).as_millis() as i64
 }
 
 /// The time of a `Date` header, in whole seconds.

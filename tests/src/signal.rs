@@ -1,5 +1,7 @@
 //! Input series and chance, both functions of a seed, so that a failed run can be repeated.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use crate::series::Series;
 
 /// Numbers from a seed (SplitMix64, <https://doi.org/10.1145/2714064.2660195>).
@@ -68,4 +70,19 @@ pub fn counter(name: &str, instance: u64, from: i64, until: i64, step: i64) -> S
 fn instance_label(instance: u64) -> [(&'static str, &'static str); 1] {
     const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
     [("instance", NAMES[instance as usize % NAMES.len()])]
+}
+
+/// The time now, unix ms.
+#[must_use]
+pub fn now() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    since_epoch.map_or(0, |time| {
+        i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+    })
+}
+
+/// The last whole second, unix ms.
+#[must_use]
+pub fn this_second() -> i64 {
+    now() / 1_000 * 1_000
 }

@@ -216,6 +216,28 @@ impl Worker {
         self.process.wait_until(awaited, within, look).await
     }
 
+    /// Waits until all of its `jobs` jobs have written the tick `tick`, unix ms, or a later one.
+    ///
+    /// # Errors
+    /// When the worker ends or that does not come within `within`; the message has its last lines.
+    pub async fn wait_for_tick(
+        &mut self,
+        tick: i64,
+        jobs: usize,
+        within: Duration,
+    ) -> Result<(), StartError> {
+        let written = |job: &Value| {
+            let last = job["last_written_tick_ms"].as_i64();
+            last.is_some_and(|last| last >= tick)
+        };
+        let all = |status: &Value| {
+            let found = status["jobs"].as_array()?;
+            (found.len() == jobs && found.iter().all(written)).then_some(())
+        };
+        let awaited = format!("tick {tick} of {jobs} jobs");
+        self.wait_for_status(&awaited, within, all).await
+    }
+
     /// Waits until the sum of a metric, as [`Metrics::sum`] has it, is `wanted`.
     ///
     /// # Errors

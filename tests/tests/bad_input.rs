@@ -9,3 +9,7 @@
 
 #[path = "bad_input/refused_start.rs"]
 mod refused_start;
+#[path = "bad_input/strange_answers.rs"]
+mod strange_answers;
+#[path = "bad_input/strange_series.rs"]
+mod strange_series;

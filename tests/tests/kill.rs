@@ -6,13 +6,12 @@
     reason = "functions that tests share are tests, too"
 )]
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use serde_json::Value;
 use tempfile::TempDir;
 use tests::fault_proxy::FaultProxy;
 use tests::scores::Scores;
-use tests::signal::{Chance, counter, gauge};
+use tests::signal::{Chance, counter, gauge, now, this_second};
 use tests::victoria_metrics::VictoriaMetrics;
 use tests::worker::{Worker, WorkerSetup};
 
@@ -20,11 +19,6 @@ const SECOND: i64 = 1_000;
 const SOON: Duration = Duration::from_secs(60);
 const KILLS: usize = 100;
 const QUERIES: [&str; 3] = ["load", "memory", "requests"];
-
-fn now() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    since_epoch.as_millis() as i64
-}
 
 /// Three jobs, both models, a refit every 15 ticks that takes over at a fixed moment.
 fn config(url: &str, preset: &str, start: i64) -> String {
@@ -62,30 +56,13 @@ async fn start(proxy: &FaultProxy, preset: &str, start: i64) -> (Worker, TempDir
     (Worker::start(setup).await.unwrap(), state)
 }
 
-/// Waits until all jobs have written the tick `tick`.
-async fn written_until(worker: &mut Worker, tick: i64) {
-    let all_have = |status: &Value| {
-        let jobs = status["jobs"].as_array()?;
-        let reached = |job: &Value| {
-            job["last_written_tick_ms"]
-                .as_i64()
-                .is_some_and(|last| last >= tick)
-        };
-        (jobs.len() == QUERIES.len() && jobs.iter().all(reached)).then_some(())
-    };
-    worker
-        .wait_for_status("the scores", SOON, all_have)
-        .await
-        .unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_killed_at_a_hundred_random_moments_writes_what_an_undisturbed_one_writes() {
     // Without deduplication, so that a value that was written over with another one stays visible.
     let tsdb = VictoriaMetrics::start_with(&["-dedup.minScrapeInterval=0s"])
         .await
         .unwrap();
-    let begin = now() / SECOND * SECOND;
+    let begin = this_second();
     let (from, until) = (begin - 100 * SECOND, begin + 400 * SECOND);
     let input: Vec<_> = (0..4)
         .flat_map(|instance| {
@@ -108,7 +85,10 @@ async fn a_worker_killed_at_a_hundred_random_moments_writes_what_an_undisturbed_
     let (mut calm, _calm_state) = start(&calm_proxy, "calm", first_fit).await;
     let (mut killed, _killed_state) = start(&killed_proxy, "killed", first_fit).await;
     assert!(now() < first_fit, "the workers took too long to start");
-    written_until(&mut killed, first_fit + SECOND).await;
+    killed
+        .wait_for_tick(first_fit + SECOND, QUERIES.len(), SOON)
+        .await
+        .unwrap();
 
     let seed = now().unsigned_abs();
     println!("seed {seed}");
@@ -126,10 +106,13 @@ async fn a_worker_killed_at_a_hundred_random_moments_writes_what_an_undisturbed_
         killed.restart().await.unwrap();
         next = next.max(tokio::time::Instant::now());
     }
-    let end = now() / SECOND * SECOND + 2 * SECOND;
+    let end = this_second() + 2 * SECOND;
     assert!(end < until, "the input is over");
-    written_until(&mut killed, end).await;
-    written_until(&mut calm, end).await;
+    killed
+        .wait_for_tick(end, QUERIES.len(), SOON)
+        .await
+        .unwrap();
+    calm.wait_for_tick(end, QUERIES.len(), SOON).await.unwrap();
 
     let metrics = killed.metrics().await.unwrap();
     unscheduled_refits += metrics
