@@ -2,7 +2,7 @@
 //! series with one point and six labels), in chunks of 64 KiB as they come from a socket, against
 //! `serde_json::Value` over the whole body.
 
-#![expect(clippy::unwrap_used, missing_docs, reason = "a benchmark that cannot be set up fails")]
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up fails")]
 
 use std::fmt::Write;
 use std::hint::black_box;
