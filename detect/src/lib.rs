@@ -6,6 +6,7 @@
 
 pub mod mad;
 pub mod model;
+pub mod offline;
 pub mod per_series;
 pub mod score;
 pub mod spec;

@@ -117,6 +117,15 @@ impl Scores {
             output.resize(len, f64::NAN);
         }
     }
+
+    /// Sets the outputs of one sample.
+    #[inline]
+    pub(crate) fn put(&mut self, at: usize, prepared: Interval, score: f64) {
+        self.anomaly_score[at] = score;
+        self.yhat[at] = prepared.yhat;
+        self.yhat_lower[at] = prepared.lower;
+        self.yhat_upper[at] = prepared.upper;
+    }
 }
 
 /// The states of many series of one online model. A slot is a series; a new slot has learnt nothing.

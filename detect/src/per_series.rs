@@ -1,13 +1,13 @@
 //! A batch of separate models, one a series, so that a model need not bring a batch of its own.
 
 use crate::model::{OnlineBatch, OnlineModel, Samples, Scores, StateError, is_missing};
-use crate::score::ScorePolicy;
+use crate::score::{Interval, ScorePolicy};
 
 /// A batch made of one model a series. Slots start as copies of `empty`.
 #[derive(Debug, Clone)]
 pub struct PerSeries<M> {
-    empty: M,
-    models: Vec<M>,
+    pub(crate) empty: M,
+    pub(crate) models: Vec<M>,
 }
 
 impl<M> PerSeries<M> {
@@ -97,17 +97,15 @@ pub(crate) fn infer_row<M: OnlineModel>(
     for (column, (time, value)) in samples.times.iter().zip(samples.row(row)).enumerate() {
         let at = row * columns + column;
         if is_missing(*value) {
-            scores.anomaly_score[at] = f64::NAN;
-            scores.yhat[at] = f64::NAN;
-            scores.yhat_lower[at] = f64::NAN;
-            scores.yhat_upper[at] = f64::NAN;
+            scores.put(at, Interval::NONE, f64::NAN);
             continue;
         }
         let prepared = policy.prepare(model.predict(*time));
-        scores.anomaly_score[at] = policy.score(prepared, *value, model.samples_seen());
-        scores.yhat[at] = prepared.yhat;
-        scores.yhat_lower[at] = prepared.lower;
-        scores.yhat_upper[at] = prepared.upper;
+        scores.put(
+            at,
+            prepared,
+            policy.score(prepared, *value, model.samples_seen()),
+        );
         if value.is_finite() {
             model.learn(*time, *value);
         }
@@ -118,7 +116,6 @@ pub(crate) fn infer_row<M: OnlineModel>(
 mod tests {
     use super::*;
     use crate::model::MISSING;
-    use crate::score::Interval;
 
     /// Expects the last value it learnt, within 1.
     #[derive(Debug, Clone, Default)]

@@ -241,6 +241,19 @@ impl ScorePolicy {
         base_score(prepared, y)
     }
 
+    /// The anomaly score of `y` by a model that gives a base score of its own and expects no value, such as an isolation
+    /// forest: only rules 1 and 2 of the module's "Score" act on it, and it is kept within 0 and [`MAX_SCORE`].
+    #[must_use]
+    pub fn score_of_base(&self, base: f64, y: f64) -> f64 {
+        if !y.is_finite() {
+            f64::NAN
+        } else if self.is_outside_data_range(y) {
+            self.score_outside_data_range
+        } else {
+            at_most(at_least(base, 0.0), MAX_SCORE)
+        }
+    }
+
     fn is_outside_data_range(&self, value: f64) -> bool {
         value < self.data_range.0 || value > self.data_range.1
     }

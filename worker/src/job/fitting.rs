@@ -89,10 +89,10 @@ impl<E: Environment> Job<E> {
         }
         let unfitted = self.state.models.iter().any(|model| model.fitted_to.is_none());
         let newcomers = self.fitting.newcomers_beside.take_if(|_| !unfitted && self.fitting.due.is_none());
-        let fitted_to = if unfitted || newcomers.is_some() { Some(position) } else { self.fitting.due };
+        let fitted_to = if unfitted || newcomers.is_some() { Some(position) } else { self.fitting.due.take() };
         let Some(fitted_to) = fitted_to else { return };
-        self.fitting.due = None;
-        if newcomers.is_none() {
+        if !unfitted {
+            // A fit of everything has the newcomers too.
             self.fitting.newcomers_beside = None;
         }
         let mut plan = self.state.plan.clone();
@@ -100,13 +100,17 @@ impl<E: Environment> Job<E> {
             .state
             .models
             .iter()
-            .filter(|model| newcomers.is_some() || model.fitted_to.is_none_or(|last| last < fitted_to))
+            .filter(|model| match model.fitted_to {
+                None => unfitted,
+                Some(last) => !unfitted && (newcomers.is_some() || last < fitted_to),
+            })
             .map(|model| model.plan.clone())
             .collect();
         if plan.models.is_empty() {
             return;
         }
-        self.since_fit.retain(|input| input.tick > fitted_to);
+        let needed_after = self.fitting.due.map_or(fitted_to, |due| due.min(fitted_to));
+        self.since_fit.retain(|input| input.tick > needed_after);
         self.fitting.number += 1;
         let cancelled = Rc::new(Cell::new(false));
         self.fitting.running = Some(Running { fitted_to, partial: newcomers.is_some(), cancelled: cancelled.clone() });

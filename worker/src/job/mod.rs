@@ -43,6 +43,8 @@ pub struct Job<E: Environment> {
     logged_plan: Option<u64>,
     fitting: Fitting,
     saving: Saving,
+    /// The TSDB was away: collectors may still have to deliver what they have kept.
+    after_outage: bool,
     /// Ticks that a due fit has not seen, oldest first.
     since_fit: VecDeque<TickInput>,
 }
@@ -70,6 +72,7 @@ impl<E: Environment> Job<E> {
             logged_plan: None,
             fitting: Fitting::default(),
             saving: Saving::default(),
+            after_outage: false,
             since_fit: VecDeque::new(),
             state: JobState::new(plan),
             context,
@@ -99,10 +102,13 @@ impl<E: Environment> Job<E> {
                 continue;
             };
             let tick = position + self.schedule.infer_every;
+            self.view.set_next(tick);
             self.start_due_fit(position);
             if self.must_wait_for_fit(tick) {
-                self.view.set_phase(JobPhase::Fitting);
-                self.view.changed().await;
+                self.view.set_waiting_for_fit();
+                let settle = self.context.settings.borrow().settle;
+                self.report_lag(self.schedule.due_at(tick, settle));
+                self.sleep(LONGEST_SLEEP).await;
                 continue;
             }
             if self.take_over_fit(tick).await == Wait::Interrupted {
@@ -252,7 +258,11 @@ impl<E: Environment> Job<E> {
             self.position = None;
             self.since_fit.clear();
         }
+        let former: Vec<String> = self.state.models.iter().map(|model| model.plan.alias.clone()).collect();
         self.state.apply(plan);
+        for alias in former.iter().filter(|alias| self.state.models.iter().all(|model| model.plan.alias != **alias)) {
+            self.context.metrics.remove_model(&self.labels.model(alias));
+        }
         self.saving.all_changed(&self.state);
         self.announce();
         self.report_series();

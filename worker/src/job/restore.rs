@@ -227,6 +227,8 @@ impl<E: Environment> Job<E> {
                 let input = &input.filtered(|slot| self.state.series.get(slot).is_some());
                 // A written tick may be in a snapshot, so one that no snapshot has may be unwritten.
                 if tick == last && newest < last {
+                    // The TSDB may be away: everything but this one write is restored.
+                    self.view.restored();
                     self.score_and_write(input).await;
                 } else {
                     let unlearnt = |block: u32, _: usize| watermarks.get(&block).is_none_or(|learnt| *learnt < tick);

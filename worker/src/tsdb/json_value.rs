@@ -22,16 +22,24 @@ impl ValueEnd {
     /// The number of bytes up to the end of the value, if it ends in this piece. The first piece starts with the
     /// value's first byte.
     pub fn find(&mut self, piece: &[u8]) -> Option<usize> {
-        for (index, byte) in piece.iter().enumerate() {
+        let mut index = 0;
+        while let Some(byte) = piece.get(index) {
             match (self.place, byte) {
-                (Place::String, b'\\') => self.place = Place::Escape,
-                (Place::String, b'"') => {
-                    self.place = Place::Between;
-                    if self.depth == 0 {
-                        return Some(index + 1);
+                (Place::String, _) => {
+                    // Most bytes are in strings.
+                    match piece[index..].iter().position(|byte| matches!(byte, b'"' | b'\\')) {
+                        None => return None,
+                        Some(length) => index += length,
+                    }
+                    if piece[index] == b'\\' {
+                        self.place = Place::Escape;
+                    } else {
+                        self.place = Place::Between;
+                        if self.depth == 0 {
+                            return Some(index + 1);
+                        }
                     }
                 }
-                (Place::String, _) => {}
                 (Place::Escape, _) => self.place = Place::String,
                 // The bracket or comma belongs to what surrounds the scalar.
                 (Place::Scalar, b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r') => return Some(index),
@@ -50,6 +58,7 @@ impl ValueEnd {
                 (Place::Start, _) => self.place = Place::Scalar,
                 (Place::Between, _) => {}
             }
+            index += 1;
         }
         None
     }

@@ -96,6 +96,12 @@ impl Outcome {
         self.written.extend(other.written);
     }
 
+    /// Every series that has a score at some time has one at all times of the grid at which it has a value in `other`.
+    pub fn assert_same_times(&self, other: &Self, seed: u64) {
+        let times = |outcome: &Self| -> Vec<(String, i64)> { outcome.written.keys().cloned().collect() };
+        assert_eq!(times(self), times(other), "seed {seed}");
+    }
+
     pub fn assert_same_scores(&self, expected: &Self, seed: u64) {
         // Outages may delay the end of a run, but not its scores: both are compared up to the earlier end.
         let last = |outcome: &Self| outcome.written.keys().map(|(_, time)| *time).max().unwrap_or(0);
@@ -146,6 +152,12 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let clock = VirtualClock::new(START);
         Self { database: Database::new(seed, clock.clone()), clock, disk: Memory::new(), shard: 0, shards: 1 }
+    }
+
+    /// The TSDB answers the same read otherwise each time.
+    pub fn shifting(mut self) -> Self {
+        self.database = self.database.shifting();
+        self
     }
 
     pub fn shard(mut self, shard: u32, shards: u32) -> Self {
