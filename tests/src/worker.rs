@@ -311,7 +311,15 @@ async fn launch(
     );
     std::fs::write(&server, listen).map_err(io)?;
 
-    let mut command = Command::new(find(Program::Worker)?);
+    let program = find(Program::Worker)?;
+    let mut command = match setup.launcher.split_first() {
+        Some((launcher, arguments)) => {
+            let mut command = Command::new(launcher);
+            command.args(arguments).arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
     command.args(&setup.arguments).arg(&config).arg(&server);
     command.envs(setup.environment.iter().map(|(name, value)| (name, value)));
     let mut process = Process::spawn("vmanomaly", command, &folder.join("log"))?;

@@ -81,11 +81,10 @@ impl<E: Environment> Job<E> {
         if blocks.is_empty() && lost_blocks.is_empty() {
             return;
         }
-        let plan = match self.logged_configuration(&logged).await {
-            Some(plan) => plan,
-            None => self.state.plan.clone(),
-        };
-        self.logged_plan = logged.configuration;
+        let former = self.logged_configuration(&logged).await;
+        // One that cannot be read is stored anew with the next tick.
+        self.logged_plan = logged.configuration.filter(|_| former.is_some());
+        let plan = former.unwrap_or_else(|| self.state.plan.clone());
         self.schedule = Schedule::new(
             &plan.scheduler,
             &plan.scheduler_alias,
@@ -147,11 +146,15 @@ impl<E: Environment> Job<E> {
 
     async fn logged_configuration(&self, logged: &Logged) -> Option<JobPlan> {
         let storage = self.context.storage.as_ref()?;
-        let canonical = storage.snapshots.configuration(logged.configuration?).await.ok()??;
-        match serde_json::from_slice(&canonical) {
+        let read = match storage.snapshots.configuration(logged.configuration?).await {
+            Ok(Some(canonical)) => serde_json::from_slice(&canonical).map_err(|error| error.to_string()),
+            Ok(None) => Err("it is missing".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        match read {
             Ok(plan) => Some(plan),
             Err(error) => {
-                tracing::warn!(job = %self.view.key, %error, "the job's former configuration cannot be read");
+                tracing::warn!(job = %self.view.key, error, "the job's former configuration cannot be read, the present one takes its place");
                 None
             }
         }
