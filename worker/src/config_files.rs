@@ -189,7 +189,7 @@ impl Watcher {
     }
 
     /// Waits until the files read otherwise than what was last returned, and have read the same twice. Dropping the
-    /// future loses nothing.
+    /// future loses no change, but the wait begins anew.
     ///
     /// # Errors
     /// They cannot be read (any more); the same error is returned once, until they are readable again.

@@ -13,6 +13,7 @@ use config::{
     topology::Topology,
     worker::WorkerConfig,
 };
+use futures_util::{StreamExt, stream};
 use tokio::sync::{mpsc, watch};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -210,7 +211,13 @@ async fn work(
         status: status_receiver,
         redactor: logging.redactor().clone(),
     })?;
-    let mut watcher = Watcher::new(watched(arguments), arguments.config_check_interval, files);
+    let watcher = Watcher::new(watched(arguments), arguments.config_check_interval, files);
+    // A stream keeps its wait while the loop below turns: the interval is longer than the status'.
+    let changes = stream::unfold(watcher, |mut watcher| async move {
+        let changed = watcher.changed(&clock).await;
+        Some((changed, watcher))
+    });
+    tokio::pin!(changes);
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let mut restoring = true;
     loop {
@@ -223,7 +230,7 @@ async fn work(
         tokio::select! {
             biased;
             () = &mut worker => break,
-            changed = watcher.changed(&clock), if arguments.watch => {
+            Some(changed) = changes.next(), if arguments.watch => {
                 let outcome = changed.map_err(Fatal::from).and_then(|files| {
                     stage(arguments, &files, logging, Capacity::of_this_process().threads(0))
                 });
