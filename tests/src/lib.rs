@@ -3,6 +3,7 @@
 //!
 //! `make tools` gets the programs. A program that cannot be found is an error that says so, never a skipped test.
 
+pub mod accelerated;
 pub mod components;
 pub mod fault_proxy;
 pub mod http;

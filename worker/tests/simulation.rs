@@ -36,6 +36,17 @@ fn a_written_score_keeps_its_value_when_the_tsdb_answers_late_reads_otherwise() 
 }
 
 #[test]
+fn a_fit_that_takes_over_late_has_learnt_the_ticks_in_between() {
+    let early = World::new(5).fit_lag(1).run(&Disturbance::none(), 120 * MINUTES);
+    let late = World::new(5).fit_lag(6).run(&Disturbance::none(), 120 * MINUTES);
+    let equal: Vec<bool> = early.equal_times(&late, "minutely").into_values().collect();
+    let changes = equal.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    // Every 17 minutes, at 30 s a sample, up to five minutes differ: while one fit scores already and the other not yet.
+    assert!(changes >= 2 * 5, "the fits made no difference: {changes} changes");
+    assert!(equal.iter().filter(|equal| **equal).count() > equal.len() / 2);
+}
+
+#[test]
 fn three_shards_write_together_what_one_writes() {
     let whole = World::new(11).run(&Disturbance::none(), 120 * MINUTES);
     let mut parts = World::new(11).shard(0, 3).run(&Disturbance::none(), 120 * MINUTES);

@@ -102,6 +102,15 @@ impl Outcome {
         assert_eq!(times(self), times(other), "seed {seed}");
     }
 
+    /// By time, whether everything that the scheduler wrote is the same as in `other`.
+    pub fn equal_times(&self, other: &Self, scheduler: &str) -> BTreeMap<i64, bool> {
+        let mut equal = BTreeMap::new();
+        for (key, value) in self.written.iter().filter(|((series, _), _)| series.contains(scheduler)) {
+            *equal.entry(key.1).or_insert(true) &= other.written.get(key) == Some(value);
+        }
+        equal
+    }
+
     pub fn assert_same_scores(&self, expected: &Self, seed: u64) {
         // Outages may delay the end of a run, but not its scores: both are compared up to the earlier end.
         let last = |outcome: &Self| outcome.written.keys().map(|(_, time)| *time).max().unwrap_or(0);
@@ -125,6 +134,7 @@ pub struct World {
     disk: Memory,
     shard: u32,
     shards: u32,
+    config: String,
 }
 
 const MINUTE: i64 = 60_000;
@@ -151,12 +161,18 @@ settings: {retention: {ttl: 10m, check_interval: 3m}, snapshot_interval: 4m, set
 impl World {
     pub fn new(seed: u64) -> Self {
         let clock = VirtualClock::new(START);
-        Self { database: Database::new(seed, clock.clone()), clock, disk: Memory::new(), shard: 0, shards: 1 }
+        Self { database: Database::new(seed, clock.clone()), clock, disk: Memory::new(), shard: 0, shards: 1, config: CONFIG.to_owned() }
     }
 
     /// The TSDB answers the same read otherwise each time.
     pub fn shifting(mut self) -> Self {
         self.database = self.database.shifting();
+        self
+    }
+
+    /// A fit of the job `minutely` takes over so many minutes after its end.
+    pub fn fit_lag(mut self, minutes: u32) -> Self {
+        self.config = self.config.replace("fit_lag: 2m", &format!("fit_lag: {minutes}m"));
         self
     }
 
@@ -237,9 +253,9 @@ impl World {
         commands: mpsc::UnboundedReceiver<Command<Simulated>>,
     ) -> impl Future<Output = ()> + use<> {
         let (clock, database, disk) = (self.clock.clone(), self.database.clone(), self.disk.clone());
-        let (shard, shards) = (self.shard, self.shards);
+        let (shard, shards, config) = (self.shard, self.shards, self.config.clone());
         async move {
-            let source = config::load::Source::new("worker.yaml", CONFIG);
+            let source = config::load::Source::new("worker.yaml", config);
             let config = config::load::load(&[source], &|_| None, 2).expect("configuration").config;
             let topology = Topology { shards: NonZeroU32::new(shards).expect("shards"), ..Topology::default() };
             let jobs = plan::plan(&config, &topology, shard).expect("plan");
