@@ -46,6 +46,20 @@ impl Scores {
         }
     }
 
+    /// Those of series that have this label.
+    #[must_use]
+    pub fn with(&self, label: &str, value: &str) -> Self {
+        let matching = self
+            .samples
+            .iter()
+            .filter(|((name, _), _)| name.get(label).is_some_and(|found| found == value));
+        Self {
+            samples: matching
+                .map(|(key, values)| (key.clone(), values.clone()))
+                .collect(),
+        }
+    }
+
     /// How many samples there are, each series and time once.
     #[must_use]
     pub fn len(&self) -> usize {

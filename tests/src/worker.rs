@@ -24,6 +24,8 @@ pub struct WorkerSetup {
     pub environment: Vec<(String, String)>,
     /// Port to listen on; a free one unless set.
     pub port: Option<u16>,
+    /// A program with arguments that becomes the worker, whose own command line is put behind them; empty: none.
+    pub launcher: Vec<String>,
 }
 
 /// A worker that has ended by itself.

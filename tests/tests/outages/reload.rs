@@ -18,6 +18,7 @@ const SERIES: u64 = 6;
 struct Setting {
     _tsdb: VictoriaMetrics,
     proxy: FaultProxy,
+    first_fit: i64,
 }
 
 impl Setting {
@@ -31,16 +32,22 @@ impl Setting {
         tsdb.import(&input.collect::<Vec<_>>()).await.unwrap();
         tsdb.force_flush().await.unwrap();
         let proxy = FaultProxy::start(tsdb.address()).await.unwrap();
-        Self { _tsdb: tsdb, proxy }
+        Self {
+            _tsdb: tsdb,
+            proxy,
+            first_fit: this_second() + 3 * SECOND,
+        }
     }
 
     /// Two queries and two models, of which `models` and `queries` say which ones there are.
     fn config(&self, models: &str, queries: &str) -> String {
         let url = self.proxy.url();
+        let start = jiff::Timestamp::from_millisecond(self.first_fit).unwrap();
+        let start = start.strftime("%Y-%m-%dT%H:%M:%S");
         format!(
             "
 schedulers:
-  s: {{class: periodic, fit_window: 30s, fit_every: 1d, infer_every: 1s}}
+  s: {{class: periodic, fit_window: 30s, fit_every: 1d, infer_every: 1s, start_from: '{start}'}}
 models: {models}
 reader: {{datasource_url: '{url}', sampling_period: 1s, queries: {queries}}}
 writer: {{datasource_url: '{url}'}}
@@ -49,8 +56,24 @@ settings: {{settle: 5ms, n_workers: 1}}
         )
     }
 
+    /// A worker on the same input whose configuration nobody changes.
+    async fn calm(&self, models: &str) -> Worker {
+        let config = self.config(models, &format!("{{{LOAD}}}"));
+        let setup = WorkerSetup {
+            config: format!("preset: calm\n{config}"),
+            ..WorkerSetup::default()
+        };
+        let worker = Worker::start(setup).await.unwrap();
+        assert!(now() < self.first_fit, "the workers took too long to start");
+        worker
+    }
+
     fn sent(&self) -> Scores {
-        Scores::of(&self.proxy.imported(), "default")
+        self.sent_by("default")
+    }
+
+    fn sent_by(&self, preset: &str) -> Scores {
+        Scores::of(&self.proxy.imported(), preset)
     }
 }
 
@@ -101,41 +124,37 @@ fn assert_no_gap(scores: &Scores, label: &str, value: &str) {
 }
 
 #[tokio::test]
-async fn a_changed_threshold_takes_effect_at_a_tick_without_a_new_fit() {
+async fn a_changed_threshold_takes_effect_at_a_tick_and_what_was_learnt_stays() {
     let setting = Setting::start().await;
     let with = |model: &str| setting.config(&format!("{{{model}}}"), &format!("{{{LOAD}}}"));
     let mut worker = watching(with(ZSCORE), &[]).await;
-    worker.wait_for_tick(now() + SECOND, 1, SOON).await.unwrap();
-    worker.write_config(&with(WIDE)).unwrap();
-    applied(&mut worker, 1).await;
+    let mut calm = setting.calm(&format!("{{{WIDE}}}")).await;
     worker
-        .wait_for_tick(now() + 2 * SECOND, 1, SOON)
+        .wait_for_tick(setting.first_fit + SECOND, 1, SOON)
         .await
         .unwrap();
+    worker.write_config(&with(WIDE)).unwrap();
+    applied(&mut worker, 1).await;
+    let (begin, end) = (this_second() + 2 * SECOND, this_second() + 4 * SECOND);
+    worker.wait_for_tick(end, 1, SOON).await.unwrap();
+    calm.wait_for_tick(end, 1, SOON).await.unwrap();
 
-    let imported = setting.proxy.imported();
-    let last = |output: &str| {
-        let series = imported
-            .iter()
-            .rfind(|series| series.label("__name__") == output && series.label("instance") == "a");
-        series.unwrap().samples[0]
-    };
-    let first_upper = imported
-        .iter()
-        .find(|series| series.label("__name__") == "yhat_upper" && series.label("instance") == "a");
-    let first_mean = imported
-        .iter()
-        .find(|series| series.label("__name__") == "yhat" && series.label("instance") == "a");
-    let before = first_upper.unwrap().samples[0].value - first_mean.unwrap().samples[0].value;
-    let after = last("yhat_upper").value - last("yhat").value;
-    assert!((1.5..3.0).contains(&(after / before)), "{before}, {after}");
-    assert_no_gap(&setting.sent(), "for", "load");
-    let fits = worker
-        .metrics()
-        .await
-        .unwrap()
-        .sum("vmanomaly_fits_total", &[]);
-    assert_eq!(fits, Some(1.0));
+    let (found, wanted) = (setting.sent(), setting.sent_by("calm"));
+    assert_no_gap(&found, "for", "load");
+    let upper =
+        |scores: &Scores, from, until| scores.with("__name__", "yhat_upper").within(from, until);
+    let mean = |scores: &Scores| scores.with("__name__", "yhat").within(0, end);
+    assert_eq!(mean(&found).difference(&mean(&wanted), 0.0), None);
+    assert_eq!(
+        upper(&found, begin, end).difference(&upper(&wanted, begin, end), 0.0),
+        None
+    );
+    let early = setting.first_fit + SECOND;
+    assert!(
+        upper(&found, early, early)
+            .difference(&upper(&wanted, early, early), 1e-3)
+            .is_some()
+    );
 }
 
 #[tokio::test]
@@ -143,7 +162,10 @@ async fn an_added_query_is_scored_and_a_removed_model_ends_while_the_others_go_o
     let setting = Setting::start().await;
     let before = setting.config(&format!("{{{ZSCORE}, {MAD}}}"), &format!("{{{LOAD}}}"));
     let mut worker = watching(before, &[]).await;
-    worker.wait_for_tick(now() + SECOND, 1, SOON).await.unwrap();
+    worker
+        .wait_for_tick(setting.first_fit + SECOND, 1, SOON)
+        .await
+        .unwrap();
     let after = setting.config(&format!("{{{ZSCORE}}}"), &format!("{{{LOAD}, {MEMORY}}}"));
     worker.write_config(&after).unwrap();
     applied(&mut worker, 1).await;
@@ -171,7 +193,10 @@ async fn an_invalid_change_keeps_the_configuration_and_says_what_is_wrong() {
     let queries = format!("{{{LOAD}}}");
     let good = setting.config(&format!("{{{ZSCORE}}}"), &queries);
     let mut worker = watching(good, &[]).await;
-    worker.wait_for_tick(now() + SECOND, 1, SOON).await.unwrap();
+    worker
+        .wait_for_tick(setting.first_fit + SECOND, 1, SOON)
+        .await
+        .unwrap();
     let digest = worker.status().await.unwrap()["config"]["digest"].clone();
     let bad = setting.config(
         &format!("{{{}}}", ZSCORE.replace("z_threshold", "z_treshold")),
@@ -218,7 +243,10 @@ async fn an_invalid_change_keeps_the_configuration_and_says_what_is_wrong() {
         .write_config(&setting.config(&format!("{{{WIDE}}}"), &queries))
         .unwrap();
     applied(&mut worker, 1).await;
-    worker.wait_for_tick(now() + SECOND, 1, SOON).await.unwrap();
+    worker
+        .wait_for_tick(setting.first_fit + SECOND, 1, SOON)
+        .await
+        .unwrap();
     assert_no_gap(&setting.sent(), "for", "load");
 }
 
@@ -240,7 +268,10 @@ async fn a_mounted_config_map_that_is_swapped_takes_effect() {
     symlink("..data/mounted.yaml", folder.path().join("mounted.yaml")).unwrap();
     let path = folder.path().display().to_string();
     let mut worker = watching("settings: {n_workers: 1}\n".to_owned(), &[&path]).await;
-    worker.wait_for_tick(now() + SECOND, 1, SOON).await.unwrap();
+    worker
+        .wait_for_tick(setting.first_fit + SECOND, 1, SOON)
+        .await
+        .unwrap();
 
     mount(folder.path(), "second", &with(MAD));
     std::fs::remove_dir_all(folder.path().join("..first")).unwrap();
@@ -267,7 +298,11 @@ async fn a_worker_of_one_shard_goes_on_with_its_part_when_there_are_two() {
     let config = setting.config(&format!("{{{ZSCORE}}}"), &format!("{{{LOAD}}}"));
     let topology_flag = format!("--topology={}", topology.display());
     let mut worker = watching(config, &[&topology_flag, "--shard=0"]).await;
-    worker.wait_for_tick(now() + SECOND, 1, SOON).await.unwrap();
+    let mut calm = setting.calm(&format!("{{{ZSCORE}}}")).await;
+    worker
+        .wait_for_tick(setting.first_fit + SECOND, 1, SOON)
+        .await
+        .unwrap();
 
     std::fs::write(&topology, "epoch: 2\nshards: 2\nprevious_shards: [1]\n").unwrap();
     applied(&mut worker, 1).await;
@@ -296,10 +331,14 @@ async fn a_worker_of_one_shard_goes_on_with_its_part_when_there_are_two() {
             .count(),
         stay.len()
     );
-    let fits = worker
-        .metrics()
-        .await
-        .unwrap()
-        .sum("vmanomaly_fits_total", &[]);
-    assert_eq!(fits, Some(1.0), "the series that stay are not fitted again");
+    calm.wait_for_tick(end, 1, SOON).await.unwrap();
+    for name in stay {
+        let of = |scores: Scores| scores.with("instance", name).within(0, end);
+        let (found, wanted) = (of(setting.sent()), of(setting.sent_by("calm")));
+        assert_eq!(
+            found.difference(&wanted, 0.0),
+            None,
+            "{name} goes on with what it has learnt"
+        );
+    }
 }
