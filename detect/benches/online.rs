@@ -62,18 +62,17 @@ fn one_point_of_many_series(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("100k series x 1 point");
     group.throughput(Throughput::Elements(SERIES.into()));
     let slots: Vec<u32> = (0..SERIES).collect();
+    let tick_of = |tick: u64| {
+        (0..u64::from(SERIES))
+            .map(|series| noise(series << 8 | tick))
+            .collect()
+    };
+    let ticks: Vec<Vec<f64>> = (0..16).map(tick_of).collect();
     for (name, spec) in specs() {
-        let mut batch = warm(&spec, SERIES, 200);
-        let mut scores = Scores::default();
-        let ticks: Vec<Vec<f64>> = (0..16)
-            .map(|tick| {
-                (0..u64::from(SERIES))
-                    .map(|series| noise(series << 8 | tick))
-                    .collect()
-            })
-            .collect();
-        let mut tick = 0;
         group.bench_function(name, |bencher| {
+            let mut batch = warm(&spec, SERIES, 200);
+            let mut scores = Scores::default();
+            let mut tick = 0;
             bencher.iter(|| {
                 tick += 1;
                 let samples = Samples {
@@ -101,9 +100,9 @@ fn many_points_of_one_series(criterion: &mut Criterion) {
         values: &values,
     };
     for (name, spec) in specs() {
-        let mut batch = warm(&spec, 1, 200);
-        let mut scores = Scores::default();
         group.bench_function(name, |bencher| {
+            let mut batch = warm(&spec, 1, 200);
+            let mut scores = Scores::default();
             bencher.iter(|| batch.infer(samples, &ScorePolicy::default(), black_box(&mut scores)));
         });
         group.bench_function(format!("{name}, fit"), |bencher| {

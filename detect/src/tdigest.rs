@@ -380,7 +380,7 @@ impl Digest {
 
     fn weight_of_next(&self) -> u32 {
         // `make_room` has brought the unit to 2^17 at most; the cast saturates in any case.
-        at_least(self.unit.round(), 1.0) as u32
+        at_least(self.unit + 0.5, 1.0) as u32
     }
 
     /// Halves all weights until the next sample and the total are in range. Whether it did.

@@ -270,35 +270,47 @@ impl JobState {
         batch.load(slot % BLOCK_SERIES, state)
     }
 
-    /// The lines of the blocks `range` of a tick, ready to be sent, with the number of rows of each model that have
-    /// a score.
+    /// The lines of the blocks `range` of a tick, ready to be sent: a body for every `blocks_per_body` blocks, the
+    /// bodies in parallel. `expected_bytes` is the length that a body may have.
     #[must_use]
-    pub fn render(&self, input: &TickInput, scores: &TickScores, range: std::ops::Range<usize>) -> Vec<u8> {
+    pub fn render(
+        &self,
+        input: &TickInput,
+        scores: &TickScores,
+        range: std::ops::Range<usize>,
+        blocks_per_body: usize,
+        expected_bytes: usize,
+    ) -> Vec<Vec<u8>> {
         let times: Vec<i64> = input.grid.times().collect();
-        let points = input.grid.points;
-        let parts: Vec<Vec<u8>> = scores.blocks[range]
-            .par_iter()
-            .map(|block| {
-                let mut out = Vec::new();
-                for (model, scores) in self.models.iter().zip(&block.models) {
-                    let Some(scores) = scores else { continue };
-                    for (local, row) in block.rows.clone().enumerate() {
-                        let Some(series) = self.series.get(input.slots[row]) else { continue };
-                        let cells = local * points..(local + 1) * points;
-                        let columns = OutputColumns {
-                            anomaly_score: &scores.anomaly_score[cells.clone()],
-                            y: &input.values[row * points..(row + 1) * points],
-                            yhat: &scores.yhat[cells.clone()],
-                            yhat_lower: &scores.yhat_lower[cells.clone()],
-                            yhat_upper: &scores.yhat_upper[cells],
-                        };
-                        model.format.render(&mut out, &series.labels, &times, &columns);
-                    }
+        scores.blocks[range]
+            .par_chunks(blocks_per_body.max(1))
+            .map(|blocks| {
+                let mut body = Vec::with_capacity(expected_bytes);
+                for block in blocks {
+                    self.render_block(&mut body, input, block, &times);
                 }
-                out
+                body
             })
-            .collect();
-        parts.concat()
+            .collect()
+    }
+
+    fn render_block(&self, out: &mut Vec<u8>, input: &TickInput, block: &BlockScores, times: &[i64]) {
+        let points = input.grid.points;
+        for (model, scores) in self.models.iter().zip(&block.models) {
+            let Some(scores) = scores else { continue };
+            for (local, row) in block.rows.clone().enumerate() {
+                let Some(series) = self.series.get(input.slots[row]) else { continue };
+                let cells = local * points..(local + 1) * points;
+                let columns = OutputColumns {
+                    anomaly_score: &scores.anomaly_score[cells.clone()],
+                    y: &input.values[row * points..(row + 1) * points],
+                    yhat: &scores.yhat[cells.clone()],
+                    yhat_lower: &scores.yhat_lower[cells.clone()],
+                    yhat_upper: &scores.yhat_upper[cells],
+                };
+                model.format.render(out, &series.labels, times, &columns);
+            }
+        }
     }
 
     /// What a snapshot of block `index` holds, as of tick `watermark`.

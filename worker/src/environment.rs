@@ -132,6 +132,8 @@ pub struct RangeAnswer {
     pub received_series: u64,
     /// Samples received, kept or not.
     pub received_samples: u64,
+    /// Time spent on reading the answer out, waiting for the network aside.
+    pub parsing: Duration,
     /// Samples that were dropped because their time was not asked for, or came twice, or was out of order.
     pub invalid_samples: u64,
 }

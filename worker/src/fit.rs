@@ -168,6 +168,7 @@ pub async fn read<E: Environment>(
     let duration = context.clock.monotonic().saturating_sub(started);
     context.metrics.read_finished(labels, &context.urls.borrow().reader, outcome.as_ref(), duration);
     if let Ok(answer) = &outcome {
+        context.metrics.answer_parsed(labels, &context.urls.borrow().reader, answer.parsing);
         context.observe_server_time(answer.server_time);
     }
     outcome

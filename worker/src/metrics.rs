@@ -182,8 +182,6 @@ declare_metrics! {
     reader_timeseries_received: IntCounterVec = "vmanomaly_reader_timeseries_received_total", URL, NO_BUCKETS;
     /// Samples received.
     reader_datapoints_received: IntCounterVec = "vmanomaly_reader_datapoints_received_total", URL, NO_BUCKETS;
-    /// Answers that wait to be learnt and scored; steadily above 0 means too little CPU.
-    reader_processing_tasks_queued: IntGaugeVec = "vmanomaly_reader_processing_tasks_queued", URL, NO_BUCKETS;
 
     /// Successful runs of a model, by stage.
     model_runs: IntCounterVec = "vmanomaly_model_runs_total", MODEL_STAGE, NO_BUCKETS;

@@ -324,7 +324,7 @@ impl<E: Environment> Job<E> {
         let monotonic = self.context.clock.monotonic();
         if let Some(skew) = self.context.server_time.borrow().skew(self.context.clock.now(), monotonic) {
             // A `Date` says no more than the second.
-            let skew = if (-1_000..0).contains(&skew) || (0..1_000).contains(&skew) { 0 } else { skew };
+            let skew = if skew.abs() < 1_000 { 0 } else { skew };
             self.context.metrics.clock_skew.with_label_values(&self.labels.values()).set(skew as f64 / 1e3);
         }
     }

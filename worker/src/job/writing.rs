@@ -14,6 +14,9 @@ use crate::{
     output::split_lines,
 };
 
+/// Bodies that are made in parallel and then sent one after the other.
+const BODIES_AT_ONCE: usize = 2;
+
 impl<E: Environment> Job<E> {
     /// Makes a tick durable, after the configuration that it is learnt under.
     pub(super) async fn log_tick(&mut self, input: &TickInput) -> Wait {
@@ -82,23 +85,29 @@ impl<E: Environment> Job<E> {
     pub(super) async fn write_scores(&mut self, input: &TickInput, scores: &TickScores) {
         let largest = self.context.max_request_bytes.get();
         let outputs = self.state.models.iter().map(|model| model.plan.model.provide_series.len()).sum::<usize>();
-        let mut blocks_at_once = 1;
+        // The first block shows how long a block is.
+        let (mut blocks_per_body, mut bodies, mut expected_bytes) = (1, 1, 0);
         let mut next = 0;
         while next < scores.blocks() && !self.view.stopping() {
-            let until = (next + blocks_at_once).min(scores.blocks());
+            let until = (next + blocks_per_body * bodies).min(scores.blocks());
             let started = self.context.clock.monotonic();
-            let body = self.state.render(input, scores, next..until);
-            let rows = scores.rows(next..until);
-            let series = (rows * outputs) as u64;
+            let rendered = self.state.render(input, scores, next..until, blocks_per_body, expected_bytes);
+            let series = (scores.rows(next..until) * outputs) as u64;
             let url = self.context.urls.borrow().writer.clone();
             let duration = self.context.clock.monotonic().saturating_sub(started);
             self.context.metrics.body_made(&self.labels, &url, series, duration);
-            let bytes = body.len();
+            let bytes = rendered.iter().map(Vec::len).sum::<usize>();
             let samples_per_byte = (series * input.grid.points as u64) as f64 / bytes.max(1) as f64;
-            for part in split_lines(&Bytes::from(body), largest) {
-                self.write_part(part, &url, samples_per_byte).await;
+            for body in rendered {
+                for part in split_lines(&Bytes::from(body), largest) {
+                    self.write_part(part, &url, samples_per_byte).await;
+                }
             }
-            blocks_at_once = (largest / (bytes / (until - next)).max(1)).max(1);
+            let bytes_per_block = (bytes / (until - next)).max(1);
+            // Blocks differ a little in length: a body that is just too long would become two requests.
+            blocks_per_body = (largest / 16 * 15 / bytes_per_block).max(1);
+            bodies = BODIES_AT_ONCE;
+            expected_bytes = largest.min(blocks_per_body * (bytes_per_block + bytes_per_block / 16));
             next = until;
         }
     }

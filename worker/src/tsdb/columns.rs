@@ -1,5 +1,7 @@
 //! Collects the series of one or several consecutive answers into one matrix.
 
+use std::time::Duration;
+
 use detect::model::MISSING;
 
 use crate::environment::{Grid, RangeAnswer};
@@ -110,6 +112,11 @@ impl Columns {
         self.answer.received_series += series;
         self.answer.received_samples += samples;
         self.answer.invalid_samples += invalid_samples;
+    }
+
+    /// Adds to the time spent on reading the answer out.
+    pub fn spent(&mut self, parsing: Duration) {
+        self.answer.parsing += parsing;
     }
 
     /// The matrix. `received_series` counts a series once for every part that has it.

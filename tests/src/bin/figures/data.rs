@@ -14,7 +14,7 @@ pub const METRIC: &str = "container_memory_working_set_ratio";
 pub const HISTORY_SECONDS: i64 = 300;
 
 /// Samples from now on: longer than the whole run may take.
-const AHEAD_SECONDS: i64 = 1_500;
+const AHEAD_SECONDS: i64 = 900;
 
 /// Lines of one import request.
 const LINES: usize = 2_000;
