@@ -105,7 +105,12 @@ impl<E: Environment> Job<E> {
         }
         self.settle_series();
         let newest_watermark = watermarks.values().copied().max();
-        let Some(last) = logged.last().into_iter().chain(newest_watermark).max() else { return };
+        let Some(last) = logged.last().into_iter().chain(newest_watermark).max() else {
+            // It began long ago: the scheduler's next start may be a whole `fit_every` away.
+            tracing::error!(job = %self.view.key, "everything that the job had learnt is lost, it begins anew at once");
+            self.schedule.start_at_once();
+            return;
+        };
         if self.state.models.iter().any(|model| model.fitted_to.is_some()) {
             self.replay(&logged, &labels, &watermarks, last).await;
         }
