@@ -27,7 +27,7 @@ const SECOND: i64 = 1_000;
 const SOON: Duration = Duration::from_secs(60);
 const QUERIES: [&str; 3] = ["load", "memory", "requests"];
 
-fn config(url: &str, preset: &str, start: i64) -> String {
+fn config(url: &str, preset: &str, start: i64, snapshot_interval: &str) -> String {
     let start = jiff::Timestamp::from_millisecond(start).unwrap();
     format!(
         "
@@ -42,7 +42,7 @@ reader:
   sampling_period: 1s
   queries: {{load: {{expr: load}}, memory: {{expr: memory}}, requests: {{expr: 'rate(requests[5s])'}}}}
 writer: {{datasource_url: {url}}}
-settings: {{settle: 5ms, catch_up_delay: 1s, snapshot_interval: 1s, n_workers: 1}}
+settings: {{settle: 5ms, catch_up_delay: 1s, snapshot_interval: {snapshot_interval}, n_workers: 1}}
 ",
         start.strftime("%Y-%m-%dT%H:%M:%S"),
     )
@@ -58,10 +58,19 @@ struct Subject {
 
 impl Subject {
     async fn start(tsdb: &VictoriaMetrics, preset: &'static str, first_fit: i64) -> Self {
+        Self::start_with(tsdb, preset, first_fit, "1s").await
+    }
+
+    async fn start_with(
+        tsdb: &VictoriaMetrics,
+        preset: &'static str,
+        first_fit: i64,
+        snapshot_interval: &str,
+    ) -> Self {
         let proxy = FaultProxy::start(tsdb.address()).await.unwrap();
         let state = tempfile::tempdir().unwrap();
         let setup = WorkerSetup {
-            config: config(&proxy.url(), preset, first_fit),
+            config: config(&proxy.url(), preset, first_fit, snapshot_interval),
             arguments: vec![format!("--stateFolder={}", state.path().display())],
             ..WorkerSetup::default()
         };
@@ -298,15 +307,16 @@ async fn a_flipped_bit_changes_no_score_and_refits_nothing() {
 async fn a_badly_damaged_folder_is_counted_and_the_scores_go_on_without_a_gap() {
     let tsdb = tsdb().await;
     let first_fit = this_second() + 3 * SECOND;
-    let mut subject = Subject::start(&tsdb, "a", first_fit).await;
+    // So long that the log has more ticks than flips can hit.
+    let mut subject = Subject::start_with(&tsdb, "a", first_fit, "5s").await;
     assert!(now() < first_fit, "the worker took too long to start");
-    subject.wait_for_tick(first_fit + 5 * SECOND).await;
+    subject.wait_for_tick(first_fit + 8 * SECOND).await;
     let seed = now().unsigned_abs();
     println!("seed {seed}");
     let mut chance = Chance::new(seed);
-    for _ in 0..6 {
+    for _ in 0..5 {
         subject.worker.kill();
-        for _ in 0..40 {
+        for _ in 0..15 {
             flip(subject.state.path(), &mut chance);
         }
         subject.worker.restart().await.unwrap();
@@ -327,6 +337,24 @@ async fn a_badly_damaged_folder_is_counted_and_the_scores_go_on_without_a_gap() 
     let end = this_second() + SECOND;
     subject.wait_for_tick(end).await;
     assert_no_gap(&subject.sent(end), first_fit, end);
+    assert!(!subject.worker.process().output().contains("panicked"));
+}
+
+#[tokio::test]
+async fn jobs_that_have_lost_everything_say_so_and_begin_anew_at_once() {
+    let tsdb = tsdb().await;
+    // Its next start after this one is a day away.
+    let first_fit = this_second() + 2 * SECOND;
+    let mut subject = Subject::start(&tsdb, "a", first_fit).await;
+    subject.wait_for_tick(first_fit + 2 * SECOND).await;
+    subject.worker.kill();
+    for file in files(subject.state.path()) {
+        let length = fs::metadata(&file).unwrap().len();
+        fs::write(&file, vec![0x55; usize::try_from(length).unwrap()]).unwrap();
+    }
+    subject.worker.restart().await.unwrap();
+    subject.wait_for_tick(now() + SECOND).await;
+    assert!(subject.damage_found().await > 0.0);
     assert!(!subject.worker.process().output().contains("panicked"));
 }
 

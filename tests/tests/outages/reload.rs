@@ -14,6 +14,8 @@ use tests::worker::{Worker, WorkerSetup};
 const SECOND: i64 = 1_000;
 const SOON: Duration = Duration::from_secs(30);
 const SERIES: u64 = 6;
+/// The moment of the first fit.
+const START: &str = ", start_from: '%Y-%m-%dT%H:%M:%S'";
 
 struct Setting {
     _tsdb: VictoriaMetrics,
@@ -43,11 +45,11 @@ impl Setting {
     fn config(&self, models: &str, queries: &str) -> String {
         let url = self.proxy.url();
         let start = jiff::Timestamp::from_millisecond(self.first_fit).unwrap();
-        let start = start.strftime("%Y-%m-%dT%H:%M:%S");
+        let start = start.strftime(START);
         format!(
             "
 schedulers:
-  s: {{class: periodic, fit_window: 30s, fit_every: 1d, infer_every: 1s, start_from: '{start}'}}
+  s: {{class: periodic, fit_window: 30s, fit_every: 1d, infer_every: 1s{start}}}
 models: {models}
 reader: {{datasource_url: '{url}', sampling_period: 1s, queries: {queries}}}
 writer: {{datasource_url: '{url}'}}
@@ -160,14 +162,20 @@ async fn a_changed_threshold_takes_effect_at_a_tick_and_what_was_learnt_stays() 
 #[tokio::test]
 async fn an_added_query_is_scored_and_a_removed_model_ends_while_the_others_go_on() {
     let setting = Setting::start().await;
+    // A new query begins at the next start: here, at once.
+    let start = jiff::Timestamp::from_millisecond(setting.first_fit)
+        .unwrap()
+        .strftime(START)
+        .to_string();
+    let at_once = |config: String| config.replace(&start, "");
     let before = setting.config(&format!("{{{ZSCORE}, {MAD}}}"), &format!("{{{LOAD}}}"));
-    let mut worker = watching(before, &[]).await;
+    let mut worker = watching(at_once(before), &[]).await;
     worker
         .wait_for_tick(setting.first_fit + SECOND, 1, SOON)
         .await
         .unwrap();
     let after = setting.config(&format!("{{{ZSCORE}}}"), &format!("{{{LOAD}, {MEMORY}}}"));
-    worker.write_config(&after).unwrap();
+    worker.write_config(&at_once(after)).unwrap();
     applied(&mut worker, 1).await;
     let end = this_second() + 4 * SECOND;
     worker.wait_for_tick(end, 2, SOON).await.unwrap();
