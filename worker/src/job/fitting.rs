@@ -234,7 +234,8 @@ impl<E: Environment> Job<E> {
                 let run = ModelRun { accepted: result.samples, produced: 0, duration: result.learning };
                 self.context.metrics.model_run(&labels, Stage::Fit, run);
             }
-            self.context.metrics.fit_finished(&labels, "success");
+            let status = if result.partial { "partial" } else { "success" };
+            self.context.metrics.fit_finished(&labels, status);
         }
         let fitted: HashSet<u32> = slots.iter().map(|(_, slot)| *slot).collect();
         for input in since_fit.filter(|input| input.tick > result.fitted_to) {
