@@ -1,6 +1,5 @@
 //! What it costs to say which shard owns a series: the key of its labels, its hash, the shard.
 
-#![expect(missing_docs, reason = "the macros of criterion make items without documentation")]
 
 use std::hint::black_box;
 use std::num::NonZeroU32;

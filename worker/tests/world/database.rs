@@ -138,7 +138,7 @@ impl Tsdb for Database {
     async fn write(&self, body: Bytes) -> Result<(), WriteError> {
         let lost = self.call(false).await;
         // An answer may get lost on its way back although the samples were taken.
-        if lost.is_err() && body.len() % 2 == 0 {
+        if lost.is_err() && body.len().is_multiple_of(2) {
             let message = "no answer".to_owned();
             return Err(WriteError::Unavailable { code: "timeout".into(), message });
         }
