@@ -146,10 +146,7 @@ impl<M: OfflineModel + Clone + Send + Sync> OfflineBatch for PerSeries<M> {
         let mut predictions = Vec::with_capacity(samples.times.len());
         for (row, slot) in samples.slots.iter().enumerate() {
             let model = &self.models[*slot as usize];
-            let points = Window {
-                times: samples.times,
-                values: samples.row(row),
-            };
+            let points = Window { times: samples.times, values: samples.row(row) };
             predictions.clear();
             if model.is_fitted() {
                 model.predict(points, &mut predictions);
@@ -161,9 +158,7 @@ impl<M: OfflineModel + Clone + Send + Sync> OfflineBatch for PerSeries<M> {
                         let prepared = policy.prepare(*interval);
                         (prepared, policy.score(prepared, *value, u64::MAX))
                     }
-                    Some(Prediction::BaseScore(score)) => {
-                        (Interval::NONE, policy.score_of_base(*score, *value))
-                    }
+                    Some(Prediction::BaseScore(score)) => (Interval::NONE, policy.score_of_base(*score, *value)),
                     None => (Interval::NONE, f64::NAN),
                 };
                 scores.put(row * samples.times.len() + column, prepared, score);
@@ -180,8 +175,7 @@ impl<M: OfflineModel + Clone + Send + Sync> OfflineBatch for PerSeries<M> {
     }
 
     fn heap_bytes(&self) -> usize {
-        self.models.capacity() * size_of::<M>()
-            + self.models.iter().map(M::heap_bytes).sum::<usize>()
+        self.models.capacity() * size_of::<M>() + self.models.iter().map(M::heap_bytes).sum::<usize>()
     }
 }
 
@@ -223,27 +217,19 @@ mod tests {
             out.extend(self.mean.unwrap_or(f64::NAN).to_le_bytes());
         }
         fn load(&mut self, bytes: &[u8]) -> Result<(), StateError> {
-            let bytes = bytes
-                .try_into()
-                .map_err(|_| StateError::Damaged { what: "length" })?;
+            let bytes = bytes.try_into().map_err(|_| StateError::Damaged { what: "length" })?;
             self.mean = Some(f64::from_le_bytes(bytes)).filter(|mean| !mean.is_nan());
             Ok(())
         }
     }
 
     fn batch(is_forest: bool) -> PerSeries<Level> {
-        let mut batch = PerSeries::new(Level {
-            mean: None,
-            is_forest,
-        });
+        let mut batch = PerSeries::new(Level { mean: None, is_forest });
         OfflineBatch::grow(&mut batch, 2);
         batch
     }
 
-    const HISTORY: Window<'_> = Window {
-        times: &[0, 1, 2, 3],
-        values: &[4.0, MISSING, 6.0, f64::INFINITY],
-    };
+    const HISTORY: Window<'_> = Window { times: &[0, 1, 2, 3], values: &[4.0, MISSING, 6.0, f64::INFINITY] };
 
     /// Slot 1 after a fit to [`HISTORY`], then slots 0 and 1 scored.
     fn infer(batch: &mut PerSeries<Level>, policy: &ScorePolicy) -> Scores {
@@ -252,64 +238,40 @@ mod tests {
         assert!(!batch.is_fitted(1), "a fit changes no slot");
         batch.load(1, &state).unwrap();
         let mut scores = Scores::default();
-        let samples = Samples {
-            times: &[10, 20, 30],
-            slots: &[0, 1],
-            values: &[5.0, 5.0, 5.0, 8.0, MISSING, f64::NAN],
-        };
+        let samples =
+            Samples { times: &[10, 20, 30], slots: &[0, 1], values: &[5.0, 5.0, 5.0, 8.0, MISSING, f64::NAN] };
         batch.infer(samples, policy, &mut scores);
         scores
     }
 
     fn present(values: &[f64]) -> Vec<Option<f64>> {
-        values
-            .iter()
-            .map(|value| Some(*value).filter(|value| !value.is_nan()))
-            .collect()
+        values.iter().map(|value| Some(*value).filter(|value| !value.is_nan())).collect()
     }
 
     #[test]
     fn a_fitted_slot_scores_at_once_and_a_slot_without_a_fit_has_no_output() {
         let scores = infer(&mut batch(false), &ScorePolicy::default());
         let none = [None; 3];
-        assert_eq!(
-            present(&scores.anomaly_score),
-            [none, [Some(3.0), None, None]].concat()
-        );
-        assert_eq!(
-            present(&scores.yhat),
-            [none, [Some(5.0), None, Some(5.0)]].concat()
-        );
+        assert_eq!(present(&scores.anomaly_score), [none, [Some(3.0), None, None]].concat());
+        assert_eq!(present(&scores.yhat), [none, [Some(5.0), None, Some(5.0)]].concat());
     }
 
     #[test]
     fn a_model_without_expectation_gives_scores_that_only_the_data_range_overrides() {
-        let policy = ScorePolicy {
-            min_dev_from_expected: crate::score::Sides::both(100.0),
-            ..ScorePolicy::default()
-        };
+        let policy = ScorePolicy { min_dev_from_expected: crate::score::Sides::both(100.0), ..ScorePolicy::default() };
         let scores = infer(&mut batch(true), &policy);
         assert_eq!(present(&scores.anomaly_score)[3..], [Some(3.0), None, None]);
         assert!(scores.yhat.iter().all(|yhat| yhat.is_nan()));
-        let policy = ScorePolicy {
-            data_range: (0.0, 7.0),
-            ..policy
-        };
+        let policy = ScorePolicy { data_range: (0.0, 7.0), ..policy };
         assert_eq!(infer(&mut batch(true), &policy).anomaly_score[3], 1.01);
     }
 
     #[test]
     fn a_window_that_gives_no_fit_is_an_error_with_its_reason() {
-        let window = Window {
-            times: &[0, 1],
-            values: &[f64::NAN, 1.0],
-        };
+        let window = Window { times: &[0, 1], values: &[f64::NAN, 1.0] };
         let mut state = Vec::new();
         let error = batch(false).fit(window, &mut state).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the fit needs 2 samples, the window has 1"
-        );
+        assert_eq!(error.to_string(), "the fit needs 2 samples, the window has 1");
         assert!(state.is_empty());
     }
 

@@ -60,18 +60,9 @@ impl Random {
 fn specs() -> Vec<ModelSpec> {
     let mut specs = Vec::new();
     for (decay, history_strength) in [(1.0, 1.0), (0.999, 2.0), (0.97, 0.3)] {
-        specs.push(ModelSpec::ZscoreOnline(ZscoreOnlineArgs {
-            z_threshold: 2.5,
-            decay,
-            history_strength,
-        }));
+        specs.push(ModelSpec::ZscoreOnline(ZscoreOnlineArgs { z_threshold: 2.5, decay, history_strength }));
         for compression in [100, 30] {
-            specs.push(ModelSpec::MadOnline(MadOnlineArgs {
-                threshold: 2.5,
-                compression,
-                decay,
-                history_strength,
-            }));
+            specs.push(ModelSpec::MadOnline(MadOnlineArgs { threshold: 2.5, compression, decay, history_strength }));
         }
     }
     specs
@@ -79,22 +70,13 @@ fn specs() -> Vec<ModelSpec> {
 
 fn policies() -> [ScorePolicy; 2] {
     let strict = ScorePolicy {
-        scale: Sides {
-            below: 1.3,
-            above: 0.7,
-        },
+        scale: Sides { below: 1.3, above: 0.7 },
         clip_predictions: true,
         data_range: (-10.0, 1e6),
         score_outside_data_range: 5.0,
         direction: Direction::AboveExpected,
-        min_dev_from_expected: Sides {
-            below: 0.1,
-            above: 0.2,
-        },
-        min_rel_dev_from_expected: Sides {
-            below: 1.0,
-            above: 2.0,
-        },
+        min_dev_from_expected: Sides { below: 0.1, above: 0.2 },
+        min_rel_dev_from_expected: Sides { below: 1.0, above: 2.0 },
         min_n_samples_seen: 100,
     };
     [ScorePolicy::default(), strict]
@@ -112,15 +94,8 @@ fn digest() -> u64 {
             batch.grow(slots.len());
             let mut scores = Scores::default();
             for tick in 0..TICKS {
-                let values: Vec<f64> = slots
-                    .iter()
-                    .map(|series| random.sample(*series, tick))
-                    .collect();
-                let samples = Samples {
-                    times: &[tick],
-                    slots: &slots,
-                    values: &values,
-                };
+                let values: Vec<f64> = slots.iter().map(|series| random.sample(*series, tick)).collect();
+                let samples = Samples { times: &[tick], slots: &slots, values: &values };
                 if tick < TICKS / 3 {
                     batch.learn(samples);
                     continue;
@@ -129,19 +104,10 @@ fn digest() -> u64 {
                     slots.iter().for_each(|slot| batch.finish_fit(*slot));
                 }
                 batch.infer(samples, &policy, &mut scores);
-                for output in [
-                    &scores.anomaly_score,
-                    &scores.yhat,
-                    &scores.yhat_lower,
-                    &scores.yhat_upper,
-                ] {
+                for output in [&scores.anomaly_score, &scores.yhat, &scores.yhat_lower, &scores.yhat_upper] {
                     for value in output {
                         // The bits of a NaN are nobody's promise.
-                        let bits = if value.is_nan() {
-                            u64::MAX
-                        } else {
-                            value.to_bits()
-                        };
+                        let bits = if value.is_nan() { u64::MAX } else { value.to_bits() };
                         digest.update(&bits.to_le_bytes());
                     }
                 }
@@ -173,14 +139,7 @@ fn the_digest_is_the_same_whatever_the_c_library_uses() {
             .output()
             .unwrap();
         let output = String::from_utf8_lossy(&child.stdout);
-        let digest = output
-            .split_once("digest=")
-            .and_then(|(_, rest)| rest.split_once(';'))
-            .map(|(digest, _)| digest);
-        assert_eq!(
-            digest,
-            Some(format!("{FROZEN:016x}").as_str()),
-            "{tunables}: {output}"
-        );
+        let digest = output.split_once("digest=").and_then(|(_, rest)| rest.split_once(';')).map(|(digest, _)| digest);
+        assert_eq!(digest, Some(format!("{FROZEN:016x}").as_str()), "{tunables}: {output}");
     }
 }

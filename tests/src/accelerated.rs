@@ -39,12 +39,7 @@ impl AcceleratedClock {
     /// From `start` to `end`, both unix ms. `factor` is above 0.
     #[must_use]
     pub fn new(start: i64, end: i64, factor: f64) -> Self {
-        Self {
-            start,
-            end,
-            factor,
-            origin: OnceCell::new(),
-        }
+        Self { start, end, factor, origin: OnceCell::new() }
     }
 }
 
@@ -136,8 +131,7 @@ impl Outcome {
     pub fn metric(&self, name: &str) -> f64 {
         let lines = self.metrics.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;
-            rest.starts_with([' ', '{'])
-                .then_some(rest.rsplit_once(' ')?.1)
+            rest.starts_with([' ', '{']).then_some(rest.rsplit_once(' ')?.1)
         });
         lines.filter_map(|value| value.parse::<f64>().ok()).sum()
     }
@@ -197,42 +191,22 @@ pub async fn run(run: Run<'_>) -> Result<Outcome, RunError> {
     // Fails when another test of this process has done it already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let source = Source::new("worker.yaml", run.config);
-    let config = config::load::load(&[source], &|_| None, 2)
-        .map_err(RunError::Config)?
-        .config;
-    let topology = Topology {
-        shards: run.shards,
-        ..Topology::default()
-    };
+    let config = config::load::load(&[source], &|_| None, 2).map_err(RunError::Config)?.config;
+    let topology = Topology { shards: run.shards, ..Topology::default() };
     let jobs = plan(&config, &topology, run.shard)?;
-    let last_tick =
-        |infer_every: i64| (run.end - config.settings.settle).div_euclid(infer_every) * infer_every;
-    let wanted: Vec<(String, i64)> = jobs
-        .iter()
-        .map(|job| (job.key(), last_tick(job.scheduler.infer_every)))
-        .collect();
+    let last_tick = |infer_every: i64| (run.end - config.settings.settle).div_euclid(infer_every) * infer_every;
+    let wanted: Vec<(String, i64)> = jobs.iter().map(|job| (job.key(), last_tick(job.scheduler.infer_every))).collect();
 
     let folder = tempfile::Builder::new().prefix("accelerated-").tempdir()?;
-    let (storage, recovered, restored) =
-        Storage::open(Rc::new(FileSystem::open(folder.path())?)).await?;
+    let (storage, recovered, restored) = Storage::open(Rc::new(FileSystem::open(folder.path())?)).await?;
     let metrics = Arc::new(Metrics::new(&config.preset, "test", run.start)?);
     let accepted = Rc::new(RefCell::default());
-    let tsdb = Recorded {
-        inner: HttpTsdb::new(&config.reader, &config.writer)?,
-        accepted: Rc::clone(&accepted),
-    };
+    let tsdb = Recorded { inner: HttpTsdb::new(&config.reader, &config.writer)?, accepted: Rc::clone(&accepted) };
     let clock = AcceleratedClock::new(run.start, run.end, run.factor);
-    let (context, spawned) = Context::<Accelerated>::new(
-        clock,
-        tsdb,
-        Alone,
-        Some(storage),
-        Arc::clone(&metrics),
-        &config,
-    );
+    let (context, spawned) =
+        Context::<Accelerated>::new(clock, tsdb, Alone, Some(storage), Arc::clone(&metrics), &config);
     let (commands, receiver) = mpsc::unbounded_channel();
-    let worker = Worker::new((Rc::clone(&context), spawned), receiver)
-        .run(jobs, history(recovered, restored));
+    let worker = Worker::new((Rc::clone(&context), spawned), receiver).run(jobs, history(recovered, restored));
     let supervisor = async {
         let outcome = until_written(&context, &wanted).await;
         // Nobody receives only when the worker has ended already.
@@ -240,26 +214,14 @@ pub async fn run(run: Run<'_>) -> Result<Outcome, RunError> {
         outcome
     };
     let ((), reached) = tokio::join!(worker, supervisor);
-    let jobs = context
-        .views
-        .borrow()
-        .values()
-        .map(|view| view.status().clone())
-        .collect();
+    let jobs = context.views.borrow().values().map(|view| view.status().clone()).collect();
     reached?;
     let bodies: Vec<Bytes> = accepted.take();
-    Ok(Outcome {
-        accepted: bodies.concat(),
-        jobs,
-        metrics: metrics.encode()?,
-    })
+    Ok(Outcome { accepted: bodies.concat(), jobs, metrics: metrics.encode()? })
 }
 
 /// Waits until every job has written the tick that is wanted of it.
-async fn until_written(
-    context: &Context<Accelerated>,
-    wanted: &[(String, i64)],
-) -> Result<(), RunError> {
+async fn until_written(context: &Context<Accelerated>, wanted: &[(String, i64)]) -> Result<(), RunError> {
     let mut progress = (Vec::new(), Instant::now());
     loop {
         let jobs: Vec<JobStatus> = {
@@ -269,9 +231,8 @@ async fn until_written(
             views.map(|view| view.status().clone()).collect()
         };
         let positions: Vec<Option<i64>> = jobs.iter().map(|job| job.last_written_tick_ms).collect();
-        let is_late = |(written, (_, wanted)): (&Option<i64>, &(String, i64))| {
-            written.is_none_or(|written| written < *wanted)
-        };
+        let is_late =
+            |(written, (_, wanted)): (&Option<i64>, &(String, i64))| written.is_none_or(|written| written < *wanted);
         let late = positions.iter().zip(wanted).position(is_late);
         if late.is_none() && jobs.len() == wanted.len() {
             return Ok(());
@@ -298,11 +259,7 @@ async fn until_written(
 /// When the series or their times are not the same; names the first difference.
 pub fn worst_rounding(written: &[Series], stored: &[Series]) -> Result<f64, String> {
     if written.len() != stored.len() {
-        return Err(format!(
-            "{} series were written, {} are stored",
-            written.len(),
-            stored.len()
-        ));
+        return Err(format!("{} series were written, {} are stored", written.len(), stored.len()));
     }
     let mut worst: f64 = 0.0;
     for (written, stored) in written.iter().zip(stored) {
@@ -345,10 +302,7 @@ mod tests {
     fn what_is_not_stored_is_named_and_rounding_is_measured() {
         let written = [Series::new("y", &[], [(1, 3.0), (2, 1.0)])];
         let stored = |samples: &[(i64, f64)]| [Series::new("y", &[], samples.iter().copied())];
-        assert_eq!(
-            worst_rounding(&written, &stored(&[(1, 3.0), (2, 1.75)])),
-            Ok(0.25)
-        );
+        assert_eq!(worst_rounding(&written, &stored(&[(1, 3.0), (2, 1.75)])), Ok(0.25));
         assert!(worst_rounding(&written, &[]).is_err());
         let message = worst_rounding(&written, &stored(&[(1, 3.0)])).unwrap_err();
         assert!(message.starts_with("2 samples of {\"__name__\": \"y\"}"));

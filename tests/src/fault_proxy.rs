@@ -65,21 +65,12 @@ struct State {
 
 impl State {
     fn fault(&self, path: &str) -> &Fault {
-        let matching = self
-            .by_path
-            .iter()
-            .filter(|(prefix, _)| path.starts_with(prefix));
-        matching
-            .max_by_key(|(prefix, _)| prefix.len())
-            .map_or(&self.everywhere, |(_, fault)| fault)
+        let matching = self.by_path.iter().filter(|(prefix, _)| path.starts_with(prefix));
+        matching.max_by_key(|(prefix, _)| prefix.len()).map_or(&self.everywhere, |(_, fault)| fault)
     }
 
     fn requests(&self, path: &str) -> u64 {
-        self.requests
-            .iter()
-            .filter(|(asked, _)| asked.starts_with(path))
-            .map(|(_, count)| count)
-            .sum()
+        self.requests.iter().filter(|(asked, _)| asked.starts_with(path)).map(|(_, count)| count).sum()
     }
 }
 
@@ -91,17 +82,9 @@ impl FaultProxy {
     pub async fn start(upstream: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared {
-            upstream,
-            state: Mutex::default(),
-            changed: watch::Sender::default(),
-        });
+        let shared = Arc::new(Shared { upstream, state: Mutex::default(), changed: watch::Sender::default() });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared))).abort_handle();
-        Ok(Self {
-            address,
-            shared,
-            accepting,
-        })
+        Ok(Self { address, shared, accepting })
     }
 
     /// Where it listens.
@@ -155,9 +138,7 @@ impl FaultProxy {
     /// come within `within`.
     pub async fn further_requests(&self, prefix: &str, count: u64, within: Duration) -> bool {
         let wanted = self.requests(prefix) + count;
-        self.shared
-            .wait_until(|state| state.requests(prefix) >= wanted, within)
-            .await
+        self.shared.wait_until(|state| state.requests(prefix) >= wanted, within).await
     }
 }
 
@@ -183,9 +164,7 @@ impl Shared {
     async fn wait_until(&self, reached: impl Fn(&State) -> bool, within: Duration) -> bool {
         let mut changed = self.changed.subscribe();
         let waiting = changed.wait_for(|()| reached(&self.lock()));
-        tokio::time::timeout(within, waiting)
-            .await
-            .is_ok_and(|result| result.is_ok())
+        tokio::time::timeout(within, waiting).await.is_ok_and(|result| result.is_ok())
     }
 }
 
@@ -235,9 +214,7 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
         Fault::RefuseLarger(_) => pass(&mut client, &request, shared, None).await,
         Fault::HalfOpen => {
             let hour = Duration::from_secs(3600);
-            shared
-                .wait_until(|state| state.faults_set != faults_set, hour)
-                .await;
+            shared.wait_until(|state| state.faults_set != faults_set, hour).await;
             Ok(())
         }
     }
@@ -245,22 +222,14 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
 
 /// Answers in the server's place.
 async fn refuse(client: &mut TcpStream, status: u16, body: &str) -> io::Result<()> {
-    let head = format!(
-        "HTTP/1.1 {status} Fault\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
+    let head = format!("HTTP/1.1 {status} Fault\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
     client.write_all(head.as_bytes()).await?;
     client.write_all(body.as_bytes()).await
 }
 
 /// Passes a request on and its answer back, at most `body_limit` bytes of its body. A server that is not there looks
 /// to the client like a reset.
-async fn pass(
-    client: &mut TcpStream,
-    request: &Request,
-    shared: &Shared,
-    body_limit: Option<usize>,
-) -> io::Result<()> {
+async fn pass(client: &mut TcpStream, request: &Request, shared: &Shared, body_limit: Option<usize>) -> io::Result<()> {
     let mut server = match request.send(shared.upstream).await {
         Ok(server) => server,
         Err(_) => return client.set_zero_linger(),
@@ -274,9 +243,7 @@ async fn pass(
     shared.note_import(request, &answer);
     let limit = body_limit.unwrap_or(answer.len());
     let body = find(&answer, b"\r\n\r\n").map_or(answer.len(), |end| end + 4);
-    client
-        .write_all(&answer[..answer.len().min(body + limit)])
-        .await?;
+    client.write_all(&answer[..answer.len().min(body + limit)]).await?;
     client.shutdown().await
 }
 
@@ -308,37 +275,24 @@ impl Request {
                 name.eq_ignore_ascii_case(wanted).then(|| value.trim())
             })
         };
-        let chunked = header("transfer-encoding")
-            .is_some_and(|encoding| encoding.eq_ignore_ascii_case("chunked"));
-        let length: usize = header("content-length")
-            .and_then(|length| length.parse().ok())
-            .unwrap_or(0);
+        let chunked = header("transfer-encoding").is_some_and(|encoding| encoding.eq_ignore_ascii_case("chunked"));
+        let length: usize = header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
         let complete = |bytes: &[u8]| {
             let body = &bytes[head_end + 4..];
-            if chunked {
-                body.ends_with(b"0\r\n\r\n")
-            } else {
-                body.len() >= length
-            }
+            if chunked { body.ends_with(b"0\r\n\r\n") } else { body.len() >= length }
         };
         while !complete(&bytes) {
             if client.read_buf(&mut bytes).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-        let kept = head
-            .lines()
-            .filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
+        let kept = head.lines().filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
         let mut passed: String = kept.map(|line| format!("{line}\r\n")).collect();
         passed.push_str("Connection: close\r\n\r\n");
         let mut request = passed.into_bytes();
         let body_start = request.len();
         request.extend_from_slice(&bytes[head_end + 4..]);
-        Ok(Some(Self {
-            path,
-            bytes: request,
-            body_start,
-        }))
+        Ok(Some(Self { path, bytes: request, body_start }))
     }
 
     fn body(&self) -> &[u8] {
@@ -357,7 +311,5 @@ impl Request {
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes
-        .windows(wanted.len())
-        .position(|window| window == wanted)
+    bytes.windows(wanted.len()).position(|window| window == wanted)
 }

@@ -18,10 +18,7 @@ impl Scores {
     #[must_use]
     pub fn of(series: &[Series], preset: &str) -> Self {
         let mut samples: BTreeMap<_, BTreeSet<u64>> = BTreeMap::new();
-        for series in series
-            .iter()
-            .filter(|series| series.label("preset") == preset)
-        {
+        for series in series.iter().filter(|series| series.label("preset") == preset) {
             let mut name = series.labels.clone();
             name.remove("preset");
             for sample in &series.samples {
@@ -35,29 +32,15 @@ impl Scores {
     /// Those from `from` to `until`, both included, unix ms.
     #[must_use]
     pub fn within(&self, from: i64, until: i64) -> Self {
-        let inside = self
-            .samples
-            .iter()
-            .filter(|((_, time), _)| (from..=until).contains(time));
-        Self {
-            samples: inside
-                .map(|(key, values)| (key.clone(), values.clone()))
-                .collect(),
-        }
+        let inside = self.samples.iter().filter(|((_, time), _)| (from..=until).contains(time));
+        Self { samples: inside.map(|(key, values)| (key.clone(), values.clone())).collect() }
     }
 
     /// Those of series that have this label.
     #[must_use]
     pub fn with(&self, label: &str, value: &str) -> Self {
-        let matching = self
-            .samples
-            .iter()
-            .filter(|((name, _), _)| name.get(label).is_some_and(|found| found == value));
-        Self {
-            samples: matching
-                .map(|(key, values)| (key.clone(), values.clone()))
-                .collect(),
-        }
+        let matching = self.samples.iter().filter(|((name, _), _)| name.get(label).is_some_and(|found| found == value));
+        Self { samples: matching.map(|(key, values)| (key.clone(), values.clone())).collect() }
     }
 
     /// How many samples there are, each series and time once.
@@ -75,21 +58,14 @@ impl Scores {
     /// All times at which a series with this label was written.
     #[must_use]
     pub fn times(&self, label: &str, value: &str) -> BTreeSet<i64> {
-        let matching = self
-            .samples
-            .keys()
-            .filter(|(name, _)| name.get(label).is_some_and(|found| found == value));
+        let matching = self.samples.keys().filter(|(name, _)| name.get(label).is_some_and(|found| found == value));
         matching.map(|(_, time)| *time).collect()
     }
 
     /// The latest time up to which every value of `label` has been written; `None` when one has nothing.
     #[must_use]
     pub fn complete_until(&self, label: &str, values: &[&str]) -> Option<i64> {
-        values
-            .iter()
-            .map(|value| self.times(label, value).last().copied())
-            .min()
-            .flatten()
+        values.iter().map(|value| self.times(label, value).last().copied()).min().flatten()
     }
 
     /// The first sample that was written with several values.
@@ -103,12 +79,8 @@ impl Scores {
     /// values differ by more than `tolerance`, relative; 0 asks for equal bits.
     #[must_use]
     pub fn difference(&self, other: &Self, tolerance: f64) -> Option<String> {
-        let keys: BTreeSet<_> = self
-            .samples
-            .keys()
-            .chain(other.samples.keys())
-            .map(|(name, time)| (*time, name))
-            .collect();
+        let keys: BTreeSet<_> =
+            self.samples.keys().chain(other.samples.keys()).map(|(name, time)| (*time, name)).collect();
         keys.into_iter().find_map(|(time, name)| {
             let key = (name.clone(), time);
             let (left, right) = (self.samples.get(&key), other.samples.get(&key));
@@ -116,13 +88,7 @@ impl Scores {
                 (Some(left), Some(right)) => left == right || near(left, right, tolerance),
                 _ => false,
             };
-            (!equal).then(|| {
-                format!(
-                    "{name:?} at {time}: {:?} and {:?}",
-                    left.map(floats),
-                    right.map(floats)
-                )
-            })
+            (!equal).then(|| format!("{name:?} at {time}: {:?} and {:?}", left.map(floats), right.map(floats)))
         })
     }
 }
@@ -133,12 +99,8 @@ fn floats(values: &BTreeSet<u64>) -> Vec<f64> {
 
 fn near(left: &BTreeSet<u64>, right: &BTreeSet<u64>, tolerance: f64) -> bool {
     let all: Vec<f64> = floats(left).into_iter().chain(floats(right)).collect();
-    let largest = all
-        .iter()
-        .fold(f64::NEG_INFINITY, |largest, value| largest.max(*value));
-    let smallest = all
-        .iter()
-        .fold(f64::INFINITY, |smallest, value| smallest.min(*value));
+    let largest = all.iter().fold(f64::NEG_INFINITY, |largest, value| largest.max(*value));
+    let smallest = all.iter().fold(f64::INFINITY, |smallest, value| smallest.min(*value));
     tolerance > 0.0 && largest - smallest <= tolerance * largest.abs().max(smallest.abs())
 }
 
@@ -147,11 +109,7 @@ mod tests {
     use super::*;
 
     fn scores(values: &[(i64, f64)]) -> Scores {
-        let series = Series::new(
-            "anomaly_score",
-            &[("preset", "a"), ("for", "load")],
-            values.iter().copied(),
-        );
+        let series = Series::new("anomaly_score", &[("preset", "a"), ("for", "load")], values.iter().copied());
         Scores::of(&[series], "a")
     }
 
@@ -162,11 +120,7 @@ mod tests {
         let other = scores(&[(1, 0.5), (2, 0.500_001), (3, 0.5)]);
         assert!(all.difference(&other, 0.0).unwrap().contains("at 2"));
         assert_eq!(all.difference(&other, 1e-3), None);
-        assert!(
-            all.difference(&scores(&[(1, 0.5), (2, 0.5)]), 1e-3)
-                .unwrap()
-                .contains("at 3")
-        );
+        assert!(all.difference(&scores(&[(1, 0.5), (2, 0.5)]), 1e-3).unwrap().contains("at 3"));
     }
 
     #[test]

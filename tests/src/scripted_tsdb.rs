@@ -34,9 +34,7 @@ pub struct RangeRequest {
 impl RangeRequest {
     /// The times that it asks for.
     pub fn times(&self) -> impl Iterator<Item = i64> + '_ {
-        (0..)
-            .map(|index| self.start + index * self.step)
-            .take_while(|time| *time <= self.end)
+        (0..).map(|index| self.start + index * self.step).take_while(|time| *time <= self.end)
     }
 }
 
@@ -53,20 +51,14 @@ impl Answer {
     /// A body that is sent with status 200.
     #[must_use]
     pub fn ok(body: impl Into<String>) -> Self {
-        Self {
-            status: 200,
-            body: body.into(),
-        }
+        Self { status: 200, body: body.into() }
     }
 
     /// An error in the form of the TSDB.
     #[must_use]
     pub fn error(status: u16, message: &str) -> Self {
         let body = serde_json::json!({"status": "error", "errorType": status.to_string(), "error": message});
-        Self {
-            status,
-            body: body.to_string(),
-        }
+        Self { status, body: body.to_string() }
     }
 
     /// A range query result: each series' labels as JSON, and its samples (unix ms, value as it is sent).
@@ -77,9 +69,7 @@ impl Answer {
             .map(|(labels, samples)| {
                 let samples: Vec<String> = samples
                     .iter()
-                    .map(|(time, value)| {
-                        format!("[{}.{:03},\"{value}\"]", time / 1000, time % 1000)
-                    })
+                    .map(|(time, value)| format!("[{}.{:03},\"{value}\"]", time / 1000, time % 1000))
                     .collect();
                 format!("{{\"metric\":{labels},\"values\":[{}]}}", samples.join(","))
             })
@@ -144,15 +134,9 @@ impl ScriptedTsdb {
                 written: Vec::new(),
             }),
         });
-        let routes = Router::new()
-            .fallback(answer)
-            .with_state(Arc::clone(&shared));
+        let routes = Router::new().fallback(answer).with_state(Arc::clone(&shared));
         let serving = tokio::spawn(async move { drop(axum::serve(listener, routes).await) });
-        Ok(Self {
-            address,
-            shared,
-            serving: serving.abort_handle(),
-        })
+        Ok(Self { address, shared, serving: serving.abort_handle() })
     }
 
     /// Where it listens.
@@ -212,10 +196,7 @@ async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, body: Bytes) -> Res
         match parse_export(&body) {
             Ok(series) => {
                 inner.written.extend(series);
-                Answer {
-                    status: 204,
-                    body: String::new(),
-                }
+                Answer { status: 204, body: String::new() }
             }
             Err(message) => Answer::error(400, &message),
         }
@@ -237,28 +218,18 @@ fn range_request(form: &[u8], received_at: i64) -> Option<RangeRequest> {
     let url = Url::parse(&format!("http://form/?{form}")).ok()?;
     let value = |wanted: &str| {
         let mut pairs = url.query_pairs();
-        pairs
-            .find(|(name, _)| name == wanted)
-            .map(|(_, value)| value.into_owned())
+        pairs.find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned())
     };
     let ms = |name: &str| Some((value(name)?.parse::<f64>().ok()? * 1e3).round() as i64);
     let (start, end, step) = (ms("start")?, ms("end")?, ms("step")?);
-    (step > 0).then_some(RangeRequest {
-        query: value("query")?,
-        start,
-        end,
-        step,
-        received_at,
-    })
+    (step > 0).then_some(RangeRequest { query: value("query")?, start, end, step, received_at })
 }
 
 /// The time of a `Date` header, in whole seconds.
 fn http_date(unix_ms: i64) -> String {
     let time = jiff::Timestamp::from_millisecond(unix_ms).unwrap_or_default();
     let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
-    printer
-        .timestamp_to_rfc9110_string(&time)
-        .unwrap_or_default()
+    printer.timestamp_to_rfc9110_string(&time).unwrap_or_default()
 }
 
 #[cfg(test)]

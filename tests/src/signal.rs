@@ -35,9 +35,7 @@ impl Chance {
 #[must_use]
 pub fn gauge(name: &str, instance: u64, from: i64, until: i64, step: i64) -> Series {
     let mut chance = Chance::new(instance ^ 0x5eed);
-    let points = (0..)
-        .map(|index| from + index * step)
-        .take_while(|time| *time <= until);
+    let points = (0..).map(|index| from + index * step).take_while(|time| *time <= until);
     let samples = points.filter_map(|time| {
         let noise = chance.below(2_000) as f64 / 1e3;
         let odd = chance.below(100);
@@ -53,9 +51,7 @@ pub fn gauge(name: &str, instance: u64, from: i64, until: i64, step: i64) -> Ser
 pub fn counter(name: &str, instance: u64, from: i64, until: i64, step: i64) -> Series {
     let mut chance = Chance::new(instance ^ 0xc0c0);
     let mut value = 0;
-    let points = (0..)
-        .map(|index| from + index * step)
-        .take_while(|time| *time <= until);
+    let points = (0..).map(|index| from + index * step).take_while(|time| *time <= until);
     let samples = points.map(|time| {
         value = match chance.below(400) {
             0 => 0,
@@ -76,9 +72,7 @@ fn instance_label(instance: u64) -> [(&'static str, &'static str); 1] {
 #[must_use]
 pub fn now() -> i64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-    since_epoch.map_or(0, |time| {
-        i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
-    })
+    since_epoch.map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// The last whole second, unix ms.

@@ -56,25 +56,14 @@ pub async fn run_to_end(
 /// # Errors
 /// When the system does not start it, or it still runs after `within`.
 pub async fn run_command_to_end(command: Command, within: Duration) -> Result<Ended, StartError> {
-    let folder = tempfile::tempdir().map_err(|source| StartError::Io {
-        name: "vmanomaly".to_owned(),
-        source,
-    })?;
+    let folder = tempfile::tempdir().map_err(|source| StartError::Io { name: "vmanomaly".to_owned(), source })?;
     let mut process = Process::spawn("vmanomaly", command, &folder.path().join("log"))?;
-    let end = process
-        .wait_until("its end", within, async |_| None::<()>)
-        .await;
+    let end = process.wait_until("its end", within, async |_| None::<()>).await;
     match end {
-        Err(StartError::Ended { status, .. }) => Ok(Ended {
-            status,
-            output: process.output(),
-        }),
+        Err(StartError::Ended { status, .. }) => Ok(Ended { status, output: process.output() }),
         Err(error) => Err(error),
         // Nothing is looked for, so nothing is found.
-        Ok(()) => Ok(Ended {
-            status: process.kill(),
-            output: process.output(),
-        }),
+        Ok(()) => Ok(Ended { status: process.kill(), output: process.output() }),
     }
 }
 
@@ -94,24 +83,12 @@ impl Worker {
     /// # Errors
     /// When cargo has not built it, or it ends or does not answer.
     pub async fn start(setup: WorkerSetup) -> Result<Self, StartError> {
-        let io = |source| StartError::Io {
-            name: "vmanomaly".to_owned(),
-            source,
-        };
-        let folder = tempfile::Builder::new()
-            .prefix("vmanomaly-")
-            .tempdir()
-            .map_err(io)?;
+        let io = |source| StartError::Io { name: "vmanomaly".to_owned(), source };
+        let folder = tempfile::Builder::new().prefix("vmanomaly-").tempdir().map_err(io)?;
         let port = setup.port.map_or_else(free_port, Ok).map_err(io)?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let process = launch(folder.path(), address, &setup).await?;
-        Ok(Self {
-            process,
-            endpoint: Endpoint::new(address),
-            address,
-            setup,
-            folder,
-        })
+        Ok(Self { process, endpoint: Endpoint::new(address), address, setup, folder })
     }
 
     /// Kills it with SIGKILL.
@@ -141,10 +118,7 @@ impl Worker {
     pub fn write_config(&mut self, config: &str) -> std::io::Result<()> {
         self.setup.config = config.to_owned();
         // Renamed into place: a watcher never sees half a file.
-        let (new, file) = (
-            self.folder.path().join("config.new"),
-            self.folder.path().join("config.yaml"),
-        );
+        let (new, file) = (self.folder.path().join("config.new"), self.folder.path().join("config.yaml"));
         std::fs::write(&new, config)?;
         std::fs::rename(new, file)
     }
@@ -222,12 +196,7 @@ impl Worker {
     ///
     /// # Errors
     /// When the worker ends or that does not come within `within`; the message has its last lines.
-    pub async fn wait_for_tick(
-        &mut self,
-        tick: i64,
-        jobs: usize,
-        within: Duration,
-    ) -> Result<(), StartError> {
+    pub async fn wait_for_tick(&mut self, tick: i64, jobs: usize, within: Duration) -> Result<(), StartError> {
         let written = |job: &Value| {
             let last = job["last_written_tick_ms"].as_i64();
             last.is_some_and(|last| last >= tick)
@@ -295,22 +264,11 @@ pub fn log_lines(output: &str) -> Vec<Value> {
     output.lines().map(line).collect()
 }
 
-async fn launch(
-    folder: &Path,
-    address: SocketAddr,
-    setup: &WorkerSetup,
-) -> Result<Process, StartError> {
-    let io = |source| StartError::Io {
-        name: "vmanomaly".to_owned(),
-        source,
-    };
+async fn launch(folder: &Path, address: SocketAddr, setup: &WorkerSetup) -> Result<Process, StartError> {
+    let io = |source| StartError::Io { name: "vmanomaly".to_owned(), source };
     let (config, server) = (folder.join("config.yaml"), folder.join("server.yaml"));
     std::fs::write(&config, &setup.config).map_err(io)?;
-    let listen = format!(
-        "server:\n  addr: {}\n  port: {}\n",
-        address.ip(),
-        address.port()
-    );
+    let listen = format!("server:\n  addr: {}\n  port: {}\n", address.ip(), address.port());
     std::fs::write(&server, listen).map_err(io)?;
 
     let program = find(Program::Worker)?;
@@ -327,9 +285,7 @@ async fn launch(
     let mut process = Process::spawn("vmanomaly", command, &folder.join("log"))?;
     let endpoint = Endpoint::new(address);
     let healthy = async |_: &Process| endpoint.answers("/health").await.then_some(());
-    process
-        .wait_until("an answer of /health", START, healthy)
-        .await?;
+    process.wait_until("an answer of /health", START, healthy).await?;
     Ok(process)
 }
 
@@ -343,11 +299,7 @@ impl Metrics {
     fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let pairs = lines.filter_map(|line| line.rsplit_once(' '));
-        Self {
-            values: pairs
-                .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
-                .collect(),
-        }
+        Self { values: pairs.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect() }
     }
 
     /// The sum over all series of a metric whose labels contain every one of `labels`, written as `name="value"`;
@@ -359,9 +311,7 @@ impl Metrics {
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('{'))
                 && labels.iter().all(|label| series.contains(label))
         });
-        matching
-            .map(|(_, value)| *value)
-            .reduce(|sum, value| sum + value)
+        matching.map(|(_, value)| *value).reduce(|sum, value| sum + value)
     }
 }
 
@@ -374,10 +324,7 @@ mod tests {
         let text = "# HELP runs x\nruns_total{stage=\"fit\",query=\"a\"} 2\nruns_total{stage=\"infer\",query=\"a\"} 3\nruns_total_x 9\nup 1\n";
         let metrics = Metrics::parse(text);
         assert_eq!(metrics.sum("runs_total", &[]), Some(5.0));
-        assert_eq!(
-            metrics.sum("runs_total", &["stage=\"fit\"", "query=\"a\""]),
-            Some(2.0)
-        );
+        assert_eq!(metrics.sum("runs_total", &["stage=\"fit\"", "query=\"a\""]), Some(2.0));
         assert_eq!(metrics.sum("up", &[]), Some(1.0));
         assert_eq!(metrics.sum("gone", &[]), None);
     }

@@ -1,11 +1,7 @@
 //! Bad input, one test each: a worker that cannot run says what is wrong and does not start; one that runs says what is
 //! wrong, counts it and goes on.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "functions that tests share are tests, too"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "functions that tests share are tests, too")]
 
 #[path = "bad_input/refused_start.rs"]
 mod refused_start;

@@ -1,10 +1,6 @@
 //! State folders that are damaged or full: the damage is found, counted and made good, and the scores go on.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "functions that tests share are tests, too"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "functions that tests share are tests, too")]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -61,12 +57,7 @@ impl Subject {
         Self::start_with(tsdb, preset, first_fit, "1s").await
     }
 
-    async fn start_with(
-        tsdb: &VictoriaMetrics,
-        preset: &'static str,
-        first_fit: i64,
-        snapshot_interval: &str,
-    ) -> Self {
+    async fn start_with(tsdb: &VictoriaMetrics, preset: &'static str, first_fit: i64, snapshot_interval: &str) -> Self {
         let proxy = FaultProxy::start(tsdb.address()).await.unwrap();
         let state = tempfile::tempdir().unwrap();
         let setup = WorkerSetup {
@@ -75,19 +66,11 @@ impl Subject {
             ..WorkerSetup::default()
         };
         let worker = Worker::start(setup).await.unwrap();
-        Self {
-            worker,
-            proxy,
-            preset,
-            state,
-        }
+        Self { worker, proxy, preset, state }
     }
 
     async fn wait_for_tick(&mut self, tick: i64) {
-        self.worker
-            .wait_for_tick(tick, QUERIES.len(), SOON)
-            .await
-            .unwrap();
+        self.worker.wait_for_tick(tick, QUERIES.len(), SOON).await.unwrap();
     }
 
     fn sent(&self, until: i64) -> Scores {
@@ -96,12 +79,7 @@ impl Subject {
 
     /// The sum of a metric over this life of the process.
     async fn metric(&self, name: &str) -> f64 {
-        self.worker
-            .metrics()
-            .await
-            .unwrap()
-            .sum(name, &[])
-            .unwrap_or(0.0)
+        self.worker.metrics().await.unwrap().sum(name, &[]).unwrap_or(0.0)
     }
 
     /// What this life of the process found damaged.
@@ -118,11 +96,7 @@ async fn tsdb() -> VictoriaMetrics {
         .flat_map(|instance| {
             let load = gauge("load", instance, from, until, SECOND);
             let memory = gauge("memory", instance + 4, from, until, SECOND);
-            [
-                load,
-                memory,
-                counter("requests", instance, from, until, SECOND),
-            ]
+            [load, memory, counter("requests", instance, from, until, SECOND)]
         })
         .collect();
     tsdb.import(&input).await.unwrap();
@@ -137,11 +111,7 @@ fn files(state: &Path) -> Vec<PathBuf> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path)
-            } else {
-                found.push(path)
-            }
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
         }
     }
     found.sort();
@@ -151,10 +121,7 @@ fn files(state: &Path) -> Vec<PathBuf> {
 /// Flips one bit of a byte, each byte of all files as likely as any other. Returns the file's path.
 fn flip(state: &Path, chance: &mut Chance) -> PathBuf {
     let files = files(state);
-    let sizes: Vec<u64> = files
-        .iter()
-        .map(|file| fs::metadata(file).unwrap().len())
-        .collect();
+    let sizes: Vec<u64> = files.iter().map(|file| fs::metadata(file).unwrap().len()).collect();
     let mut position = chance.below(sizes.iter().sum());
     for (file, size) in files.iter().zip(sizes) {
         if position < size {
@@ -169,10 +136,7 @@ fn flip(state: &Path, chance: &mut Chance) -> PathBuf {
 }
 
 fn assert_no_gap(scores: &Scores, first_fit: i64, end: i64) {
-    let ticks: Vec<i64> = (1..)
-        .map(|index| first_fit + index * SECOND)
-        .take_while(|tick| *tick <= end)
-        .collect();
+    let ticks: Vec<i64> = (1..).map(|index| first_fit + index * SECOND).take_while(|tick| *tick <= end).collect();
     for query in QUERIES {
         let found: Vec<i64> = scores.times("for", query).into_iter().collect();
         assert_eq!(found, ticks, "{query}");
@@ -190,20 +154,9 @@ async fn open(disk: Memory) -> Opened {
     let (_storage, log, snapshots) = Storage::open(Rc::new(disk)).await.unwrap();
     let problems = log.problems.len() + snapshots.problems.len();
     Opened {
-        records: log
-            .records
-            .iter()
-            .map(|record| format!("{record:?}"))
-            .collect(),
-        blocks: snapshots
-            .blocks
-            .iter()
-            .map(|block| format!("{block:?}"))
-            .collect(),
-        damage: log.damaged_records
-            + snapshots.damaged_blocks
-            + snapshots.damaged_manifests
-            + problems as u64,
+        records: log.records.iter().map(|record| format!("{record:?}")).collect(),
+        blocks: snapshots.blocks.iter().map(|block| format!("{block:?}")).collect(),
+        damage: log.damaged_records + snapshots.damaged_blocks + snapshots.damaged_manifests + problems as u64,
     }
 }
 
@@ -218,10 +171,7 @@ async fn each_of_a_thousand_flipped_bits_is_found_and_costs_at_most_what_it_hit(
     pristine.put("format", &fs::read(state.join("format")).unwrap());
     let mut places: Vec<(String, usize)> = Vec::new();
     for file in files(state) {
-        let (path, bytes) = (
-            file.strip_prefix(state).unwrap().display().to_string(),
-            fs::read(&file).unwrap(),
-        );
+        let (path, bytes) = (file.strip_prefix(state).unwrap().display().to_string(), fs::read(&file).unwrap());
         pristine.put(&path, &bytes);
         // Configurations are read when a job needs them, not here.
         if !path.contains("configurations") {
@@ -244,10 +194,7 @@ async fn each_of_a_thousand_flipped_bits_is_found_and_costs_at_most_what_it_hit(
         let place = format!("seed {seed}: {path} at {offset}");
         let damaged = open(disk).await;
         let known: BTreeSet<&String> = whole.records.iter().collect();
-        assert!(
-            damaged.records.iter().all(|record| known.contains(record)),
-            "{place}: a record nobody wrote"
-        );
+        assert!(damaged.records.iter().all(|record| known.contains(record)), "{place}: a record nobody wrote");
         let left: BTreeSet<&String> = damaged.records.iter().collect();
         let lost: Vec<&String> = known.difference(&left).copied().collect();
         assert!(lost.len() <= 1, "{place}: {} records are lost", lost.len());
@@ -281,25 +228,14 @@ async fn a_flipped_bit_changes_no_score_and_refits_nothing() {
         let place = format!("seed {seed}: {}", file.display());
         subject.worker.restart().await.unwrap();
         subject.wait_for_tick(now()).await;
-        assert_eq!(
-            subject.metric("vmanomaly_refits_unscheduled_total").await,
-            0.0,
-            "{place}"
-        );
-        assert!(
-            subject.metric("vmanomaly_log_ticks_reread_total").await <= 1.0,
-            "{place}"
-        );
+        assert_eq!(subject.metric("vmanomaly_refits_unscheduled_total").await, 0.0, "{place}");
+        assert!(subject.metric("vmanomaly_log_ticks_reread_total").await <= 1.0, "{place}");
     }
     let end = this_second() + SECOND;
     subject.wait_for_tick(end).await;
     calm.wait_for_tick(end).await;
     assert_no_gap(&subject.sent(end), first_fit, end);
-    assert_eq!(
-        subject.sent(end).difference(&calm.sent(end), 0.0),
-        None,
-        "seed {seed}"
-    );
+    assert_eq!(subject.sent(end).difference(&calm.sent(end), 0.0), None, "seed {seed}");
     assert!(!subject.worker.process().output().contains("panicked"));
 }
 
@@ -324,16 +260,9 @@ async fn a_badly_damaged_folder_is_counted_and_the_scores_go_on_without_a_gap() 
         assert!(subject.damage_found().await > 0.0, "seed {seed}");
     }
     let told = |line: &Value| {
-        line["level"] == "ERROR"
-            && line["message"]
-                .as_str()
-                .is_some_and(|text| text.starts_with("damaged state: "))
+        line["level"] == "ERROR" && line["message"].as_str().is_some_and(|text| text.starts_with("damaged state: "))
     };
-    subject
-        .worker
-        .wait_for_line("the damage", SOON, told)
-        .await
-        .unwrap();
+    subject.worker.wait_for_line("the damage", SOON, told).await.unwrap();
     let end = this_second() + SECOND;
     subject.wait_for_tick(end).await;
     assert_no_gap(&subject.sent(end), first_fit, end);
@@ -368,11 +297,7 @@ async fn the_first_score_comes_within_five_seconds_of_a_restart() {
     subject.worker.restart().await.unwrap();
     subject.wait_for_tick(tick + SECOND).await;
     println!("restart to first score: {:?}", begin.elapsed());
-    assert!(
-        begin.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
 }
 
 #[tokio::test]
@@ -383,9 +308,7 @@ async fn a_full_disk_stops_the_jobs_until_there_is_room_and_no_tick_is_lost() {
     let input: Vec<_> = (0..300)
         .map(|number: u64| {
             let mut series = gauge("load", number, from, until, SECOND);
-            series
-                .labels
-                .insert("number".to_owned(), number.to_string());
+            series.labels.insert("number".to_owned(), number.to_string());
             series
         })
         .collect();
@@ -408,15 +331,7 @@ settings: {{settle: 5ms, catch_up_delay: 1s, snapshot_interval: 1s, n_workers: 1
     let state = tempfile::tempdir().unwrap();
     let folder = state.path().display().to_string();
     let mount = "mount -t tmpfs -o size=2m tmpfs \"$0\" && exec \"$@\"";
-    let launcher = [
-        "unshare",
-        "--map-root-user",
-        "--mount",
-        "sh",
-        "-c",
-        mount,
-        &folder,
-    ];
+    let launcher = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, &folder];
     let setup = WorkerSetup {
         config,
         arguments: vec![format!("--stateFolder={folder}")],
@@ -434,29 +349,15 @@ settings: {{settle: 5ms, catch_up_delay: 1s, snapshot_interval: 1s, n_workers: 1
     let stands_still = |status: &Value| {
         let job = &status["jobs"][0];
         let error = job["last_error"].as_str().unwrap_or_default();
-        (job["phase"] == "standing_still" && error.contains("input log cannot be written"))
-            .then_some(())
+        (job["phase"] == "standing_still" && error.contains("input log cannot be written")).then_some(())
     };
-    worker
-        .wait_for_status("a job that stands still", SOON, stands_still)
-        .await
-        .unwrap();
-    worker
-        .wait_for_metric("vmanomaly_log_append_errors_total", &[], SOON, |count| {
-            count > 0.0
-        })
-        .await
-        .unwrap();
+    worker.wait_for_status("a job that stands still", SOON, stands_still).await.unwrap();
+    worker.wait_for_metric("vmanomaly_log_append_errors_total", &[], SOON, |count| count > 0.0).await.unwrap();
     let told = |line: &Value| {
         line["job"] == "s/load"
-            && line["reason"]
-                .as_str()
-                .is_some_and(|reason| reason.contains("input log cannot be written"))
+            && line["reason"].as_str().is_some_and(|reason| reason.contains("input log cannot be written"))
     };
-    worker
-        .wait_for_line("the full disk", SOON, told)
-        .await
-        .unwrap();
+    worker.wait_for_line("the full disk", SOON, told).await.unwrap();
 
     fs::remove_file(&ballast).unwrap();
     drop(file);
@@ -464,16 +365,9 @@ settings: {{settle: 5ms, catch_up_delay: 1s, snapshot_interval: 1s, n_workers: 1
     worker.wait_for_tick(end, 1, SOON).await.unwrap();
     let scores = Scores::of(&proxy.imported(), "default").within(0, end);
     let times: Vec<i64> = scores.times("for", "load").into_iter().collect();
-    assert!(
-        times.len() > 3 && times.windows(2).all(|pair| pair[1] - pair[0] == SECOND),
-        "{times:?}"
-    );
+    assert!(times.len() > 3 && times.windows(2).all(|pair| pair[1] - pair[0] == SECOND), "{times:?}");
     assert_eq!(scores.rewritten(), None);
-    let fits = worker
-        .metrics()
-        .await
-        .unwrap()
-        .sum("vmanomaly_fits_total", &[]);
+    let fits = worker.metrics().await.unwrap().sum("vmanomaly_fits_total", &[]);
     assert_eq!(fits, Some(1.0));
     assert!(!worker.process().output().contains("panicked"));
 }

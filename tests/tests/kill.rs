@@ -1,10 +1,6 @@
 //! A worker that is killed again and again writes what an undisturbed one writes.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "functions that tests share are tests, too"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "functions that tests share are tests, too")]
 
 use std::time::Duration;
 
@@ -59,20 +55,14 @@ async fn start(proxy: &FaultProxy, preset: &str, start: i64) -> (Worker, TempDir
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_killed_at_a_hundred_random_moments_writes_what_an_undisturbed_one_writes() {
     // Without deduplication, so that a value that was written over with another one stays visible.
-    let tsdb = VictoriaMetrics::start_with(&["-dedup.minScrapeInterval=0s"])
-        .await
-        .unwrap();
+    let tsdb = VictoriaMetrics::start_with(&["-dedup.minScrapeInterval=0s"]).await.unwrap();
     let begin = this_second();
     let (from, until) = (begin - 100 * SECOND, begin + 400 * SECOND);
     let input: Vec<_> = (0..4)
         .flat_map(|instance| {
             let load = gauge("load", instance, from, until, SECOND);
             let memory = gauge("memory", instance + 4, from, until, SECOND);
-            [
-                load,
-                memory,
-                counter("requests", instance, from, until, SECOND),
-            ]
+            [load, memory, counter("requests", instance, from, until, SECOND)]
         })
         .collect();
     tsdb.import(&input).await.unwrap();
@@ -85,10 +75,7 @@ async fn a_worker_killed_at_a_hundred_random_moments_writes_what_an_undisturbed_
     let (mut calm, _calm_state) = start(&calm_proxy, "calm", first_fit).await;
     let (mut killed, _killed_state) = start(&killed_proxy, "killed", first_fit).await;
     assert!(now() < first_fit, "the workers took too long to start");
-    killed
-        .wait_for_tick(first_fit + SECOND, QUERIES.len(), SOON)
-        .await
-        .unwrap();
+    killed.wait_for_tick(first_fit + SECOND, QUERIES.len(), SOON).await.unwrap();
 
     let seed = now().unsigned_abs();
     println!("seed {seed}");
@@ -99,68 +86,33 @@ async fn a_worker_killed_at_a_hundred_random_moments_writes_what_an_undisturbed_
         next += Duration::from_millis(200 + chance.below(1_300));
         tokio::time::sleep_until(next).await;
         if let Ok(metrics) = killed.metrics().await {
-            unscheduled_refits += metrics
-                .sum("vmanomaly_refits_unscheduled_total", &[])
-                .unwrap_or(0.0);
+            unscheduled_refits += metrics.sum("vmanomaly_refits_unscheduled_total", &[]).unwrap_or(0.0);
         }
         killed.restart().await.unwrap();
         next = next.max(tokio::time::Instant::now());
     }
     let end = this_second() + 2 * SECOND;
     assert!(end < until, "the input is over");
-    killed
-        .wait_for_tick(end, QUERIES.len(), SOON)
-        .await
-        .unwrap();
+    killed.wait_for_tick(end, QUERIES.len(), SOON).await.unwrap();
     calm.wait_for_tick(end, QUERIES.len(), SOON).await.unwrap();
 
     let metrics = killed.metrics().await.unwrap();
-    unscheduled_refits += metrics
-        .sum("vmanomaly_refits_unscheduled_total", &[])
-        .unwrap();
+    unscheduled_refits += metrics.sum("vmanomaly_refits_unscheduled_total", &[]).unwrap();
     assert_eq!(unscheduled_refits, 0.0);
     let output = killed.process().output();
-    for words in [
-        "panicked",
-        "learnt again",
-        "ticks skipped",
-        "is damaged",
-        "damaged state",
-    ] {
-        assert!(
-            !output.contains(words),
-            "{words}: {}",
-            killed.process().last_lines()
-        );
+    for words in ["panicked", "learnt again", "ticks skipped", "is damaged", "damaged state"] {
+        assert!(!output.contains(words), "{words}: {}", killed.process().last_lines());
     }
-    let fits = calm
-        .metrics()
-        .await
-        .unwrap()
-        .sum("vmanomaly_fits_total", &["query_key=\"load\""])
-        .unwrap();
-    assert!(
-        fits >= 2.0 * (end - first_fit) as f64 / 20_000.0,
-        "only {fits} fits of the two models"
-    );
+    let fits = calm.metrics().await.unwrap().sum("vmanomaly_fits_total", &["query_key=\"load\""]).unwrap();
+    assert!(fits >= 2.0 * (end - first_fit) as f64 / 20_000.0, "only {fits} fits of the two models");
 
-    let sent =
-        |proxy: &FaultProxy, preset: &str| Scores::of(&proxy.imported(), preset).within(begin, end);
+    let sent = |proxy: &FaultProxy, preset: &str| Scores::of(&proxy.imported(), preset).within(begin, end);
     let (wanted, found) = (sent(&calm_proxy, "calm"), sent(&killed_proxy, "killed"));
     assert_eq!(found.rewritten(), None, "seed {seed}");
     assert_eq!(found.difference(&wanted, 0.0), None, "seed {seed}");
-    let ticks: Vec<i64> = (1..)
-        .map(|index| first_fit + index * SECOND)
-        .take_while(|tick| *tick <= end)
-        .collect();
+    let ticks: Vec<i64> = (1..).map(|index| first_fit + index * SECOND).take_while(|tick| *tick <= end).collect();
     for query in QUERIES {
-        assert!(
-            found
-                .times("for", query)
-                .into_iter()
-                .eq(ticks.iter().copied()),
-            "seed {seed}: {query}"
-        );
+        assert!(found.times("for", query).into_iter().eq(ticks.iter().copied()), "seed {seed}: {query}");
     }
 
     tsdb.force_flush().await.unwrap();

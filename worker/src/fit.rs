@@ -161,9 +161,7 @@ pub async fn read<E: Environment>(
     let started = context.clock.monotonic();
     series.begin_answer();
     let read = RangeRead { query_alias: &plan.query_alias, query: &plan.query, grid };
-    let mut keep = |labels: &Labels| {
-        series.keep(labels, plan, &model.format) && scope.has(labels)
-    };
+    let mut keep = |labels: &Labels| series.keep(labels, plan, &model.format) && scope.has(labels);
     let outcome = context.tsdb().read(&read, &mut keep).await;
     let duration = context.clock.monotonic().saturating_sub(started);
     context.metrics.read_finished(labels, &context.urls.borrow().reader, outcome.as_ref(), duration);

@@ -1,11 +1,6 @@
 //! The worker as a process: command line, files, signals, and the loop between them.
 
-use std::{
-    process::ExitCode,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{process::ExitCode, rc::Rc, sync::Arc, time::Duration};
 
 use config::{
     load::Source,
@@ -100,8 +95,12 @@ fn serve(arguments: &Arguments, logging: &Logging, clock: SystemClock) -> Result
     let files = read_files(arguments)?;
     let staged = stage(arguments, &files, logging, capacity.threads(0))?;
     tracing::info!(
-        version = env!("CARGO_PKG_VERSION"), jobs = staged.jobs.len(), shard = staged.shard,
-        shards = staged.topology.shards.get(), digest = staged.digest, "Config has been loaded successfully"
+        version = env!("CARGO_PKG_VERSION"),
+        jobs = staged.jobs.len(),
+        shard = staged.shard,
+        shards = staged.topology.shards.get(),
+        digest = staged.digest,
+        "Config has been loaded successfully"
     );
     if arguments.dry_run {
         println!(
@@ -182,9 +181,9 @@ async fn work(
     let Staged { config, topology, shard, jobs, tsdb, digest } = staged;
     let started = clock.monotonic();
     let (storage, left) = open_storage(arguments, &config, &metrics).await?;
-    let folder = storage.is_some().then(|| arguments.state_folder.as_ref().map(|path| path.display().to_string())).flatten();
-    let (context, spawned) =
-        Context::<Process>::new(clock, tsdb, Alone, storage, metrics.clone(), &config);
+    let folder =
+        storage.is_some().then(|| arguments.state_folder.as_ref().map(|path| path.display().to_string())).flatten();
+    let (context, spawned) = Context::<Process>::new(clock, tsdb, Alone, storage, metrics.clone(), &config);
     let (commands, receiver) = mpsc::unbounded_channel();
     let worker = Worker::new((context.clone(), spawned), receiver).run(jobs, left);
     tokio::pin!(worker);

@@ -55,11 +55,15 @@ pub struct Worker<E: Environment> {
 impl<E: Environment> Worker<E> {
     /// A worker over `context`.
     #[must_use]
-    pub fn new(
-        (context, spawned): (Rc<Context<E>>, Spawned),
-        commands: mpsc::UnboundedReceiver<Command<E>>,
-    ) -> Self {
-        Self { context, spawned, commands, jobs: FuturesUnordered::new(), tasks: FuturesUnordered::new(), running: BTreeMap::new() }
+    pub fn new((context, spawned): (Rc<Context<E>>, Spawned), commands: mpsc::UnboundedReceiver<Command<E>>) -> Self {
+        Self {
+            context,
+            spawned,
+            commands,
+            jobs: FuturesUnordered::new(),
+            tasks: FuturesUnordered::new(),
+            running: BTreeMap::new(),
+        }
     }
 
     /// Runs the jobs, first taking in what a former process left, until [`Command::Stop`].

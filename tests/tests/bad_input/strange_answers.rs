@@ -31,10 +31,7 @@ settings: {{settle: 5ms, catch_up_delay: 1s, n_workers: 1}}
 }
 
 async fn start_worker(url: &str, infer_every: &str) -> Worker {
-    let setup = WorkerSetup {
-        config: config(url, infer_every),
-        ..WorkerSetup::default()
-    };
+    let setup = WorkerSetup { config: config(url, infer_every), ..WorkerSetup::default() };
     Worker::start(setup).await.unwrap()
 }
 
@@ -59,16 +56,10 @@ fn written(tsdb: &ScriptedTsdb, output: &str) -> Vec<(i64, f64)> {
 
 /// Every tick from the first to the last one was written, once or several times.
 fn assert_no_gap(tsdb: &ScriptedTsdb) {
-    let mut times: Vec<i64> = written(tsdb, "anomaly_score")
-        .iter()
-        .map(|(time, _)| *time)
-        .collect();
+    let mut times: Vec<i64> = written(tsdb, "anomaly_score").iter().map(|(time, _)| *time).collect();
     times.dedup();
     assert!(times.len() > 2, "{times:?}");
-    assert!(
-        times.windows(2).all(|pair| pair[1] - pair[0] == SECOND),
-        "{times:?}"
-    );
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] == SECOND), "{times:?}");
 }
 
 fn job(status: &Value) -> &Value {
@@ -76,11 +67,7 @@ fn job(status: &Value) -> &Value {
 }
 
 /// Breaks the answers of a running TSDB for a while.
-async fn stands_still_and_goes_on(
-    broken: impl Fn(&RangeRequest) -> Answer + Send + 'static,
-    words: &str,
-    code: &str,
-) {
+async fn stands_still_and_goes_on(broken: impl Fn(&RangeRequest) -> Answer + Send + 'static, words: &str, code: &str) {
     let tsdb = ScriptedTsdb::start(ANYWHERE, good).await.unwrap();
     let mut worker = start_worker(&tsdb.url(), "1s").await;
     worker.wait_for_tick(now() - SECOND, 1, SOON).await.unwrap();
@@ -88,48 +75,21 @@ async fn stands_still_and_goes_on(
     tsdb.answer_by(broken);
     let stands_still = |status: &Value| {
         let job = job(status);
-        let says = job["last_error"]
-            .as_str()
-            .is_some_and(|error| error.contains(words));
+        let says = job["last_error"].as_str().is_some_and(|error| error.contains(words));
         (says && job["phase"] == "standing_still").then_some(())
     };
-    worker
-        .wait_for_status(words, SOON, stands_still)
-        .await
-        .unwrap();
+    worker.wait_for_status(words, SOON, stands_still).await.unwrap();
     let code = format!("code=\"{code}\"");
-    worker
-        .wait_for_metric(
-            "vmanomaly_reader_responses_total",
-            &[&code],
-            SOON,
-            |count| count > 0.0,
-        )
-        .await
-        .unwrap();
-    worker
-        .wait_for_metric("vmanomaly_job_standing_still", &[], SOON, |value| {
-            value == 1.0
-        })
-        .await
-        .unwrap();
-    let told = |line: &Value| {
-        line["job"] == "s/load"
-            && line["reason"]
-                .as_str()
-                .is_some_and(|reason| reason.contains(words))
-    };
+    worker.wait_for_metric("vmanomaly_reader_responses_total", &[&code], SOON, |count| count > 0.0).await.unwrap();
+    worker.wait_for_metric("vmanomaly_job_standing_still", &[], SOON, |value| value == 1.0).await.unwrap();
+    let told =
+        |line: &Value| line["job"] == "s/load" && line["reason"].as_str().is_some_and(|reason| reason.contains(words));
     let line = worker.wait_for_line(words, SOON, told).await.unwrap();
     assert_eq!(line["message"], "the job stands still");
 
     tsdb.answer_by(good);
     worker.wait_for_tick(now(), 1, SOON).await.unwrap();
-    worker
-        .wait_for_metric("vmanomaly_job_standing_still", &[], SOON, |value| {
-            value == 0.0
-        })
-        .await
-        .unwrap();
+    worker.wait_for_metric("vmanomaly_job_standing_still", &[], SOON, |value| value == 0.0).await.unwrap();
     assert_no_gap(&tsdb);
     assert!(!worker.process().output().contains("panicked"));
 }
@@ -141,32 +101,17 @@ async fn a_tsdb_that_asks_for_a_password_is_waited_for() {
 
 #[tokio::test]
 async fn a_path_that_the_tsdb_does_not_have_is_waited_for() {
-    stands_still_and_goes_on(
-        |_| Answer::error(404, "no such path"),
-        "no such path",
-        "404",
-    )
-    .await;
+    stands_still_and_goes_on(|_| Answer::error(404, "no such path"), "no such path", "404").await;
 }
 
 #[tokio::test]
 async fn a_query_that_the_tsdb_refuses_altogether_stands_still_in_its_words() {
-    stands_still_and_goes_on(
-        |_| Answer::error(422, "cannot parse the query"),
-        "cannot parse the query",
-        "422",
-    )
-    .await;
+    stands_still_and_goes_on(|_| Answer::error(422, "cannot parse the query"), "cannot parse the query", "422").await;
 }
 
 #[tokio::test]
 async fn an_internal_error_of_the_tsdb_is_waited_for() {
-    stands_still_and_goes_on(
-        |_| Answer::error(500, "the storage is gone"),
-        "the storage is gone",
-        "500",
-    )
-    .await;
+    stands_still_and_goes_on(|_| Answer::error(500, "the storage is gone"), "the storage is gone", "500").await;
 }
 
 #[tokio::test]
@@ -181,12 +126,7 @@ async fn an_answer_that_ends_in_its_middle_is_not_taken() {
 
 #[tokio::test]
 async fn an_answer_that_is_no_json_is_not_taken() {
-    stands_still_and_goes_on(
-        |_| Answer::ok("<html>log in</html>"),
-        "no range query result",
-        "bad_answer",
-    )
-    .await;
+    stands_still_and_goes_on(|_| Answer::ok("<html>log in</html>"), "no range query result", "bad_answer").await;
 }
 
 #[tokio::test]
@@ -202,13 +142,9 @@ async fn an_answer_with_one_series_twice_is_not_taken() {
 async fn a_tsdb_that_is_not_there_yet_is_waited_for() {
     let address = SocketAddr::new(ANYWHERE.ip(), free_port().unwrap());
     let mut worker = start_worker(&format!("http://{address}"), "1s").await;
-    let stands_still = |status: &Value| {
-        (job(status)["phase"] == "standing_still").then(|| job(status)["last_error"].clone())
-    };
-    let error = worker
-        .wait_for_status("a job that stands still", SOON, stands_still)
-        .await
-        .unwrap();
+    let stands_still =
+        |status: &Value| (job(status)["phase"] == "standing_still").then(|| job(status)["last_error"].clone());
+    let error = worker.wait_for_status("a job that stands still", SOON, stands_still).await.unwrap();
     assert!(error.as_str().unwrap().contains("refused"), "{error}");
     assert!(worker.endpoint().answers("/health").await);
 
@@ -226,31 +162,15 @@ async fn a_tick_that_the_tsdb_keeps_refusing_is_skipped_and_counted_when_a_later
     };
     let tsdb = ScriptedTsdb::start(ANYWHERE, script).await.unwrap();
     let mut worker = start_worker(&tsdb.url(), "1s").await;
-    worker
-        .wait_for_tick(refused + 2 * SECOND, 1, SOON)
-        .await
-        .unwrap();
+    worker.wait_for_tick(refused + 2 * SECOND, 1, SOON).await.unwrap();
     let metrics = worker.metrics().await.unwrap();
     assert_eq!(metrics.sum("vmanomaly_ticks_skipped_total", &[]), Some(1.0));
     assert_eq!(job(&worker.status().await.unwrap())["skipped_ticks"], 1);
-    let told = |line: &Value| {
-        line["message"] == "ticks skipped" && line["from"] == refused && line["job"] == "s/load"
-    };
-    worker
-        .wait_for_line("the skipped tick", SOON, told)
-        .await
-        .unwrap();
-    let times: Vec<i64> = written(&tsdb, "anomaly_score")
-        .iter()
-        .map(|(time, _)| *time)
-        .collect();
+    let told = |line: &Value| line["message"] == "ticks skipped" && line["from"] == refused && line["job"] == "s/load";
+    worker.wait_for_line("the skipped tick", SOON, told).await.unwrap();
+    let times: Vec<i64> = written(&tsdb, "anomaly_score").iter().map(|(time, _)| *time).collect();
     assert!(!times.contains(&refused), "{times:?}");
-    assert!(
-        [-SECOND, SECOND]
-            .iter()
-            .all(|distance| times.contains(&(refused + distance))),
-        "{times:?}"
-    );
+    assert!([-SECOND, SECOND].iter().all(|distance| times.contains(&(refused + distance))), "{times:?}");
 }
 
 #[tokio::test]
@@ -267,32 +187,16 @@ async fn nan_and_infinities_are_neither_learnt_nor_scored() {
     };
     let tsdb = ScriptedTsdb::start(ANYWHERE, script).await.unwrap();
     let mut worker = start_worker(&tsdb.url(), "1s").await;
-    worker
-        .wait_for_tick(now() + 6 * SECOND, 1, SOON)
-        .await
-        .unwrap();
+    worker.wait_for_tick(now() + 6 * SECOND, 1, SOON).await.unwrap();
     for output in ["y", "yhat", "yhat_lower", "yhat_upper", "anomaly_score"] {
         let samples = written(&tsdb, output);
-        assert!(
-            samples.iter().all(|(_, value)| value.is_finite()),
-            "{output}: {samples:?}"
-        );
+        assert!(samples.iter().all(|(_, value)| value.is_finite()), "{output}: {samples:?}");
         // Values of 10 to 16 keep the mean there; an infinity would have taken it away for ever.
-        assert!(
-            output != "yhat" || samples.iter().all(|(_, mean)| (10.0..=16.0).contains(mean)),
-            "{samples:?}"
-        );
+        assert!(output != "yhat" || samples.iter().all(|(_, mean)| (10.0..=16.0).contains(mean)), "{samples:?}");
     }
     let samples = written(&tsdb, "anomaly_score");
-    assert!(
-        samples.len() >= 3 && samples.iter().all(|(time, _)| is_number(*time)),
-        "{samples:?}"
-    );
-    let skipped = worker
-        .metrics()
-        .await
-        .unwrap()
-        .sum("vmanomaly_model_runs_skipped_total", &["stage=\"infer\""]);
+    assert!(samples.len() >= 3 && samples.iter().all(|(time, _)| is_number(*time)), "{samples:?}");
+    let skipped = worker.metrics().await.unwrap().sum("vmanomaly_model_runs_skipped_total", &["stage=\"infer\""]);
     assert!(skipped.unwrap() >= 1.0);
 }
 
@@ -310,25 +214,14 @@ async fn of_samples_that_come_twice_or_out_of_order_or_unasked_the_first_in_orde
     };
     let tsdb = ScriptedTsdb::start(ANYWHERE, script).await.unwrap();
     let mut worker = start_worker(&tsdb.url(), "2s").await;
+    worker.wait_for_tick(now() + 3 * SECOND, 1, SOON).await.unwrap();
     worker
-        .wait_for_tick(now() + 3 * SECOND, 1, SOON)
-        .await
-        .unwrap();
-    worker
-        .wait_for_metric(
-            "vmanomaly_invalid_samples_total",
-            &["query_key=\"load\""],
-            SOON,
-            |count| count >= 10.0,
-        )
+        .wait_for_metric("vmanomaly_invalid_samples_total", &["query_key=\"load\""], SOON, |count| count >= 10.0)
         .await
         .unwrap();
     let samples = written(&tsdb, "y");
     assert!(samples.len() >= 2);
-    assert!(
-        samples.iter().all(|(time, y)| *y == value(*time)),
-        "{samples:?}"
-    );
+    assert!(samples.iter().all(|(time, y)| *y == value(*time)), "{samples:?}");
 }
 
 /// A TSDB whose clock is `offset` ms ahead: no tick may be asked for before both clocks have passed it.
@@ -336,20 +229,14 @@ async fn no_tick_is_read_early(offset: i64) {
     let tsdb = ScriptedTsdb::start(ANYWHERE, good).await.unwrap();
     tsdb.set_clock_ahead(offset);
     let mut worker = start_worker(&tsdb.url(), "1s").await;
-    worker
-        .wait_for_tick(this_second() + offset.min(0) + 4 * SECOND, 1, SOON)
-        .await
-        .unwrap();
+    worker.wait_for_tick(this_second() + offset.min(0) + 4 * SECOND, 1, SOON).await.unwrap();
     let early = |read: &RangeRequest| read.end > read.received_at + offset.min(0);
     let reads = tsdb.reads();
     assert!(reads.len() > 2 && !reads.iter().any(early), "{reads:?}");
     let skew = -(offset / SECOND) as f64;
     // A `Date` says no more than the second.
     let near = |value: f64| (value - skew).abs() <= 1.5;
-    worker
-        .wait_for_metric("vmanomaly_clock_skew_seconds", &[], SOON, near)
-        .await
-        .unwrap();
+    worker.wait_for_metric("vmanomaly_clock_skew_seconds", &[], SOON, near).await.unwrap();
     assert_no_gap(&tsdb);
 }
 

@@ -45,13 +45,8 @@ fn times(kind: u64, series: u64, every: i64) -> impl Iterator<Item = i64> {
 pub fn input() -> Vec<Series> {
     let mut input = Vec::new();
     for worker in 0..WORKERS {
-        let labels = [
-            ("worker", format!("worker-{worker}")),
-            ("zone", format!("zone-{}", worker % 3)),
-        ];
-        let labels = labels
-            .each_ref()
-            .map(|(name, value)| (*name, value.as_str()));
+        let labels = [("worker", format!("worker-{worker}")), ("zone", format!("zone-{}", worker % 3))];
+        let labels = labels.each_ref().map(|(name, value)| (*name, value.as_str()));
         let busy = times(1, worker, 60_000).map(|time| {
             let value = match chance(2, worker, time, 50) {
                 // With nothing in the queue: NaN.
@@ -74,9 +69,7 @@ pub fn input() -> Vec<Series> {
     }
     for handler in 0..HANDLERS {
         let labels = [("handler", format!("/handler/{handler}"))];
-        let labels = labels
-            .each_ref()
-            .map(|(name, value)| (*name, value.as_str()));
+        let labels = labels.each_ref().map(|(name, value)| (*name, value.as_str()));
         let mut total = 0.0;
         let requests = times(6, handler, 15_000).map(|time| {
             total += chance(7, handler, time, 10 + handler) as f64;

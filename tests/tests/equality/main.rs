@@ -76,10 +76,7 @@ fn without_preset(series: &[Series]) -> BTreeMap<BTreeMap<String, String>, &Seri
         labels.remove("preset").expect("the label of the run");
         labels
     };
-    series
-        .iter()
-        .map(|series| (labels(series), series))
-        .collect()
+    series.iter().map(|series| (labels(series), series)).collect()
 }
 
 /// Panics at the first difference.
@@ -90,11 +87,7 @@ fn assert_same(left: &[Series], right: &[Series]) {
     assert_eq!((missing, additional), (None, None));
     for (labels, series) in left {
         let other = right[&labels];
-        let difference = series
-            .samples
-            .iter()
-            .zip(&other.samples)
-            .find(|(one, other)| one != other);
+        let difference = series.samples.iter().zip(&other.samples).find(|(one, other)| one != other);
         assert_eq!(difference, None, "{labels:?}");
         assert_eq!(series.samples.len(), other.samples.len(), "{labels:?}");
     }
@@ -106,42 +99,23 @@ fn samples(series: &[Series]) -> usize {
 
 /// The run is one in which what could depend on the order of work happens.
 fn assert_eventful(outcomes: &[Outcome], series: &[Series]) {
-    let sum = |name: &str| {
-        outcomes
-            .iter()
-            .map(|outcome| outcome.metric(name))
-            .sum::<f64>()
-    };
+    let sum = |name: &str| outcomes.iter().map(|outcome| outcome.metric(name)).sum::<f64>();
     // Of each job's two models: `requests` at 0, 11, 22 and 33 minutes, `load` at 0, 15 and 30; those that end at the end of
     // the run perhaps.
     let fits = sum("vmanomaly_fits_total") / outcomes.len() as f64;
     assert!(fits >= 2.0 * (4.0 + 3.0), "{fits} fits a shard");
     assert_eq!(sum("vmanomaly_refits_unscheduled_total"), 0.0);
     assert_eq!(sum("vmanomaly_series_over_limit"), 0.0);
-    assert!(
-        sum("vmanomaly_series_expired_total") >= 100.0,
-        "too few series expired"
-    );
+    assert!(sum("vmanomaly_series_expired_total") >= 100.0, "too few series expired");
     let scores = |query: &str| {
-        let is_score = |series: &&Series| {
-            series.label("__name__") == "anomaly_score" && series.label("for") == query
-        };
+        let is_score = |series: &&Series| series.label("__name__") == "anomaly_score" && series.label("for") == query;
         let found: Vec<&Series> = series.iter().filter(is_score).collect();
-        let values = found
-            .iter()
-            .flat_map(|series| &series.samples)
-            .map(|sample| sample.value);
+        let values = found.iter().flat_map(|series| &series.samples).map(|sample| sample.value);
         let anomalous = values.filter(|value| *value > 1.0).count();
-        assert!(
-            anomalous >= 100,
-            "too few scores of {query} are anomalous: {anomalous}"
-        );
+        assert!(anomalous >= 100, "too few scores of {query} are anomalous: {anomalous}");
         found.len() as u64
     };
-    assert_eq!(
-        (scores("requests"), scores("load")),
-        (2 * HANDLERS, 2 * WORKERS)
-    );
+    assert_eq!((scores("requests"), scores("load")), (2 * HANDLERS, 2 * WORKERS));
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -156,10 +130,7 @@ async fn one_shard_and_three_shards_write_the_same_samples_bit_for_bit() {
     let three = [first, second, third];
 
     let bodies = |outcomes: &[Outcome]| {
-        let bodies: Vec<&[u8]> = outcomes
-            .iter()
-            .map(|outcome| &outcome.accepted[..])
-            .collect();
+        let bodies: Vec<&[u8]> = outcomes.iter().map(|outcome| &outcome.accepted[..]).collect();
         written(&bodies.concat()).expect("JSON lines")
     };
     let [by_one, by_three] = [bodies(&one), bodies(&three)];
@@ -187,19 +158,15 @@ const OUTPUT: &str = "EQUALITY_CHILD_OUTPUT";
 const THREADS: &str = "RAYON_NUM_THREADS";
 
 /// glibc chooses its kernels at run time by what the processor has: this takes everything away that it may choose by.
-const PLAIN_KERNELS: &str = "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX512BW,-AVX2,-AVX,-FMA,-FMA4,-BMI2,-SSE4_2,-SSE4_1,-SSSE3,-ERMS";
+const PLAIN_KERNELS: &str =
+    "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX512BW,-AVX2,-AVX,-FMA,-FMA4,-BMI2,-SSE4_2,-SSE4_1,-SSSE3,-ERMS";
 
 #[tokio::test(flavor = "current_thread")]
 async fn threads_and_instructions_of_the_processor_do_not_change_a_bit() {
     if let (Ok(url), Some(output)) = (std::env::var(URL), std::env::var_os(OUTPUT)) {
         let outcome = worker(&url, "child", 0, 1).await;
-        let wanted: usize = std::env::var(THREADS)
-            .expect("a number of threads")
-            .parse()
-            .expect("a number");
-        let threads = std::fs::read_dir("/proc/self/task")
-            .expect("the threads")
-            .count();
+        let wanted: usize = std::env::var(THREADS).expect("a number of threads").parse().expect("a number");
+        let threads = std::fs::read_dir("/proc/self/task").expect("the threads").count();
         assert!(threads > wanted, "only {threads} threads run");
         std::fs::write(output, outcome.accepted).expect("a file for the output");
         return;
@@ -209,11 +176,7 @@ async fn threads_and_instructions_of_the_processor_do_not_change_a_bit() {
     let child = |name: &str, threads: &str, tunables: &str| {
         let output = folder.path().join(name);
         let child = Command::new(std::env::current_exe().expect("this executable"))
-            .args([
-                "--exact",
-                "threads_and_instructions_of_the_processor_do_not_change_a_bit",
-                "--nocapture",
-            ])
+            .args(["--exact", "threads_and_instructions_of_the_processor_do_not_change_a_bit", "--nocapture"])
             .env(URL, database.url())
             .env(OUTPUT, &output)
             .env(THREADS, threads)
@@ -224,10 +187,7 @@ async fn threads_and_instructions_of_the_processor_do_not_change_a_bit() {
         (child, output)
     };
     let ended = |(mut child, output): (std::process::Child, std::path::PathBuf)| {
-        assert!(
-            child.wait().expect("the child's end").success(),
-            "the child failed"
-        );
+        assert!(child.wait().expect("the child's end").success(), "the child failed");
         read(&output)
     };
     let children = [child("one", "1", PLAIN_KERNELS), child("eight", "8", "")];

@@ -40,10 +40,7 @@ settings: {{settle: 5ms, catch_up_delay: 1s, n_workers: 1}}
 }
 
 async fn start(proxy: &FaultProxy, preset: &str, first_fit: i64) -> Worker {
-    let setup = WorkerSetup {
-        config: config(&proxy.url(), preset, first_fit),
-        ..WorkerSetup::default()
-    };
+    let setup = WorkerSetup { config: config(&proxy.url(), preset, first_fit), ..WorkerSetup::default() };
     Worker::start(setup).await.unwrap()
 }
 
@@ -75,27 +72,14 @@ impl Pair {
         let calm = start(&calm_proxy, "calm", first_fit).await;
         let disturbed = start(&proxy, "disturbed", first_fit).await;
         assert!(now() < first_fit, "the workers took too long to start");
-        let mut pair = Self {
-            tsdb,
-            calm,
-            calm_proxy,
-            disturbed,
-            proxy,
-            first_fit,
-        };
+        let mut pair = Self { tsdb, calm, calm_proxy, disturbed, proxy, first_fit };
         pair.both_write(first_fit + SECOND).await;
         pair
     }
 
     async fn both_write(&mut self, tick: i64) {
-        self.disturbed
-            .wait_for_tick(tick, QUERIES.len(), SOON)
-            .await
-            .unwrap();
-        self.calm
-            .wait_for_tick(tick, QUERIES.len(), SOON)
-            .await
-            .unwrap();
+        self.disturbed.wait_for_tick(tick, QUERIES.len(), SOON).await.unwrap();
+        self.calm.wait_for_tick(tick, QUERIES.len(), SOON).await.unwrap();
     }
 
     /// The fault acts on the paths that begin with `path` until the calm worker is four ticks further, and until
@@ -112,24 +96,11 @@ impl Pair {
                 };
                 jobs.any(matches).then_some(())
             };
-            self.disturbed
-                .wait_for_status(words, SOON, stands_still)
-                .await
-                .unwrap();
-            let told = |line: &Value| {
-                line["reason"]
-                    .as_str()
-                    .is_some_and(|reason| reason.contains(words))
-            };
-            self.disturbed
-                .wait_for_line(words, SOON, told)
-                .await
-                .unwrap();
+            self.disturbed.wait_for_status(words, SOON, stands_still).await.unwrap();
+            let told = |line: &Value| line["reason"].as_str().is_some_and(|reason| reason.contains(words));
+            self.disturbed.wait_for_line(words, SOON, told).await.unwrap();
         }
-        self.calm
-            .wait_for_tick(begin + 4 * SECOND, QUERIES.len(), SOON)
-            .await
-            .unwrap();
+        self.calm.wait_for_tick(begin + 4 * SECOND, QUERIES.len(), SOON).await.unwrap();
         self.proxy.set(Fault::None);
     }
 
@@ -137,26 +108,14 @@ impl Pair {
     async fn wrote_the_same(mut self) {
         let end = this_second() + 2 * SECOND;
         self.both_write(end).await;
-        let sent =
-            |proxy: &FaultProxy, preset: &str| Scores::of(&proxy.imported(), preset).within(0, end);
-        let (found, wanted) = (
-            sent(&self.proxy, "disturbed"),
-            sent(&self.calm_proxy, "calm"),
-        );
+        let sent = |proxy: &FaultProxy, preset: &str| Scores::of(&proxy.imported(), preset).within(0, end);
+        let (found, wanted) = (sent(&self.proxy, "disturbed"), sent(&self.calm_proxy, "calm"));
         assert_eq!(found.rewritten(), None);
         assert_eq!(found.difference(&wanted, 0.0), None);
-        let ticks = (1..)
-            .map(|index| self.first_fit + index * SECOND)
-            .take_while(|tick| *tick <= end);
+        let ticks = (1..).map(|index| self.first_fit + index * SECOND).take_while(|tick| *tick <= end);
         let ticks: Vec<i64> = ticks.collect();
         for query in QUERIES {
-            assert!(
-                found
-                    .times("for", query)
-                    .into_iter()
-                    .eq(ticks.iter().copied()),
-                "{query}"
-            );
+            assert!(found.times("for", query).into_iter().eq(ticks.iter().copied()), "{query}");
         }
         let stored = self.tsdb.force_flush().await;
         stored.unwrap();
@@ -164,11 +123,7 @@ impl Pair {
         let stored = |preset: &str| Scores::of(&stored, preset).within(0, end);
         assert_eq!(stored("disturbed").difference(&stored("calm"), 1e-9), None);
         let metrics = self.disturbed.metrics().await.unwrap();
-        for name in [
-            "vmanomaly_gap_ticks_total",
-            "vmanomaly_ticks_skipped_total",
-            "vmanomaly_writer_dropped_total",
-        ] {
+        for name in ["vmanomaly_gap_ticks_total", "vmanomaly_ticks_skipped_total", "vmanomaly_writer_dropped_total"] {
             assert_eq!(metrics.sum(name, &[]).unwrap_or(0.0), 0.0, "{name}");
         }
         assert!(!self.disturbed.process().output().contains("panicked"));
@@ -188,12 +143,7 @@ async fn a_slow_tsdb_delays_scores_and_changes_none() {
 
 #[tokio::test]
 async fn a_tsdb_slower_than_the_time_limit_is_waited_for() {
-    equal_in_the_end(
-        "/",
-        Fault::Delay(Duration::from_millis(1_500)),
-        Some("timeout"),
-    )
-    .await;
+    equal_in_the_end("/", Fault::Delay(Duration::from_millis(1_500)), Some("timeout")).await;
 }
 
 #[tokio::test]
@@ -208,12 +158,7 @@ async fn answers_that_are_cut_off_are_read_again() {
 
 #[tokio::test]
 async fn a_tsdb_that_asks_for_fewer_requests_is_waited_for() {
-    equal_in_the_end(
-        "/",
-        Fault::Answer(429, "slow down".into()),
-        Some("slow down"),
-    )
-    .await;
+    equal_in_the_end("/", Fault::Answer(429, "slow down".into()), Some("slow down")).await;
 }
 
 #[tokio::test]
@@ -228,12 +173,7 @@ async fn half_open_connections_end_at_the_time_limit() {
 
 #[tokio::test]
 async fn writes_that_are_refused_for_now_are_sent_again() {
-    equal_in_the_end(
-        WRITES,
-        Fault::Answer(503, "read only".into()),
-        Some("read only"),
-    )
-    .await;
+    equal_in_the_end(WRITES, Fault::Answer(503, "read only".into()), Some("read only")).await;
 }
 
 #[tokio::test]
@@ -249,12 +189,9 @@ async fn bodies_that_are_too_large_are_split_and_nothing_is_lost() {
 #[tokio::test]
 async fn one_outage_after_another_changes_no_score() {
     let mut pair = Pair::start().await;
-    pair.disturb(READS, Fault::Answer(500, "first".into()), Some("first"))
-        .await;
-    pair.disturb(WRITES, Fault::Answer(500, "second".into()), Some("second"))
-        .await;
-    pair.disturb("/", Fault::Reset, Some("connection_error"))
-        .await;
+    pair.disturb(READS, Fault::Answer(500, "first".into()), Some("first")).await;
+    pair.disturb(WRITES, Fault::Answer(500, "second".into()), Some("second")).await;
+    pair.disturb("/", Fault::Reset, Some("connection_error")).await;
     pair.wrote_the_same().await;
 }
 
@@ -264,24 +201,12 @@ async fn writes_that_are_refused_for_good_are_dropped_and_counted_and_later_ones
     pair.disturb(WRITES, Fault::RefuseLarger(1), None).await;
     let counted = |dropped: f64| dropped > 0.0;
     let (worker, labels) = (&mut pair.disturbed, ["code=\"413\"", "query_key=\"load\""]);
-    worker
-        .wait_for_metric("vmanomaly_writer_dropped_total", &labels, SOON, counted)
-        .await
-        .unwrap();
+    worker.wait_for_metric("vmanomaly_writer_dropped_total", &labels, SOON, counted).await.unwrap();
     let told = |line: &Value| {
-        line["level"] == "ERROR"
-            && line["message"]
-                .as_str()
-                .is_some_and(|text| text.contains("dropped"))
+        line["level"] == "ERROR" && line["message"].as_str().is_some_and(|text| text.contains("dropped"))
     };
-    let line = worker
-        .wait_for_line("the dropped scores", SOON, told)
-        .await
-        .unwrap();
-    assert!(
-        line["error"].as_str().unwrap().contains("too large"),
-        "{line}"
-    );
+    let line = worker.wait_for_line("the dropped scores", SOON, told).await.unwrap();
+    assert!(line["error"].as_str().unwrap().contains("too large"), "{line}");
 
     let (begin, end) = (this_second() + SECOND, this_second() + 3 * SECOND);
     pair.both_write(end).await;
@@ -289,10 +214,5 @@ async fn writes_that_are_refused_for_good_are_dropped_and_counted_and_later_ones
     let found = sent(&pair.proxy, "disturbed");
     let wanted = sent(&pair.calm_proxy, "calm");
     assert!(found.len() < wanted.len());
-    assert_eq!(
-        found
-            .within(begin, end)
-            .difference(&wanted.within(begin, end), 0.0),
-        None
-    );
+    assert_eq!(found.within(begin, end).difference(&wanted.within(begin, end), 0.0), None);
 }

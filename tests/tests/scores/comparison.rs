@@ -55,16 +55,8 @@ impl fmt::Display for Found {
             "z-score: bounds deviate by {:.1e} at most, margins by {:.1e}",
             self.worst_bound, self.worst_margin
         )?;
-        writeln!(
-            out,
-            "MAD: rank errors of median and MAD are {:.2?} / compression at most",
-            self.worst_rank
-        )?;
-        write!(
-            out,
-            "scaled bounds deviate by {:.1e} at most",
-            self.worst_scaled
-        )
+        writeln!(out, "MAD: rank errors of median and MAD are {:.2?} / compression at most", self.worst_rank)?;
+        write!(out, "scaled bounds deviate by {:.1e} at most", self.worst_scaled)
     }
 }
 
@@ -97,34 +89,15 @@ impl<'a> Comparison<'a> {
     ) -> Self {
         let mut left = BTreeMap::new();
         for series in written {
-            let samples: BTreeMap<i64, f64> = series
-                .samples
-                .iter()
-                .map(|sample| (sample.time, sample.value))
-                .collect();
-            assert_eq!(
-                samples.len(),
-                series.samples.len(),
-                "written twice: {:?}",
-                series.labels
-            );
+            let samples: BTreeMap<i64, f64> = series.samples.iter().map(|sample| (sample.time, sample.value)).collect();
+            assert_eq!(samples.len(), series.samples.len(), "written twice: {:?}", series.labels);
             left.insert(series.labels.clone(), samples);
         }
-        Self {
-            generated: Box::new(generated),
-            left,
-            found: Found::default(),
-        }
+        Self { generated: Box::new(generated), left, found: Found::default() }
     }
 
     /// The labels of an output.
-    fn labels(
-        &self,
-        output: &str,
-        query: &str,
-        model: &str,
-        instance: &str,
-    ) -> BTreeMap<String, String> {
+    fn labels(&self, output: &str, query: &str, model: &str, instance: &str) -> BTreeMap<String, String> {
         let received = labels(instance).map(|(name, value)| (name, value.to_owned()));
         received
             .into_iter()
@@ -162,8 +135,7 @@ impl<'a> Comparison<'a> {
     ) {
         let mut groups: Vec<Vec<&Model>> = Vec::new();
         for model in models.iter().filter(|model| model.query == query) {
-            let learns_alike =
-                |group: &&mut Vec<&Model>| learning(&group[0].rules) == learning(&model.rules);
+            let learns_alike = |group: &&mut Vec<&Model>| learning(&group[0].rules) == learning(&model.rules);
             match groups.iter_mut().find(learns_alike) {
                 Some(group) => group.push(model),
                 None => groups.push(vec![model]),
@@ -175,14 +147,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// Follows models that learn alike through the time.
-    fn follow(
-        &mut self,
-        schedule: &Schedule,
-        query: &str,
-        instance: &str,
-        values: &Values,
-        models: &[&Model],
-    ) {
+    fn follow(&mut self, schedule: &Schedule, query: &str, instance: &str, values: &Values, models: &[&Model]) {
         let rules = &models[0].rules;
         let fit = |until: i64| {
             let mut seen = Seen::nothing(rules.decay);
@@ -190,10 +155,7 @@ impl<'a> Comparison<'a> {
             seen.finish_fit(rules.history_strength);
             seen
         };
-        let mut outputs: Vec<Outputs> = models
-            .iter()
-            .map(|model| self.take(query, model.alias, instance))
-            .collect();
+        let mut outputs: Vec<Outputs> = models.iter().map(|model| self.take(query, model.alias, instance)).collect();
         let mut seen = fit(schedule.start);
         let mut next_fit = schedule.start + schedule.fit_every;
         let mut before = schedule.start;
@@ -212,12 +174,7 @@ impl<'a> Comparison<'a> {
                 let Some(y) = values.get(&time).copied() else {
                     continue;
                 };
-                let moment = Moment {
-                    instance,
-                    time,
-                    y,
-                    seen: &seen,
-                };
+                let moment = Moment { instance, time, y, seen: &seen };
                 self.check_moment(moment, models, &mut outputs);
                 if y.is_finite() {
                     seen.learn(y);
@@ -245,12 +202,8 @@ impl<'a> Comparison<'a> {
                 "anomaly_score" | "y" => moment.y.is_finite(),
                 _ => learnt,
             };
-            let expected: Vec<&str> = ALL
-                .iter()
-                .filter(|output| model.provided.contains(output))
-                .filter(expected)
-                .copied()
-                .collect();
+            let expected: Vec<&str> =
+                ALL.iter().filter(|output| model.provided.contains(output)).filter(expected).copied().collect();
             let mut names: Vec<&str> = outputs.keys().copied().collect();
             names.sort_by_key(|name| ALL.iter().position(|output| output == name));
             assert_eq!(names, expected, "{}", what());
@@ -264,20 +217,13 @@ impl<'a> Comparison<'a> {
                 upper: outputs["yhat_upper"],
             });
             let twin = model.twin.and_then(|twin| bands.get(twin)).copied();
-            assert!(
-                !learnt || model.twin.is_none() || twin.is_some(),
-                "{} has its twin before it",
-                model.alias
-            );
+            assert!(!learnt || model.twin.is_none() || twin.is_some(), "{} has its twin before it", model.alias);
             if let Some(band) = own {
                 self.check_band(band, twin, &model.rules, moment.seen, &what);
                 bands.insert(model.alias, band);
             }
             if let Some(score) = outputs.get("anomaly_score") {
-                let (wanted, decided) =
-                    model
-                        .rules
-                        .score(own.or(twin), moment.y, moment.seen.count());
+                let (wanted, decided) = model.rules.score(own.or(twin), moment.y, moment.seen.count());
                 assert_eq!(
                     score.to_bits(),
                     wanted.to_bits(),
@@ -290,18 +236,9 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    fn check_band(
-        &mut self,
-        band: Band,
-        twin: Option<Band>,
-        rules: &Rules,
-        seen: &Seen,
-        what: &dyn Fn() -> String,
-    ) {
+    fn check_band(&mut self, band: Band, twin: Option<Band>, rules: &Rules, seen: &Seen, what: &dyn Fn() -> String) {
         if let Some(twin) = twin {
-            let margin = |bound: f64, scale: f64| {
-                ((bound - twin.yhat).abs() * scale).max(least_margin(twin.yhat))
-            };
+            let margin = |bound: f64, scale: f64| ((bound - twin.yhat).abs() * scale).max(least_margin(twin.yhat));
             let scaled = rules.clipped(Band {
                 yhat: twin.yhat,
                 lower: twin.yhat - margin(twin.lower, rules.scale[0]),
@@ -319,22 +256,14 @@ impl<'a> Comparison<'a> {
         match rules.class {
             Class::Zscore => self.check_moments(band, rules, seen, what),
             Class::Mad if !rules.clip => self.check_ranks(band, rules, seen, what),
-            Class::Mad => assert!(
-                band == rules.clipped(band),
-                "{}: {band:?} is not clipped",
-                what()
-            ),
+            Class::Mad => assert!(band == rules.clipped(band), "{}: {band:?} is not clipped", what()),
         }
     }
 
     fn check_moments(&mut self, band: Band, rules: &Rules, seen: &Seen, what: &dyn Fn() -> String) {
         let (mean, deviation) = seen.mean_and_deviation();
         let wanted = rules.band(mean, deviation);
-        for (found, wanted) in [
-            (band.yhat, wanted.yhat),
-            (band.lower, wanted.lower),
-            (band.upper, wanted.upper),
-        ] {
+        for (found, wanted) in [(band.yhat, wanted.yhat), (band.lower, wanted.lower), (band.upper, wanted.upper)] {
             let deviation = relative(found, wanted);
             assert!(deviation <= 1e-9, "{}: {found}, not {wanted}", what());
             self.found.worst_bound = self.found.worst_bound.max(deviation);
@@ -346,11 +275,7 @@ impl<'a> Comparison<'a> {
                 (band.upper - band.yhat, wanted.upper - wanted.yhat),
             ] {
                 let deviation = relative(found, wanted);
-                assert!(
-                    deviation <= 1e-9,
-                    "{}: margin {found}, not {wanted}",
-                    what()
-                );
+                assert!(deviation <= 1e-9, "{}: margin {found}, not {wanted}", what());
                 self.found.worst_margin = self.found.worst_margin.max(deviation);
             }
         }
@@ -370,23 +295,14 @@ impl<'a> Comparison<'a> {
         let errors = seen.rank_errors(band.yhat, mad, rounding);
         let compression = f64::from(rules.compression);
         for (error, worst) in errors.iter().zip(&mut self.found.worst_rank) {
-            assert!(
-                error * compression <= 2.0,
-                "{}: rank errors {errors:?} of {band:?}",
-                what()
-            );
+            assert!(error * compression <= 2.0, "{}: rank errors {errors:?} of {band:?}", what());
             *worst = worst.max(error * compression);
         }
     }
 
     /// Nothing else may have been written.
     pub fn finish(self) -> Found {
-        let left: Vec<_> = self
-            .left
-            .iter()
-            .filter(|(_, samples)| !samples.is_empty())
-            .take(3)
-            .collect();
+        let left: Vec<_> = self.left.iter().filter(|(_, samples)| !samples.is_empty()).take(3).collect();
         assert!(left.is_empty(), "nobody expected {left:?}");
         self.found
     }
@@ -394,11 +310,7 @@ impl<'a> Comparison<'a> {
 
 /// What learning depends on.
 fn learning(rules: &Rules) -> (Class, u64, u64) {
-    (
-        rules.class,
-        rules.decay.to_bits(),
-        rules.history_strength.to_bits(),
-    )
+    (rules.class, rules.decay.to_bits(), rules.history_strength.to_bits())
 }
 
 /// Learns the finite samples in `(after, until]`.
@@ -411,9 +323,5 @@ fn learn(seen: &mut Seen, values: &Values, after: i64, until: i64) {
 }
 
 fn relative(found: f64, wanted: f64) -> f64 {
-    if found == wanted {
-        0.0
-    } else {
-        (found - wanted).abs() / wanted.abs().max(f64::MIN_POSITIVE)
-    }
+    if found == wanted { 0.0 } else { (found - wanted).abs() / wanted.abs().max(f64::MIN_POSITIVE) }
 }

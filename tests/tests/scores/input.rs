@@ -31,27 +31,16 @@ pub const PLAIN: &str = "cpu_percent";
 
 /// The input's labels; `preset` is one that the worker gives its outputs itself.
 pub fn labels(instance: &str) -> [(&str, &str); 3] {
-    [
-        ("instance", instance),
-        ("role", "database"),
-        ("preset", "of the input"),
-    ]
+    [("instance", instance), ("role", "database"), ("preset", "of the input")]
 }
 
 impl Input {
     pub fn new() -> Self {
         let path = repository().join("tests/data/nab/rds_cpu_percent.csv");
-        let recorded: Vec<f64> = recording::read(&path)
-            .expect("the recording")
-            .into_iter()
-            .map(|point| point.value)
-            .collect();
+        let recorded: Vec<f64> =
+            recording::read(&path).expect("the recording").into_iter().map(|point| point.value).collect();
         assert_eq!(recorded.len() as i64, 8 * DAY / STEP);
-        let mut input = Self {
-            imported: Vec::new(),
-            guarded: BTreeMap::new(),
-            plain: BTreeMap::new(),
-        };
+        let mut input = Self { imported: Vec::new(), guarded: BTreeMap::new(), plain: BTreeMap::new() };
         for (instance, shape) in SHAPES {
             input.add(instance, &|index| shape(&recorded, index), recorded.len());
         }
@@ -98,11 +87,7 @@ const SHAPES: [(&str, Shape); 3] = [
         (!missing).then(|| recorded[index])
     }),
     // From the third to the sixth day, so that it begins without a fit and is in the window of the second one.
-    ("passing", |recorded, index| {
-        (700..1700)
-            .contains(&index)
-            .then(|| recorded[(index + 700) % recorded.len()])
-    }),
+    ("passing", |recorded, index| (700..1700).contains(&index).then(|| recorded[(index + 700) % recorded.len()])),
     ("constant", |_, index| {
         Some(match index {
             600 => 20.000_000_001,

@@ -52,11 +52,7 @@ models:
     );
     for model in models {
         let (alias, query, arguments) = (model.alias, model.query, model.yaml);
-        writeln!(
-            yaml,
-            "  {alias}: {{queries: [{query}], schedulers: [hourly], {arguments}}}"
-        )
-        .expect("a string");
+        writeln!(yaml, "  {alias}: {{queries: [{query}], schedulers: [hourly], {arguments}}}").expect("a string");
     }
     yaml
 }
@@ -81,8 +77,7 @@ async fn scores_of_a_week_are_those_of_the_documented_formulas() {
     database.import(&input.imported).await.expect("import");
     database.force_flush().await.expect("flush");
 
-    let top =
-        "settings: {settle: 1s, max_catch_up: 30d, snapshot_interval: 1d}\npreset: documented";
+    let top = "settings: {settle: 1s, max_catch_up: 30d, snapshot_interval: 1d}\npreset: documented";
     let format = "{__name__: 'cpu_$VAR', for: $QUERY_KEY, kind: '$VAR of $QUERY_KEY'}";
     let outcome = scored(&config(database.url(), MODELS, top, format), &SCHEDULE).await;
     for job in &outcome.jobs {
@@ -118,41 +113,27 @@ async fn scores_of_a_week_are_those_of_the_documented_formulas() {
         Decided::Outside,
         Decided::Largest,
     ] {
-        assert!(
-            found.decided(decided) >= 5,
-            "too few scores are {decided:?}"
-        );
+        assert!(found.decided(decided) >= 5, "too few scores are {decided:?}");
     }
 
     database.force_flush().await.expect("flush");
-    let stored = database
-        .export("{preset=\"documented\"}")
-        .await
-        .expect("export");
+    let stored = database.export("{preset=\"documented\"}").await.expect("export");
     let rounding = worst_rounding(&accepted, &stored).expect("everything is stored");
     println!("the database rounded by up to {rounding:.1e}");
     assert!(rounding <= 1e-11);
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn the_score_outside_the_data_range_falls_back_to_the_settings_and_an_explicit_zero_does_not()
-{
+async fn the_score_outside_the_data_range_falls_back_to_the_settings_and_an_explicit_zero_does_not() {
     let input = Input::new();
     let database = VictoriaMetrics::start().await.expect("VictoriaMetrics");
     database.import(&input.imported).await.expect("import");
     database.force_flush().await.expect("flush");
 
-    let schedule = Schedule {
-        end: FIRST + 4 * DAY,
-        ..SCHEDULE
-    };
+    let schedule = Schedule { end: FIRST + 4 * DAY, ..SCHEDULE };
     let top = "settings: {settle: 1s, max_catch_up: 30d, snapshot_interval: 1d, anomaly_score_outside_data_range: 3.5}";
     let format = "{__name__: $VAR, for: $QUERY_KEY}";
-    let outcome = scored(
-        &config(database.url(), WITH_SETTINGS, top, format),
-        &schedule,
-    )
-    .await;
+    let outcome = scored(&config(database.url(), WITH_SETTINGS, top, format), &schedule).await;
     let accepted = written(&outcome.accepted).expect("JSON lines");
     let mut comparison = Comparison::new(&accepted, |output, query, model| {
         BTreeMap::from([

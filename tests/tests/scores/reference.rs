@@ -9,10 +9,7 @@ pub struct Seen {
 
 impl Seen {
     pub fn nothing(decay: f64) -> Self {
-        Self {
-            decay,
-            samples: Vec::new(),
-        }
+        Self { decay, samples: Vec::new() }
     }
 
     pub fn count(&self) -> u64 {
@@ -62,10 +59,7 @@ impl Seen {
     pub fn rank_errors(&self, median: f64, mad: f64, rounding: f64) -> [f64; 2] {
         let distance = |(value, weight): &(f64, f64)| ((value - median).abs(), *weight);
         let distances: Vec<(f64, f64)> = self.samples.iter().map(distance).collect();
-        [
-            rank_error(&self.samples, median, 0.0),
-            rank_error(&distances, mad, rounding),
-        ]
+        [rank_error(&self.samples, median, 0.0), rank_error(&distances, mad, rounding)]
     }
 }
 
@@ -149,11 +143,7 @@ impl Rules {
     /// The band of a deviation (a standard deviation or a MAD) around `yhat`, as it is to be written.
     pub fn band(&self, yhat: f64, deviation: f64) -> Band {
         let margin = |scale: f64| (self.threshold * deviation * scale).max(least_margin(yhat));
-        self.clipped(Band {
-            yhat,
-            lower: yhat - margin(self.scale[0]),
-            upper: yhat + margin(self.scale[1]),
-        })
+        self.clipped(Band { yhat, lower: yhat - margin(self.scale[0]), upper: yhat + margin(self.scale[1]) })
     }
 
     /// The band as `clip_predictions` leaves it.
@@ -162,11 +152,7 @@ impl Rules {
             true => value.max(self.data_range[0]).min(self.data_range[1]),
             false => value,
         };
-        Band {
-            yhat: clip(band.yhat),
-            lower: clip(band.lower),
-            upper: clip(band.upper),
-        }
+        Band { yhat: clip(band.yhat), lower: clip(band.lower), upper: clip(band.upper) }
     }
 
     /// The score of a finite value, and which rule of the score order gave it.
@@ -210,11 +196,8 @@ fn base_score(band: Band, y: f64) -> (f64, Decided) {
     if y == band.yhat {
         return (0.0, Decided::Inside);
     }
-    let (deviation, margin) = if y > band.yhat {
-        (y - band.yhat, band.upper - band.yhat)
-    } else {
-        (band.yhat - y, band.yhat - band.lower)
-    };
+    let (deviation, margin) =
+        if y > band.yhat { (y - band.yhat, band.upper - band.yhat) } else { (band.yhat - y, band.yhat - band.lower) };
     let ratio = deviation / margin;
     if band.lower <= y && y <= band.upper {
         (ratio.min(1.0), Decided::Inside)

@@ -114,7 +114,13 @@ impl<E: Environment> Job<E> {
         self.fitting.number += 1;
         let cancelled = Rc::new(Cell::new(false));
         self.fitting.running = Some(Running { fitted_to, partial: newcomers.is_some(), cancelled: cancelled.clone() });
-        let request = FitRequest { plan, fitted_to, placed: self.placed(), scope: newcomers.map_or(FitScope::All, FitScope::Except), cancelled };
+        let request = FitRequest {
+            plan,
+            fitted_to,
+            placed: self.placed(),
+            scope: newcomers.map_or(FitScope::All, FitScope::Except),
+            cancelled,
+        };
         let (context, view, labels) = (self.context.clone(), self.view.clone(), self.labels.clone());
         let number = self.fitting.number;
         let nothing_fitted = !self.state.fitted();
@@ -178,8 +184,7 @@ impl<E: Environment> Job<E> {
         self.since_fit.retain(|input| due.is_some_and(|due| input.tick > due));
         self.save_everything().await;
         for model in &models {
-            let record =
-                Record::Fit { job: self.view.key.clone(), model: model.clone(), fitted_to, from: tick };
+            let record = Record::Fit { job: self.view.key.clone(), model: model.clone(), fitted_to, from: tick };
             if self.log(&record).await == Wait::Interrupted && self.view.stopping() {
                 return Wait::Interrupted;
             }
@@ -212,9 +217,10 @@ impl<E: Environment> Job<E> {
         let mut first = Vec::new();
         for (position, fit_model) in result.state.models.iter().enumerate() {
             let labels = self.labels.model(&fit_model.plan.alias);
-            let target = self.state.models.iter().position(|model| {
-                model.plan.alias == fit_model.plan.alias && model.signature == fit_model.signature
-            });
+            let target =
+                self.state.models.iter().position(|model| {
+                    model.plan.alias == fit_model.plan.alias && model.signature == fit_model.signature
+                });
             let Some(target) = target else { continue };
             for (fit_slot, slot) in &slots {
                 let Some(state) = result.state.save(*fit_slot, position) else { continue };
@@ -227,7 +233,11 @@ impl<E: Environment> Job<E> {
             let before = *fitted_to;
             // The schedule of the other series' fits goes on as it was when only some series were fitted.
             *fitted_to = before.filter(|_| result.partial).or(Some(result.fitted_to));
-            if before.is_some() { replaced.push(target) } else { first.push(target) }
+            if before.is_some() {
+                replaced.push(target)
+            } else {
+                first.push(target)
+            }
             if result.samples == 0 {
                 self.context.metrics.model_run_skipped(&labels, Stage::Fit);
             } else {
@@ -252,7 +262,13 @@ impl<E: Environment> Job<E> {
         let series = only.len();
         tracing::warn!(job = %self.view.key, series, fitted_to, "states of series are lost and are learnt again from the TSDB");
         let plan = self.state.plan.clone();
-        let request = FitRequest { plan, fitted_to, placed: self.placed(), scope: FitScope::Only(only), cancelled: cancelled.clone() };
+        let request = FitRequest {
+            plan,
+            fitted_to,
+            placed: self.placed(),
+            scope: FitScope::Only(only),
+            cancelled: cancelled.clone(),
+        };
         let (context, view, labels) = (self.context.clone(), self.view.clone(), self.labels.clone());
         let report = |error: &crate::environment::ReadError| {
             if view.stopping() {

@@ -62,8 +62,7 @@ impl<E: Environment> Job<E> {
     /// A job that has learnt nothing yet, with what a former process left of it.
     pub fn new(context: Rc<Context<E>>, view: Rc<JobView>, plan: JobPlan) -> Self {
         let labels = view.labels.clone();
-        let schedule =
-            Schedule::new(&plan.scheduler, &plan.scheduler_alias, &plan.query_alias, context.clock.now());
+        let schedule = Schedule::new(&plan.scheduler, &plan.scheduler_alias, &plan.query_alias, context.clock.now());
         let job = Self {
             view,
             labels,
@@ -233,11 +232,7 @@ impl<E: Environment> Job<E> {
         self.saving.changed(&expired);
         if !expired.is_empty() {
             tracing::info!(job = %self.view.key, series = expired.len(), "series not seen for the TTL dropped");
-            self.context
-                .metrics
-                .series_expired
-                .with_label_values(&self.labels.values())
-                .inc_by(expired.len() as u64);
+            self.context.metrics.series_expired.with_label_values(&self.labels.values()).inc_by(expired.len() as u64);
         }
         if self.context.storage.is_none() {
             self.state.series.reclaim(|_| false);

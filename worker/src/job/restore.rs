@@ -85,12 +85,8 @@ impl<E: Environment> Job<E> {
         // One that cannot be read is stored anew with the next tick.
         self.logged_plan = logged.configuration.filter(|_| former.is_some());
         let plan = former.unwrap_or_else(|| self.state.plan.clone());
-        self.schedule = Schedule::new(
-            &plan.scheduler,
-            &plan.scheduler_alias,
-            &plan.query_alias,
-            self.context.clock.now(),
-        );
+        self.schedule =
+            Schedule::new(&plan.scheduler, &plan.scheduler_alias, &plan.query_alias, self.context.clock.now());
         self.state = JobState::new(plan);
         let mut watermarks: HashMap<u32, i64> = HashMap::new();
         let mut rebuild = ByLabels::default();
@@ -185,7 +181,9 @@ impl<E: Environment> Job<E> {
                 let model = &self.state.models[position];
                 let Some(fitted_to) = model.fitted_to else { continue };
                 let states = block.models.iter().find(|states| {
-                    states.alias == model.plan.alias && states.signature == model.signature && states.fitted_to == fitted_to
+                    states.alias == model.plan.alias
+                        && states.signature == model.signature
+                        && states.fitted_to == fitted_to
                 });
                 for (index, series) in block.series.iter().enumerate() {
                     match states.map(|states| states.states.get(index).and_then(Option::as_ref)) {

@@ -94,7 +94,11 @@ fn shifted(value: f64, shift: f64) -> f64 {
 }
 
 impl Tsdb for Database {
-    async fn read(&self, read: &RangeRead<'_>, keep: &mut dyn FnMut(&Labels) -> bool) -> Result<RangeAnswer, ReadError> {
+    async fn read(
+        &self,
+        read: &RangeRead<'_>,
+        keep: &mut dyn FnMut(&Labels) -> bool,
+    ) -> Result<RangeAnswer, ReadError> {
         let unavailable = |message| ReadError::Unavailable { code: "connection_error".into(), message };
         self.call(true).await.map_err(unavailable)?;
         let mut answer = RangeAnswer {
@@ -114,7 +118,13 @@ impl Tsdb for Database {
             let row: Vec<f64> = read
                 .grid
                 .times()
-                .map(|time| if Self::present(series, time) { shifted(self.value(read.query_alias, series, time), shift) } else { MISSING })
+                .map(|time| {
+                    if Self::present(series, time) {
+                        shifted(self.value(read.query_alias, series, time), shift)
+                    } else {
+                        MISSING
+                    }
+                })
                 .collect();
             let labels = Labels::new([
                 ("__name__", read.query_alias.to_owned()),

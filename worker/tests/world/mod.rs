@@ -19,8 +19,8 @@ use std::{
     task::{Context as TaskContext, Poll, Wake, Waker},
 };
 
-use config::topology::Topology;
 use clock::VirtualClock;
+use config::topology::Topology;
 use database::Database;
 use tokio::sync::mpsc;
 use worker::{
@@ -119,7 +119,12 @@ impl Outcome {
         let end = last(self).min(last(expected));
         assert!(last(expected) - end < 20 * 60_000, "seed {seed}: ended {} ms early", last(expected) - end);
         let until = |outcome: &Self| -> Vec<((String, i64), u64)> {
-            outcome.written.iter().filter(|((_, time), _)| *time <= end).map(|(key, value)| (key.clone(), *value)).collect()
+            outcome
+                .written
+                .iter()
+                .filter(|((_, time), _)| *time <= end)
+                .map(|(key, value)| (key.clone(), *value))
+                .collect()
         };
         let (found, wanted) = (until(self), until(expected));
         if let Some((found, wanted)) = found.iter().zip(&wanted).find(|(found, wanted)| found != wanted) {
@@ -163,7 +168,14 @@ settings: {retention: {ttl: 10m, check_interval: 3m}, snapshot_interval: 4m, set
 impl World {
     pub fn new(seed: u64) -> Self {
         let clock = VirtualClock::new(START);
-        Self { database: Database::new(seed, clock.clone()), clock, disk: Memory::new(), shard: 0, shards: 1, config: CONFIG.to_owned() }
+        Self {
+            database: Database::new(seed, clock.clone()),
+            clock,
+            disk: Memory::new(),
+            shard: 0,
+            shards: 1,
+            config: CONFIG.to_owned(),
+        }
     }
 
     /// The TSDB answers the same read otherwise each time.
@@ -212,13 +224,15 @@ impl World {
             let until = (self.clock.unix() + life).min(end);
             let metrics = Arc::new(Metrics::new("default", "test", START).expect("metrics"));
             let (commands, receiver) = mpsc::unbounded_channel();
-            let mut running: Pin<Box<dyn Future<Output = ()>>> =
-                Box::pin(self.worker(metrics.clone(), receiver));
+            let mut running: Pin<Box<dyn Future<Output = ()>>> = Box::pin(self.worker(metrics.clone(), receiver));
             let woken = Arc::new(Woken(AtomicBool::new(true)));
             let waker = Waker::from(woken.clone());
             let dead = Cell::new(false);
             while self.clock.unix() < until && !dead.get() {
-                if disturbance.seed.is_some() && self.clock.unix() > next_outage && self.clock.unix() < end - 30 * MINUTE {
+                if disturbance.seed.is_some()
+                    && self.clock.unix() > next_outage
+                    && self.clock.unix() < end - 30 * MINUTE
+                {
                     let kind = chance.below(4);
                     let length = 500 + chance.below(4 * 60_000) as i64;
                     self.database.disturb(kind, self.clock.unix() + length);
@@ -237,8 +251,12 @@ impl World {
             }
             drop(running);
             drop(commands);
-            outcome.unscheduled_refits +=
-                metrics.encode().expect("metrics").lines().filter(|line| line.starts_with("vmanomaly_refits_unscheduled_total{") && !line.ends_with(" 0")).count() as u64;
+            outcome.unscheduled_refits += metrics
+                .encode()
+                .expect("metrics")
+                .lines()
+                .filter(|line| line.starts_with("vmanomaly_refits_unscheduled_total{") && !line.ends_with(" 0"))
+                .count() as u64;
             if self.clock.unix() < end {
                 outcome.crashes += 1;
                 self.disk.crash(chance.next());
