@@ -126,10 +126,13 @@ impl OutputFormat {
     /// their times. Floats are written in the shortest form that reads back to the same bits.
     pub fn render(&self, out: &mut Vec<u8>, input: &Labels, times: &[i64], columns: &OutputColumns<'_>) {
         let mut received: Option<std::ops::Range<usize>> = None;
+        // Mostly all values are finite: these times are written once.
+        let mut all_times: Option<std::ops::Range<usize>> = None;
         for (column, head) in &self.heads {
             let values = column.of(columns);
             debug_assert_eq!(values.len(), times.len(), "{column:?}");
-            if !values.iter().any(|value| value.is_finite()) {
+            let count = values.iter().filter(|value| value.is_finite()).count();
+            if count == 0 {
                 continue;
             }
             out.extend_from_slice(head);
@@ -146,9 +149,18 @@ impl OutputFormat {
             let finite = || values.iter().zip(times).filter(|(value, _)| value.is_finite());
             out.extend_from_slice(b"},\"values\":");
             push_array(out, finite().map(|(value, _)| value));
-            out.extend_from_slice(b",\"timestamps\":");
-            push_array(out, finite().map(|(_, time)| time));
-            out.extend_from_slice(b"}\n");
+            match all_times.as_ref().filter(|_| count == times.len()) {
+                Some(range) => out.extend_from_within(range.clone()),
+                None => {
+                    let start = out.len();
+                    out.extend_from_slice(b",\"timestamps\":");
+                    push_array(out, finite().map(|(_, time)| time));
+                    out.extend_from_slice(b"}\n");
+                    if count == times.len() {
+                        all_times = Some(start..out.len());
+                    }
+                }
+            }
         }
     }
 

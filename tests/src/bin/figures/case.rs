@@ -103,7 +103,7 @@ impl Case {
         outcome.empty_resident_bytes = worker.process().resident_bytes()?.0;
         let mut run = Run { worker, tsdb };
         run.ticks(arguments, &mut outcome).await?;
-        outcome.snapshot_bytes = folder_bytes(&state.path().join("blocks"))?;
+        outcome.snapshot_bytes = folder_bytes(&state.path().join("snapshot"))?;
         if self.restarted {
             for _ in 0..arguments.restarts {
                 run.restart(arguments, &mut outcome).await?;

@@ -63,7 +63,7 @@ const CASES: [Case; 4] = [
 ];
 
 async fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let tsdb = VictoriaMetrics::start().await?;
+    let tsdb = VictoriaMetrics::start_with(&["-dedup.minScrapeInterval=0s"]).await?;
     let data = Data::new(arguments);
     eprintln!("importing {} samples of {} series", data.samples(), arguments.series);
     data.import(&tsdb).await?;
