@@ -1,7 +1,5 @@
 //! What it costs to say which shard owns a series: the key of its labels, its hash, the shard.
 
-#![expect(missing_docs, reason = "the macros of criterion make items without documentation")]
-
 use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -18,14 +16,7 @@ fn labels(series: usize) -> Vec<(&'static str, String)> {
         ("cluster", "production-eu-1".to_owned()),
         ("container", format!("app-{}", series % 40)),
         ("namespace", format!("team-{}", series % 25)),
-        (
-            "pod",
-            format!(
-                "app-{}-{:010x}",
-                series % 40,
-                (series as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24
-            ),
-        ),
+        ("pod", format!("app-{}-{:010x}", series % 40, (series as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24)),
     ]
 }
 

@@ -21,24 +21,15 @@ pub(crate) enum ClassSupport {
 }
 
 const fn full(names: &'static [&'static str]) -> Class {
-    Class {
-        names,
-        support: ClassSupport::Full,
-    }
+    Class { names, support: ClassSupport::Full }
 }
 
 const fn deprecated(names: &'static [&'static str], replacement: &'static str) -> Class {
-    Class {
-        names,
-        support: ClassSupport::As(replacement),
-    }
+    Class { names, support: ClassSupport::As(replacement) }
 }
 
 const fn not_yet(names: &'static [&'static str]) -> Class {
-    Class {
-        names,
-        support: ClassSupport::NotYet,
-    }
+    Class { names, support: ClassSupport::NotYet }
 }
 
 pub(crate) const MODELS: &[Class] = &[
@@ -47,28 +38,14 @@ pub(crate) const MODELS: &[Class] = &[
     deprecated(&["zscore", "model.zscore.ZscoreModel"], "zscore_online"),
     deprecated(&["mad", "model.mad.MADModel"], "mad_online"),
     not_yet(&["quantile_online", "model.online.OnlineQuantileModel"]),
-    not_yet(&[
-        "rolling_quantile",
-        "model.online.RollingQuantileModel",
-        "model.rolling_quantile.RollingQuantileModel",
-    ]),
+    not_yet(&["rolling_quantile", "model.online.RollingQuantileModel", "model.rolling_quantile.RollingQuantileModel"]),
     not_yet(&["std", "model.online.StdModel", "model.std.StdModel"]),
     not_yet(&["temporal_envelope", "model.online.TemporalEnvelopeModel"]),
-    not_yet(&[
-        "temporal_envelope_multivariate",
-        "model.online.TemporalEnvelopeMultivariateModel",
-    ]),
+    not_yet(&["temporal_envelope_multivariate", "model.online.TemporalEnvelopeMultivariateModel"]),
     not_yet(&["prophet", "model.prophet.ProphetModel"]),
     not_yet(&["holtwinters", "model.holtwinters.HoltWinters"]),
-    not_yet(&[
-        "isolation_forest",
-        "isolation_forest_univariate",
-        "model.isolation_forest.IsolationForestModel",
-    ]),
-    not_yet(&[
-        "isolation_forest_multivariate",
-        "model.isolation_forest.IsolationForestMultivariateModel",
-    ]),
+    not_yet(&["isolation_forest", "isolation_forest_univariate", "model.isolation_forest.IsolationForestModel"]),
+    not_yet(&["isolation_forest_multivariate", "model.isolation_forest.IsolationForestMultivariateModel"]),
     not_yet(&["auto", "model.auto.AutoTunedModel"]),
     not_yet(&["custom", "model.custom.CustomModel"]),
 ];
@@ -91,11 +68,8 @@ pub(crate) const WRITERS: &[Class] = &[full(&["vm", "writer.vm.VmWriter"]), not_
 
 /// Short names of the classes that work and are not deprecated.
 pub(crate) fn supported(classes: &'static [Class]) -> Vec<&'static str> {
-    let full = classes
-        .iter()
-        .filter(|class| matches!(class.support, ClassSupport::Full));
-    full.filter_map(|class| class.names.first().copied())
-        .collect()
+    let full = classes.iter().filter(|class| matches!(class.support, ClassSupport::Full));
+    full.filter_map(|class| class.names.first().copied()).collect()
 }
 
 /// The short name of the class that a section asks for, if it works. `default` holds when none is written; without
@@ -110,24 +84,13 @@ pub(crate) fn resolve(
 ) -> Option<&'static str> {
     let path = join(path, "class");
     let expected = || {
-        let names: Vec<String> = supported(classes)
-            .iter()
-            .map(|name| format!("`{name}`"))
-            .collect();
+        let names: Vec<String> = supported(classes).iter().map(|name| format!("`{name}`")).collect();
         names.join(" or ")
     };
-    let node = section
-        .get("class")
-        .filter(|node| node.value != Value::Null);
+    let node = section.get("class").filter(|node| node.value != Value::Null);
     let Some(node) = node else {
         if default.is_none() {
-            problems.error(
-                &section.place,
-                path,
-                Fault::Missing {
-                    expected: expected(),
-                },
-            );
+            problems.error(&section.place, path, Fault::Missing { expected: expected() });
         }
         return default;
     };
@@ -154,16 +117,12 @@ pub(crate) fn resolve(
     match class.support {
         ClassSupport::Full => class.names.first().copied(),
         ClassSupport::As(replacement) => {
-            let message =
-                format!("`{name}` is deprecated and works as `{replacement}`: write that");
+            let message = format!("`{name}` is deprecated and works as `{replacement}`: write that");
             problems.warn(&node.place, path, message);
             Some(replacement)
         }
         ClassSupport::NotYet => {
-            let fault = Fault::NotSupportedYet {
-                what: name.to_owned(),
-                supported: supported(classes),
-            };
+            let fault = Fault::NotSupportedYet { what: name.to_owned(), supported: supported(classes) };
             problems.error(&node.place, path, fault);
             None
         }

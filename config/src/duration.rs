@@ -14,14 +14,7 @@ const DAY: i64 = 24 * HOUR;
 const WEEK: i64 = 7 * DAY;
 
 /// The units, from the largest down.
-const UNITS: [(&str, i64); 6] = [
-    ("w", WEEK),
-    ("d", DAY),
-    ("h", HOUR),
-    ("m", MINUTE),
-    ("s", SECOND),
-    ("ms", 1),
-];
+const UNITS: [(&str, i64); 6] = [("w", WEEK), ("d", DAY), ("h", HOUR), ("m", MINUTE), ("s", SECOND), ("ms", 1)];
 
 /// Why a text is no duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,9 +38,7 @@ pub enum DurationError {
     #[error("units go from the largest to the smallest, each once, as in `1h30m`")]
     Order,
     /// Years and months have no fixed length.
-    #[error(
-        "years and months have no fixed length; use weeks, days, hours, minutes and seconds, as in `P14D`"
-    )]
+    #[error("years and months have no fixed length; use weeks, days, hours, minutes and seconds, as in `P14D`")]
     Calendar,
     /// Finer than a millisecond.
     #[error("durations are whole milliseconds")]
@@ -62,9 +53,7 @@ pub enum DurationError {
     #[error("must not be negative; write for example `30s`")]
     Negative,
     /// Anything else.
-    #[error(
-        "not a duration; write for example `30s`, `1h30m` or `P14D` (units: ms, s, m, h, d, w)"
-    )]
+    #[error("not a duration; write for example `30s`, `1h30m` or `P14D` (units: ms, s, m, h, d, w)")]
     Malformed,
 }
 
@@ -144,17 +133,13 @@ fn magnitude(text: &str) -> Result<i64, DurationError> {
         let unit = leading(&mut rest, |character| character.is_alphabetic());
         if unit.is_empty() {
             return Err(if rest.is_empty() {
-                DurationError::NoUnit {
-                    number: number.to_owned(),
-                }
+                DurationError::NoUnit { number: number.to_owned() }
             } else {
                 DurationError::Malformed
             });
         }
         let Some((_, length)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-            return Err(DurationError::UnknownUnit {
-                unit: unit.to_owned(),
-            });
+            return Err(DurationError::UnknownUnit { unit: unit.to_owned() });
         };
         if *length >= last {
             return Err(DurationError::Order);
@@ -201,27 +186,19 @@ fn iso_8601(text: &str) -> Result<i64, DurationError> {
         total = add(total, number, length)?;
         parts += 1;
     }
-    if parts == 0 {
-        Err(DurationError::Malformed)
-    } else {
-        Ok(total)
-    }
+    if parts == 0 { Err(DurationError::Malformed) } else { Ok(total) }
 }
 
 /// Takes the characters that match off the front of `rest`.
 fn leading<'a>(rest: &mut &'a str, matches: impl Fn(char) -> bool) -> &'a str {
-    let end = rest
-        .find(|character| !matches(character))
-        .unwrap_or(rest.len());
+    let end = rest.find(|character| !matches(character)).unwrap_or(rest.len());
     let (front, back) = rest.split_at(end);
     *rest = back;
     front
 }
 
 fn leading_number<'a>(rest: &mut &'a str) -> Result<&'a str, DurationError> {
-    let number = leading(rest, |character| {
-        character.is_ascii_digit() || character == '.'
-    });
+    let number = leading(rest, |character| character.is_ascii_digit() || character == '.');
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     if whole.is_empty() || fraction.is_empty() || fraction.contains('.') {
         return Err(DurationError::Malformed);
@@ -241,10 +218,7 @@ fn add(total: i64, number: &str, length: i64) -> Result<i64, DurationError> {
     let mut part = 0;
     if !fraction.is_empty() {
         let scale = 10_i64.pow(fraction.len() as u32);
-        let scaled = fraction
-            .parse::<i64>()
-            .map_err(|_| DurationError::Malformed)?
-            * length;
+        let scaled = fraction.parse::<i64>().map_err(|_| DurationError::Malformed)? * length;
         if scaled % scale != 0 {
             return Err(DurationError::TooFine);
         }
@@ -294,12 +268,7 @@ mod tests {
         use DurationError::*;
         for (text, error) in [
             ("", Empty),
-            (
-                "60",
-                NoUnit {
-                    number: "60".into(),
-                },
-            ),
+            ("60", NoUnit { number: "60".into() }),
             ("5y", UnknownUnit { unit: "y".into() }),
             ("5M", UnknownUnit { unit: "M".into() }),
             ("30m1h", Order),

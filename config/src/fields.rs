@@ -49,12 +49,7 @@ impl<'a> Fields<'a> {
                 return None;
             }
         }
-        let mut fields = Self {
-            sections: sections.to_vec(),
-            entries: BTreeMap::new(),
-            place: &node.place,
-            path,
-        };
+        let mut fields = Self { sections: sections.to_vec(), entries: BTreeMap::new(), place: &node.place, path };
         for entry in node.entries() {
             fields.add(entry, elsewhere, problems);
         }
@@ -64,27 +59,14 @@ impl<'a> Fields<'a> {
     fn add(&mut self, entry: &'a Entry, elsewhere: Elsewhere<'_>, problems: &mut Problems) {
         let path = self.path_of(&entry.key);
         match self.key(&entry.key) {
-            Some(Key {
-                support: Support::Full,
-                name,
-                ..
-            }) => {
+            Some(Key { support: Support::Full, name, .. }) => {
                 self.entries.insert(name, entry);
             }
-            Some(Key {
-                support: Support::Ignored(reason),
-                ..
-            }) => {
+            Some(Key { support: Support::Ignored(reason), .. }) => {
                 problems.warn(&entry.place, path, format!("has no effect here: {reason}"));
             }
-            Some(Key {
-                support: Support::Refused(instead),
-                ..
-            }) => {
-                let fault = Fault::NotSupportedYet {
-                    what: (*instead).to_owned(),
-                    supported: vec![],
-                };
+            Some(Key { support: Support::Refused(instead), .. }) => {
+                let fault = Fault::NotSupportedYet { what: (*instead).to_owned(), supported: vec![] };
                 problems.error(&entry.place, path, fault);
             }
             None => {
@@ -92,11 +74,7 @@ impl<'a> Fields<'a> {
                 let names = names.filter(|key| !matches!(key.support, Support::Refused(_)));
                 let nearest = nearest(&entry.key, names.map(|key| key.name)).map(str::to_owned);
                 let fault = match elsewhere(&entry.key) {
-                    Some((class, classes)) => Fault::ArgumentOfOtherClass {
-                        class,
-                        classes,
-                        nearest,
-                    },
+                    Some((class, classes)) => Fault::ArgumentOfOtherClass { class, classes, nearest },
                     None => Fault::UnknownKey { nearest },
                 };
                 problems.error(&entry.place, path, fault);
@@ -105,10 +83,7 @@ impl<'a> Fields<'a> {
     }
 
     fn key(&self, name: &str) -> Option<&'static Key> {
-        self.sections
-            .iter()
-            .flat_map(|section| section.keys)
-            .find(|key| key.name == name)
+        self.sections.iter().flat_map(|section| section.keys).find(|key| key.name == name)
     }
 
     /// The full path of a key.
@@ -118,9 +93,7 @@ impl<'a> Fields<'a> {
 
     /// Where a key stands; where the map starts if it does not.
     pub(crate) fn place_of(&self, name: &str) -> &'a Place {
-        self.entries
-            .get(name)
-            .map_or(self.place, |entry| &entry.node.place)
+        self.entries.get(name).map_or(self.place, |entry| &entry.node.place)
     }
 
     /// Whether the key is written, be it with a null.
@@ -130,25 +103,16 @@ impl<'a> Fields<'a> {
 
     /// The value, unless it is absent or null; nothing is checked or reported.
     pub(crate) fn raw(&self, name: &str) -> Option<&'a Node> {
-        self.entries
-            .get(name)
-            .map(|entry| &entry.node)
-            .filter(|node| node.value != Value::Null)
+        self.entries.get(name).map(|entry| &entry.node).filter(|node| node.value != Value::Null)
     }
 
     /// The value; if it is absent and required, that is reported.
     pub(crate) fn node(&self, name: &str, problems: &mut Problems) -> Option<&'a Node> {
         let found = self.raw(name);
         if found.is_none()
-            && let Some(Key {
-                presence: Presence::Required,
-                kind,
-                ..
-            }) = self.key(name)
+            && let Some(Key { presence: Presence::Required, kind, .. }) = self.key(name)
         {
-            let fault = Fault::Missing {
-                expected: kind.allowed(),
-            };
+            let fault = Fault::Missing { expected: kind.allowed() };
             problems.error(self.place_of(name), self.path_of(name), fault);
         }
         found
@@ -159,13 +123,7 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn conflict(&self, name: &str, reason: impl Into<String>, problems: &mut Problems) {
-        self.error(
-            name,
-            Fault::Conflict {
-                reason: reason.into(),
-            },
-            problems,
-        );
+        self.error(name, Fault::Conflict { reason: reason.into() }, problems);
     }
 
     pub(crate) fn warn(&self, name: &str, message: impl Into<String>, problems: &mut Problems) {
@@ -173,30 +131,13 @@ impl<'a> Fields<'a> {
     }
 
     /// Refuses the value of a key with a reason.
-    pub(crate) fn not_allowed(
-        &self,
-        name: &str,
-        reason: impl Into<String>,
-        problems: &mut Problems,
-    ) {
-        let secret = matches!(
-            self.key(name),
-            Some(Key {
-                kind: Kind::Secret,
-                ..
-            })
-        );
+    pub(crate) fn not_allowed(&self, name: &str, reason: impl Into<String>, problems: &mut Problems) {
+        let secret = matches!(self.key(name), Some(Key { kind: Kind::Secret, .. }));
         let fault = match self.raw(name).map(|node| (node, &node.value)) {
             Some((_, Value::Scalar(scalar))) if !secret => {
-                not_allowed(scalar, reason.into(), || {
-                    self.key(name)
-                        .map(|key| key.kind.allowed())
-                        .unwrap_or_default()
-                })
+                not_allowed(scalar, reason.into(), || self.key(name).map(|key| key.kind.allowed()).unwrap_or_default())
             }
-            _ => Fault::Conflict {
-                reason: reason.into(),
-            },
+            _ => Fault::Conflict { reason: reason.into() },
         };
         self.error(name, fault, problems);
     }
@@ -240,13 +181,13 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn text(&self, name: &str, problems: &mut Problems) -> Option<String> {
-        self.scalar(name, problems, |_, text| {
-            if text.is_empty() {
-                Err("must not be empty".into())
-            } else {
-                Ok(text.to_owned())
-            }
-        })
+        self.scalar(
+            name,
+            problems,
+            |_, text| {
+                if text.is_empty() { Err("must not be empty".into()) } else { Ok(text.to_owned()) }
+            },
+        )
     }
 
     pub(crate) fn boolean(&self, name: &str, problems: &mut Problems) -> Option<bool> {
@@ -259,8 +200,7 @@ impl<'a> Fields<'a> {
 
     /// A whole number whose declared range fits `T`.
     pub(crate) fn whole<T: TryFrom<i64>>(&self, name: &str, problems: &mut Problems) -> Option<T> {
-        self.integer(name, problems)
-            .and_then(|value| T::try_from(value).ok())
+        self.integer(name, problems).and_then(|value| T::try_from(value).ok())
     }
 
     pub(crate) fn number(&self, name: &str, problems: &mut Problems) -> Option<f64> {
@@ -294,42 +234,25 @@ impl<'a> Fields<'a> {
             let Kind::OneOf(words) = kind else {
                 return Err("no word is expected here".into());
             };
-            words
-                .iter()
-                .find(|word| **word == text)
-                .copied()
-                .ok_or_else(|| {
-                    let nearest = nearest(text, words.iter().copied());
-                    format!("must be one of {}{}", kind.allowed(), did_you_mean(nearest))
-                })
+            words.iter().find(|word| **word == text).copied().ok_or_else(|| {
+                let nearest = nearest(text, words.iter().copied());
+                format!("must be one of {}{}", kind.allowed(), did_you_mean(nearest))
+            })
         })
     }
 
     /// The scalars of a list, each with its place and path; `None` if it is absent or wrong.
-    pub(crate) fn list(
-        &self,
-        name: &str,
-        problems: &mut Problems,
-    ) -> Option<Vec<(&'a Node, String)>> {
+    pub(crate) fn list(&self, name: &str, problems: &mut Problems) -> Option<Vec<(&'a Node, String)>> {
         let node = self.node(name, problems)?;
         let Value::List(items) = &node.value else {
             if node.value != Value::Faulty {
-                let expected = self
-                    .key(name)
-                    .map(|key| key.kind.allowed())
-                    .unwrap_or_default();
+                let expected = self.key(name).map(|key| key.kind.allowed()).unwrap_or_default();
                 problems.error(&node.place, self.path_of(name), wrong_type(&expected, node));
             }
             return None;
         };
         let path = self.path_of(name);
-        Some(
-            items
-                .iter()
-                .enumerate()
-                .map(|(index, item)| (item, format!("{path}[{index}]")))
-                .collect(),
-        )
+        Some(items.iter().enumerate().map(|(index, item)| (item, format!("{path}[{index}]"))).collect())
     }
 
     pub(crate) fn texts(&self, name: &str, problems: &mut Problems) -> Option<Vec<String>> {
@@ -337,11 +260,7 @@ impl<'a> Fields<'a> {
         let items = self.list(name, problems)?;
         let texts = items.into_iter().map(|(item, path)| {
             self.item(key, item, &path, problems, |_, text| {
-                if text.is_empty() {
-                    Err("must not be empty".into())
-                } else {
-                    Ok(text.to_owned())
-                }
+                if text.is_empty() { Err("must not be empty".into()) } else { Ok(text.to_owned()) }
             })
         });
         texts.collect()
@@ -367,10 +286,7 @@ impl<'a> Fields<'a> {
             Ok(range) => Some(range),
             Err(_) if has_template(&items) => {
                 let expected = key.kind.allowed();
-                let fault = Fault::WrongType {
-                    expected,
-                    found: "other values in the environment".into(),
-                };
+                let fault = Fault::WrongType { expected, found: "other values in the environment".into() };
                 self.error(name, fault, problems);
                 None
             }
@@ -384,36 +300,19 @@ impl<'a> Fields<'a> {
     /// A number for both sides, `[x]` for both, or `[below, above]`.
     pub(crate) fn sides(&self, name: &str, problems: &mut Problems) -> Option<[f64; 2]> {
         let key = self.key(name)?;
-        let is_list = matches!(
-            self.raw(name),
-            Some(Node {
-                value: Value::List(_),
-                ..
-            })
-        );
+        let is_list = matches!(self.raw(name), Some(Node { value: Value::List(_), .. }));
         if !is_list {
-            return self
-                .scalar(name, problems, Kind::number)
-                .map(|both| [both, both]);
+            return self.scalar(name, problems, Kind::number).map(|both| [both, both]);
         }
         let items = self.list(name, problems)?;
-        let numbers: Option<Vec<f64>> = items
-            .iter()
-            .map(|(item, path)| self.item(key, item, path, problems, Kind::number))
-            .collect();
+        let numbers: Option<Vec<f64>> =
+            items.iter().map(|(item, path)| self.item(key, item, path, problems, Kind::number)).collect();
         match numbers?[..] {
             [both] => Some([both, both]),
             [below, above] => Some([below, above]),
             ref other => {
                 let found = format!("a list of {} numbers", other.len());
-                self.error(
-                    name,
-                    Fault::WrongType {
-                        expected: key.kind.allowed(),
-                        found,
-                    },
-                    problems,
-                );
+                self.error(name, Fault::WrongType { expected: key.kind.allowed(), found }, problems);
                 None
             }
         }
@@ -427,9 +326,7 @@ impl<'a> Fields<'a> {
                 for entry in entries {
                     if entry.key.is_empty() || entry.key.contains(char::is_control) {
                         let reason = "an alias must not be empty or contain control characters";
-                        let fault = Fault::Conflict {
-                            reason: reason.into(),
-                        };
+                        let fault = Fault::Conflict { reason: reason.into() };
                         problems.error(&entry.place, self.path_of(name), fault);
                     }
                 }
@@ -437,10 +334,7 @@ impl<'a> Fields<'a> {
             }
             Value::Faulty => None,
             _ => {
-                let expected = self
-                    .key(name)
-                    .map(|key| key.kind.allowed())
-                    .unwrap_or_default();
+                let expected = self.key(name).map(|key| key.kind.allowed()).unwrap_or_default();
                 problems.error(&node.place, self.path_of(name), wrong_type(&expected, node));
                 None
             }
@@ -449,15 +343,7 @@ impl<'a> Fields<'a> {
 }
 
 fn has_template(items: &[(&Node, String)]) -> bool {
-    items.iter().any(|(item, _)| {
-        matches!(
-            &item.value,
-            Value::Scalar(Scalar {
-                template: Some(_),
-                ..
-            })
-        )
-    })
+    items.iter().any(|(item, _)| matches!(&item.value, Value::Scalar(Scalar { template: Some(_), .. })))
 }
 
 /// A value of the wrong type.
@@ -466,26 +352,17 @@ pub(crate) fn wrong_type(expected: &str, node: &Node) -> Fault {
         Value::Scalar(scalar) => shown(scalar),
         _ => node.kind().to_owned(),
     };
-    Fault::WrongType {
-        expected: expected.to_owned(),
-        found,
-    }
+    Fault::WrongType { expected: expected.to_owned(), found }
 }
 
 /// A value that is refused. What came from the environment may be secret: only its placeholder is shown, and not
 /// the reason, which may quote the value.
 pub(crate) fn not_allowed(scalar: &Scalar, reason: String, allowed: impl Fn() -> String) -> Fault {
     match scalar.template {
-        None => Fault::NotAllowed {
-            found: shown(scalar),
-            reason,
-        },
+        None => Fault::NotAllowed { found: shown(scalar), reason },
         Some(_) => {
             let found = format!("another value from the environment ({})", shown(scalar));
-            Fault::WrongType {
-                expected: allowed(),
-                found,
-            }
+            Fault::WrongType { expected: allowed(), found }
         }
     }
 }
@@ -494,11 +371,7 @@ pub(crate) fn not_allowed(scalar: &Scalar, reason: String, allowed: impl Fn() ->
 pub(crate) fn shown(scalar: &Scalar) -> String {
     let text = scalar.template.as_ref().unwrap_or(&scalar.text);
     let printable = |character: char| {
-        if character.is_control() {
-            ' '
-        } else {
-            character
-        }
+        if character.is_control() { ' ' } else { character }
     };
     let mut shown: String = text.chars().take(60).map(printable).collect();
     if text.chars().nth(60).is_some() {

@@ -30,36 +30,16 @@ pub(crate) const ROOT: Section = Section {
             Presence::Required,
             "What learns and scores, by alias. `model: {...}` is an old form of `models: {default_model: {...}}`.",
         ),
-        Key::new(
-            "reader",
-            Kind::Section(&reader::SECTION),
-            Presence::Required,
-            "Where samples come from.",
-        ),
-        Key::new(
-            "writer",
-            Kind::Section(&writer::SECTION),
-            Presence::Required,
-            "Where scores go.",
-        ),
+        Key::new("reader", Kind::Section(&reader::SECTION), Presence::Required, "Where samples come from."),
+        Key::new("writer", Kind::Section(&writer::SECTION), Presence::Required, "Where scores go."),
         Key::new(
             "monitoring",
             Kind::Section(&service::MONITORING),
             Presence::Absent("its defaults"),
             "Self-monitoring.",
         ),
-        Key::new(
-            "server",
-            Kind::Section(&service::SERVER),
-            Presence::Absent("its defaults"),
-            "The HTTP server.",
-        ),
-        Key::new(
-            "settings",
-            Kind::Section(&service::SETTINGS),
-            Presence::Absent("its defaults"),
-            "Everything global.",
-        ),
+        Key::new("server", Kind::Section(&service::SERVER), Presence::Absent("its defaults"), "The HTTP server."),
+        Key::new("settings", Kind::Section(&service::SETTINGS), Presence::Absent("its defaults"), "Everything global."),
         Key::new(
             "preset",
             Kind::Text,
@@ -71,10 +51,8 @@ pub(crate) const ROOT: Section = Section {
 };
 
 /// Old names of sections: the name, what replaces it, and the alias that its content gets.
-const LEGACY: [(&str, &str, &str); 2] = [
-    ("scheduler", "schedulers", "default_scheduler"),
-    ("model", "models", "default_model"),
-];
+const LEGACY: [(&str, &str, &str); 2] =
+    [("scheduler", "schedulers", "default_scheduler"), ("model", "models", "default_model")];
 
 /// A configuration and what to know about it.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,11 +70,7 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong in any of the files. An unset variable is an error too (vmanomaly leaves the
 /// placeholder as it is).
-pub fn load(
-    sources: &[Source],
-    env: &dyn Fn(&str) -> Option<String>,
-    cpus: usize,
-) -> Result<Loaded, ConfigErrors> {
+pub fn load(sources: &[Source], env: &dyn Fn(&str) -> Option<String>, cpus: usize) -> Result<Loaded, ConfigErrors> {
     let mut problems = Problems::default();
     let mut root: Option<Node> = None;
     let mut all_parsed = true;
@@ -117,12 +91,7 @@ pub fn load(
     });
     if !all_parsed {
         // What seems to be missing may be in the file that could not be parsed.
-        problems.errors.retain(|error| {
-            !matches!(
-                error.fault,
-                Fault::Missing { .. } | Fault::UnknownAlias { .. }
-            )
-        });
+        problems.errors.retain(|error| !matches!(error.fault, Fault::Missing { .. } | Fault::UnknownAlias { .. }));
     }
     let (config, warnings) = problems.finish(config, sources)?;
     Ok(Loaded { config, warnings })
@@ -142,39 +111,18 @@ fn rename_legacy(root: &mut Node, problems: &mut Problems) {
             problems.warn(&entry.place, old, format!("ignored: `{new}` is there too"));
             continue;
         }
-        problems.warn(
-            &entry.place,
-            old,
-            format!("is an old form of `{new}: {{{alias}: ...}}`"),
-        );
+        problems.warn(&entry.place, old, format!("is an old form of `{new}: {{{alias}: ...}}`"));
         let place = entry.node.place.clone();
-        let inner = Entry {
-            key: alias.to_owned(),
-            place: entry.place.clone(),
-            node: entry.node,
-        };
-        let node = Node {
-            place,
-            value: Value::Map(vec![inner]),
-        };
-        entries.insert(
-            index,
-            Entry {
-                key: new.to_owned(),
-                place: entry.place,
-                node,
-            },
-        );
+        let inner = Entry { key: alias.to_owned(), place: entry.place.clone(), node: entry.node };
+        let node = Node { place, value: Value::Map(vec![inner]) };
+        entries.insert(index, Entry { key: new.to_owned(), place: entry.place, node });
     }
 }
 
 /// Builds and checks every section, even if another one has errors.
 fn build(root: &Node, cpus: usize, problems: &mut Problems) -> Option<WorkerConfig> {
     let fields = Fields::open(&[&ROOT], root, "", problems)?;
-    let absent = Node {
-        place: root.place.clone(),
-        value: Value::Null,
-    };
+    let absent = Node { place: root.place.clone(), value: Value::Null };
     let section = |name: &str| fields.raw(name).unwrap_or(&absent);
 
     let settings = service::settings(section("settings"), problems);
@@ -184,8 +132,7 @@ fn build(root: &Node, cpus: usize, problems: &mut Problems) -> Option<WorkerConf
     let preset = fields.parsed("preset", problems, preset);
 
     let entries = fields.aliases("schedulers", problems).unwrap_or_default();
-    let scheduler_aliases: BTreeSet<&str> =
-        entries.iter().map(|entry| entry.key.as_str()).collect();
+    let scheduler_aliases: BTreeSet<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
     let mut schedulers = BTreeMap::new();
     for entry in entries {
         let path = format!("schedulers.{}", entry.key);
@@ -197,13 +144,7 @@ fn build(root: &Node, cpus: usize, problems: &mut Problems) -> Option<WorkerConf
     let reader_node = fields.node("reader", problems);
     let query_aliases: BTreeSet<&str> = reader_node
         .and_then(|node| node.get("queries"))
-        .map(|queries| {
-            queries
-                .entries()
-                .iter()
-                .map(|entry| entry.key.as_str())
-                .collect()
-        })
+        .map(|queries| queries.entries().iter().map(|entry| entry.key.as_str()).collect())
         .unwrap_or_default();
     let reader = reader_node.and_then(|node| reader::build(node, problems));
 
@@ -217,33 +158,16 @@ fn build(root: &Node, cpus: usize, problems: &mut Problems) -> Option<WorkerConf
             continue;
         };
         if model.queries.is_empty() || model.schedulers.is_empty() {
-            let missing = if model.queries.is_empty() {
-                "query"
-            } else {
-                "scheduler"
-            };
-            problems.warn(
-                &entry.place,
-                path,
-                format!("left out: it is attached to no {missing}"),
-            );
+            let missing = if model.queries.is_empty() { "query" } else { "scheduler" };
+            problems.warn(&entry.place, path, format!("left out: it is attached to no {missing}"));
         } else {
             models.insert(entry.key.clone(), model);
         }
     }
-    let used: BTreeSet<&str> = models
-        .values()
-        .flat_map(|model| &model.queries)
-        .map(String::as_str)
-        .collect();
-    let writer = fields
-        .node("writer", problems)
-        .and_then(|node| writer::build(node, used.len(), problems));
+    let used: BTreeSet<&str> = models.values().flat_map(|model| &model.queries).map(String::as_str).collect();
+    let writer = fields.node("writer", problems).and_then(|node| writer::build(node, used.len(), problems));
 
-    let reader::Built {
-        mut reader,
-        data_range,
-    } = reader?;
+    let reader::Built { mut reader, data_range } = reader?;
     let mut writer = writer?;
     for model in models.values_mut() {
         model.policies.data_range = model.policies.data_range.or(data_range);
@@ -255,11 +179,7 @@ fn build(root: &Node, cpus: usize, problems: &mut Problems) -> Option<WorkerConf
         reader.workers = reader.queries.len().min(cpus.saturating_mul(2)).max(1);
     }
     let (mut monitoring, server) = (monitoring?, server?);
-    if monitoring
-        .pull
-        .as_ref()
-        .is_some_and(|(_, port)| *port == server.port && *port != 0)
-    {
+    if monitoring.pull.as_ref().is_some_and(|(_, port)| *port == server.port && *port != 0) {
         monitoring.pull = None;
     }
     Some(WorkerConfig {
@@ -309,22 +229,12 @@ fn check_jobs(
     let jobs: BTreeSet<(&str, &str)> = models
         .values()
         .flat_map(|model| {
-            let pairs = |scheduler| {
-                model
-                    .queries
-                    .iter()
-                    .map(move |query| (scheduler, query.as_str()))
-            };
-            model
-                .schedulers
-                .iter()
-                .flat_map(move |scheduler| pairs(scheduler.as_str()))
+            let pairs = |scheduler| model.queries.iter().map(move |query| (scheduler, query.as_str()));
+            model.schedulers.iter().flat_map(move |scheduler| pairs(scheduler.as_str()))
         })
         .collect();
     for (alias, query_alias) in jobs {
-        let (Some(scheduler), Some(query)) =
-            (schedulers.get(alias), reader.queries.get(query_alias))
-        else {
+        let (Some(scheduler), Some(query)) = (schedulers.get(alias), reader.queries.get(query_alias)) else {
             continue;
         };
         let step = duration::format(query.step);
@@ -398,16 +308,9 @@ fn drop_orphans(
     problems: &mut Problems,
 ) {
     let used = |aliases: fn(&Model) -> &[String]| -> BTreeSet<&str> {
-        models
-            .values()
-            .flat_map(aliases)
-            .map(String::as_str)
-            .collect()
+        models.values().flat_map(aliases).map(String::as_str).collect()
     };
-    let (used_schedulers, used_queries) = (
-        used(|model| &model.schedulers),
-        used(|model| &model.queries),
-    );
+    let (used_schedulers, used_queries) = (used(|model| &model.schedulers), used(|model| &model.queries));
     let orphan = "left out: no model uses it";
     schedulers.retain(|alias, _| {
         let used = used_schedulers.contains(alias.as_str());
@@ -473,11 +376,7 @@ settings: {retention: {ttl: 1d}}
     #[test]
     fn every_declared_key_is_read_and_has_its_own_error() {
         for (path, section) in sections() {
-            for key in section
-                .keys
-                .iter()
-                .filter(|key| matches!(key.support, Support::Full))
-            {
+            for key in section.keys.iter().filter(|key| matches!(key.support, Support::Full)) {
                 let full = crate::tree::join(path, key.name);
                 let mut overlay = "[[]]".to_owned();
                 for part in full.rsplit('.') {
@@ -504,9 +403,7 @@ settings: {retention: {ttl: 1d}}
                     overlay = format!("{{{part}: {overlay}}}");
                 }
                 let valid = Source::new("valid", VALID);
-                let plain = load(std::slice::from_ref(&valid), &|_| None, 1)
-                    .unwrap()
-                    .config;
+                let plain = load(std::slice::from_ref(&valid), &|_| None, 1).unwrap().config;
                 let written = load(&[valid, Source::new("overlay", overlay)], &|_| None, 1);
                 assert_eq!(written.unwrap().config, plain, "{full}");
             }

@@ -49,10 +49,7 @@ pub fn ownership_key<'a>(
         }
         Spread::Query => key.extend_from_slice(query_alias.as_bytes()),
         Spread::Label(wanted) => {
-            let value = labels
-                .into_iter()
-                .find(|(name, _)| name == wanted)
-                .map_or("", |(_, value)| value);
+            let value = labels.into_iter().find(|(name, _)| name == wanted).map_or("", |(_, value)| value);
             key.extend_from_slice(value.as_bytes());
         }
     }
@@ -103,13 +100,7 @@ mod tests {
 
     fn key_of(spread: &Spread, tenant: Option<&str>, labels: &[(&str, &str)]) -> Vec<u8> {
         let mut key = b"left over".to_vec();
-        ownership_key(
-            spread,
-            tenant,
-            "cpu_usage",
-            labels.iter().copied(),
-            &mut key,
-        );
+        ownership_key(spread, tenant, "cpu_usage", labels.iter().copied(), &mut key);
         key
     }
 
@@ -120,66 +111,32 @@ mod tests {
         type Vector<'a> = (Option<&'a str>, &'a [(&'a str, &'a str)], u64, [u32; 3]);
         let vectors: [Vector<'_>; 5] = [
             (None, &[], 0x48b2_c926_16fc_193d, [1, 1, 173]),
-            (
-                None,
-                &[("instance", "a")],
-                0xe19a_606d_bcbf_6d0f,
-                [0, 5, 684],
-            ),
+            (None, &[("instance", "a")], 0xe19a_606d_bcbf_6d0f, [0, 5, 684]),
             (
                 Some("0:0"),
-                &[
-                    ("instance", "10.0.0.1:9100"),
-                    ("job", "node"),
-                    ("mode", "idle"),
-                ],
+                &[("instance", "10.0.0.1:9100"), ("job", "node"), ("mode", "idle")],
                 0x02e2_6b26_b056_26b7,
                 [1, 6, 800],
             ),
-            (
-                Some("42:7"),
-                &[("city", "Zürich"), ("empty_not", "x")],
-                0x6741_0016_8032_9ee0,
-                [0, 9, 593],
-            ),
+            (Some("42:7"), &[("city", "Zürich"), ("empty_not", "x")], 0x6741_0016_8032_9ee0, [0, 9, 593]),
             (None, &[("pod", &long)], 0x6d90_2a41_b9dc_61cc, [0, 4, 733]),
         ];
         for (tenant, labels, hash, owners) in vectors {
             let key = key_of(&Spread::Series, tenant, labels);
             assert_eq!(xxh3_64(&key), hash, "{labels:?}");
-            assert_eq!(
-                [3, 16, 1000].map(|count| shard_of_key(&key, shards(count))),
-                owners,
-                "{labels:?}"
-            );
+            assert_eq!([3, 16, 1000].map(|count| shard_of_key(&key, shards(count))), owners, "{labels:?}");
         }
     }
 
     /// Computed by an independent implementation (Python, `xxhash` 3).
     #[test]
     fn the_home_of_a_query_never_changes() {
-        assert_eq!(
-            [3, 16, 1000].map(|count| home_shard("cpu_usage", shards(count))),
-            [1, 3, 613]
-        );
-        assert_eq!(
-            [3, 16, 1000].map(|count| home_shard("namespace/requests", shards(count))),
-            [2, 2, 808]
-        );
-        assert_eq!(
-            [3, 16, 1000].map(|count| home_shard("", shards(count))),
-            [0, 0, 241]
-        );
+        assert_eq!([3, 16, 1000].map(|count| home_shard("cpu_usage", shards(count))), [1, 3, 613]);
+        assert_eq!([3, 16, 1000].map(|count| home_shard("namespace/requests", shards(count))), [2, 2, 808]);
+        assert_eq!([3, 16, 1000].map(|count| home_shard("", shards(count))), [0, 0, 241]);
         let key = key_of(&Spread::Query, Some("1:0"), &[("instance", "a")]);
-        assert_eq!(
-            shard_of_key(&key, shards(1000)),
-            home_shard("cpu_usage", shards(1000))
-        );
-        let key = key_of(
-            &Spread::Label("rack".into()),
-            None,
-            &[("instance", "a"), ("rack", "rack-7")],
-        );
+        assert_eq!(shard_of_key(&key, shards(1000)), home_shard("cpu_usage", shards(1000)));
+        let key = key_of(&Spread::Label("rack".into()), None, &[("instance", "a"), ("rack", "rack-7")]);
         assert_eq!(shard_of_key(&key, shards(1000)), 547);
     }
 
@@ -194,29 +151,15 @@ mod tests {
             (0xffff_ffff_ffff_ffff, [0, 9, 313, 2680453518]),
         ];
         for (key, buckets) in vectors {
-            assert_eq!(
-                [1, 10, 666, u32::MAX].map(|count| jump_hash(key, shards(count))),
-                buckets,
-                "{key:#x}"
-            );
+            assert_eq!([1, 10, 666, u32::MAX].map(|count| jump_hash(key, shards(count))), buckets, "{key:#x}");
         }
     }
 
     #[test]
     fn the_metric_name_and_empty_labels_do_not_decide_who_owns_a_series() {
         let plain = key_of(&Spread::Series, None, &[("instance", "a")]);
-        assert_eq!(
-            key_of(
-                &Spread::Series,
-                None,
-                &[("__name__", "up"), ("instance", "a"), ("job", "")]
-            ),
-            plain
-        );
-        assert_ne!(
-            key_of(&Spread::Series, Some("1:0"), &[("instance", "a")]),
-            plain
-        );
+        assert_eq!(key_of(&Spread::Series, None, &[("__name__", "up"), ("instance", "a"), ("job", "")]), plain);
+        assert_ne!(key_of(&Spread::Series, Some("1:0"), &[("instance", "a")]), plain);
         assert_ne!(key_of(&Spread::Series, None, &[("instanc", "ea")]), plain);
     }
 
@@ -224,10 +167,7 @@ mod tests {
     fn a_missing_spread_label_counts_as_the_empty_value() {
         let spread = Spread::Label("host".into());
         assert_eq!(key_of(&spread, None, &[("instance", "a")]), b"");
-        assert_eq!(
-            key_of(&spread, None, &[("host", "h1"), ("instance", "a")]),
-            b"h1"
-        );
+        assert_eq!(key_of(&spread, None, &[("host", "h1"), ("instance", "a")]), b"h1");
     }
 
     #[test]
@@ -252,15 +192,10 @@ mod tests {
             let keys = 50_000_u64;
             let moved = (0..keys)
                 .map(|index| xxh3_64(&index.to_le_bytes()))
-                .filter(|hash| {
-                    jump_hash(*hash, shards(count)) != jump_hash(*hash, shards(count + 1))
-                })
+                .filter(|hash| jump_hash(*hash, shards(count)) != jump_hash(*hash, shards(count + 1)))
                 .count();
             let fair = keys as f64 / f64::from(count + 1);
-            assert!(
-                (moved as f64 - fair).abs() < 0.05 * fair,
-                "{count} shards: {moved} moved, fair is {fair}"
-            );
+            assert!((moved as f64 - fair).abs() < 0.05 * fair, "{count} shards: {moved} moved, fair is {fair}");
         }
     }
 

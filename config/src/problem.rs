@@ -161,11 +161,7 @@ pub enum Fault {
 }
 
 fn supported_list(supported: &[&str]) -> String {
-    if supported.is_empty() {
-        String::new()
-    } else {
-        format!("; supported: {}", supported.join(", "))
-    }
+    if supported.is_empty() { String::new() } else { format!("; supported: {}", supported.join(", ")) }
 }
 
 impl fmt::Display for ConfigError {
@@ -227,40 +223,21 @@ pub(crate) struct Problems {
 
 impl Problems {
     pub(crate) fn error(&mut self, place: &Place, key: impl Into<String>, fault: Fault) {
-        self.errors.push(ConfigError {
-            place: Some(place.clone()),
-            key: key.into(),
-            fault,
-        });
+        self.errors.push(ConfigError { place: Some(place.clone()), key: key.into(), fault });
     }
 
-    pub(crate) fn warn(
-        &mut self,
-        place: &Place,
-        key: impl Into<String>,
-        message: impl Into<String>,
-    ) {
-        let warning = Warning {
-            place: Some(place.clone()),
-            key: key.into(),
-            message: message.into(),
-        };
+    pub(crate) fn warn(&mut self, place: &Place, key: impl Into<String>, message: impl Into<String>) {
+        let warning = Warning { place: Some(place.clone()), key: key.into(), message: message.into() };
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }
     }
 
     /// The result, if nothing is wrong. Errors and warnings are put in the order of the files.
-    pub(crate) fn finish<T>(
-        mut self,
-        value: Option<T>,
-        sources: &[Source],
-    ) -> Result<(T, Vec<Warning>), ConfigErrors> {
+    pub(crate) fn finish<T>(mut self, value: Option<T>, sources: &[Source]) -> Result<(T, Vec<Warning>), ConfigErrors> {
         let order = |place: &Option<Place>| {
             place.as_ref().map(|place| {
-                let file = sources
-                    .iter()
-                    .position(|source| *source.name == *place.source);
+                let file = sources.iter().position(|source| *source.name == *place.source);
                 (file, place.line, place.column)
             })
         };
@@ -271,11 +248,7 @@ impl Problems {
             _ => {
                 if self.errors.is_empty() {
                     let fault = Fault::NoSource;
-                    self.errors.push(ConfigError {
-                        place: None,
-                        key: String::new(),
-                        fault,
-                    });
+                    self.errors.push(ConfigError { place: None, key: String::new(), fault });
                 }
                 Err(ConfigErrors(self.errors))
             }

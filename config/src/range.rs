@@ -41,28 +41,15 @@ pub fn parse_bound(text: &str) -> Result<f64, RangeError> {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
-    let infinity = ["inf", ".inf", "infinity"]
-        .iter()
-        .any(|word| unsigned.eq_ignore_ascii_case(word));
+    let infinity = ["inf", ".inf", "infinity"].iter().any(|word| unsigned.eq_ignore_ascii_case(word));
     if infinity {
-        return Ok(if negative {
-            f64::NEG_INFINITY
-        } else {
-            f64::INFINITY
-        });
+        return Ok(if negative { f64::NEG_INFINITY } else { f64::INFINITY });
     }
-    if ["nan", ".nan"]
-        .iter()
-        .any(|word| unsigned.eq_ignore_ascii_case(word))
-    {
+    if ["nan", ".nan"].iter().any(|word| unsigned.eq_ignore_ascii_case(word)) {
         return Err(RangeError::Nan);
     }
     let value: f64 = text.parse().map_err(|_| RangeError::NotANumber)?;
-    if value.is_infinite() {
-        Err(RangeError::TooLarge)
-    } else {
-        Ok(value)
-    }
+    if value.is_infinite() { Err(RangeError::TooLarge) } else { Ok(value) }
 }
 
 /// A finite number.
@@ -71,11 +58,7 @@ pub fn parse_bound(text: &str) -> Result<f64, RangeError> {
 /// When the text is no number, or an infinite one.
 pub fn parse_number(text: &str) -> Result<f64, RangeError> {
     let value = parse_bound(text)?;
-    if value.is_finite() {
-        Ok(value)
-    } else {
-        Err(RangeError::Infinite)
-    }
+    if value.is_finite() { Ok(value) } else { Err(RangeError::Infinite) }
 }
 
 /// A range `[low, high]`: two bounds, `low <= high`.
@@ -84,16 +67,11 @@ pub fn parse_number(text: &str) -> Result<f64, RangeError> {
 /// When there are not two, one is no bound, or they are in the wrong order.
 pub fn parse_range(bounds: &[&str]) -> Result<[f64; 2], RangeError> {
     let [low, high] = bounds else {
-        return Err(RangeError::Count {
-            found: bounds.len(),
-        });
+        return Err(RangeError::Count { found: bounds.len() });
     };
     let (low, high) = (parse_bound(low)?, parse_bound(high)?);
     if low > high {
-        return Err(RangeError::Reversed {
-            low: low.to_string(),
-            high: high.to_string(),
-        });
+        return Err(RangeError::Reversed { low: low.to_string(), high: high.to_string() });
     }
     Ok([low, high])
 }
@@ -114,10 +92,7 @@ pub mod optional {
     ///
     /// # Errors
     /// Those of the serializer.
-    pub fn serialize<S: Serializer>(
-        range: &Option<[f64; 2]>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(range: &Option<[f64; 2]>, serializer: S) -> Result<S::Ok, S::Error> {
         let bounds = range.map(|range| {
             range.map(|bound| match bound {
                 infinite if infinite.is_infinite() => Bound::Text(infinite.to_string()),
@@ -131,9 +106,7 @@ pub mod optional {
     ///
     /// # Errors
     /// When it is no range, see [`super::parse_range`].
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<[f64; 2]>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[f64; 2]>, D::Error> {
         let Some(bounds) = Option::<[Bound; 2]>::deserialize(deserializer)? else {
             return Ok(None);
         };
@@ -141,9 +114,7 @@ pub mod optional {
             Bound::Number(number) => number.to_string(),
             Bound::Text(text) => text,
         });
-        super::parse_range(&[&texts[0], &texts[1]])
-            .map(Some)
-            .map_err(D::Error::custom)
+        super::parse_range(&[&texts[0], &texts[1]]).map(Some).map_err(D::Error::custom)
     }
 }
 
@@ -170,10 +141,7 @@ mod tests {
         assert_eq!(parse_range(&[".nan", "1"]), Err(RangeError::Nan));
         assert_eq!(parse_range(&["0", "1e999"]), Err(RangeError::TooLarge));
         assert_eq!(parse_range(&["low", "1"]), Err(RangeError::NotANumber));
-        assert!(matches!(
-            parse_range(&["2", "1"]),
-            Err(RangeError::Reversed { .. })
-        ));
+        assert!(matches!(parse_range(&["2", "1"]), Err(RangeError::Reversed { .. })));
     }
 
     proptest! {

@@ -54,18 +54,10 @@ fn section(page: &mut String, section: &Section) {
         match key.support {
             Support::Full => row(page, key),
             Support::Ignored(reason) => {
-                let _ = writeln!(
-                    others,
-                    "- `{}` is accepted with a warning: {reason}.",
-                    key.name
-                );
+                let _ = writeln!(others, "- `{}` is accepted with a warning: {reason}.", key.name);
             }
             Support::Refused(reason) => {
-                let _ = writeln!(
-                    others,
-                    "- `{}` is refused: not supported yet: {reason}.",
-                    key.name
-                );
+                let _ = writeln!(others, "- `{}` is refused: not supported yet: {reason}.", key.name);
             }
         }
     }
@@ -96,10 +88,7 @@ fn classes(page: &mut String, classes: &[Class]) {
     let names = |wanted: fn(&ClassSupport) -> bool| {
         let chosen = classes.iter().filter(|class| wanted(&class.support));
         let names = chosen.filter_map(|class| class.names.first());
-        names
-            .map(|name| format!("`{name}`"))
-            .collect::<Vec<_>>()
-            .join(", ")
+        names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
     };
     let full = names(|support| matches!(support, ClassSupport::Full));
     let old = names(|support| matches!(support, ClassSupport::As(_)));

@@ -94,20 +94,8 @@ pub(crate) enum Domain {
 }
 
 impl Key {
-    pub(crate) const fn new(
-        name: &'static str,
-        kind: Kind,
-        presence: Presence,
-        about: &'static str,
-    ) -> Self {
-        Self {
-            name,
-            kind,
-            presence,
-            about,
-            in_vmanomaly: true,
-            support: Support::Full,
-        }
+    pub(crate) const fn new(name: &'static str, kind: Kind, presence: Presence, about: &'static str) -> Self {
+        Self { name, kind, presence, about, in_vmanomaly: true, support: Support::Full }
     }
 
     /// vmanomaly does not have it.
@@ -148,11 +136,7 @@ impl Domain {
             Self::NotNegative => value >= 0.0,
             Self::UnitInterval => value > 0.0 && value <= 1.0,
         };
-        if allowed {
-            Ok(value)
-        } else {
-            Err(format!("must be {}", self.allowed()))
-        }
+        if allowed { Ok(value) } else { Err(format!("must be {}", self.allowed())) }
     }
 
     fn allowed(self) -> &'static str {
@@ -205,17 +189,10 @@ impl Kind {
             Self::Size(least) => format!("bytes, as in `4MiB` or `4194304`, at least {least}"),
             Self::Range => "two numbers `[low, high]`, `-inf` and `inf` included".into(),
             Self::Sides(domain) => {
-                format!(
-                    "a number or a pair `[below, above]` of numbers, {}",
-                    domain.allowed()
-                )
+                format!("a number or a pair `[below, above]` of numbers, {}", domain.allowed())
             }
             Self::Zone => "an IANA time zone, as in `Europe/Berlin`".into(),
-            Self::OneOf(words) => words
-                .iter()
-                .map(|word| format!("`{word}`"))
-                .collect::<Vec<_>>()
-                .join(", "),
+            Self::OneOf(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
             Self::Texts => "a list of texts".into(),
             Self::Section(section) => format!("a map, see {}", section.title),
             Self::Entries(section) => format!("a map from aliases, see {}", section.title),
@@ -237,15 +214,8 @@ impl Kind {
         let Self::Integer(least, most) = self else {
             return Err("no whole number is expected here".into());
         };
-        let value: i64 = text
-            .trim()
-            .parse()
-            .map_err(|_| format!("must be {}", self.allowed()))?;
-        if (*least..=*most).contains(&value) {
-            Ok(value)
-        } else {
-            Err(format!("must be {}", self.allowed()))
-        }
+        let value: i64 = text.trim().parse().map_err(|_| format!("must be {}", self.allowed()))?;
+        if (*least..=*most).contains(&value) { Ok(value) } else { Err(format!("must be {}", self.allowed())) }
     }
 
     /// One number of a [`Kind::Number`] or [`Kind::Sides`].
@@ -272,11 +242,7 @@ impl Kind {
             return Err("no size is expected here".into());
         };
         let value = size::parse(text).map_err(|error| error.to_string())?;
-        if value >= *least {
-            Ok(value)
-        } else {
-            Err(format!("must be at least {least} bytes"))
-        }
+        if value >= *least { Ok(value) } else { Err(format!("must be at least {least} bytes")) }
     }
 
     pub(crate) fn zone(text: &str) -> Result<String, String> {

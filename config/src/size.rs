@@ -19,9 +19,7 @@ pub enum SizeError {
 /// When the text is no size.
 pub fn parse(text: &str) -> Result<u64, SizeError> {
     let text = text.trim();
-    let end = text
-        .find(|character: char| !character.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let factor = match unit.trim_start() {
         "" | "B" => 1,
@@ -36,11 +34,7 @@ pub fn parse(text: &str) -> Result<u64, SizeError> {
     if number.is_empty() {
         return Err(SizeError::Malformed);
     }
-    number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(factor))
-        .ok_or(SizeError::TooLarge)
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or(SizeError::TooLarge)
 }
 
 #[cfg(test)]

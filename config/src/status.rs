@@ -225,9 +225,6 @@ mod tests {
         let mut value = serde_json::to_value(status()).unwrap();
         value["jobs"][0]["phase"] = "handing_over".into();
         value["something_new"] = true.into();
-        assert_eq!(
-            serde_json::from_value::<Status>(value).unwrap().jobs[0].phase,
-            JobPhase::Unknown
-        );
+        assert_eq!(serde_json::from_value::<Status>(value).unwrap().jobs[0].phase, JobPhase::Unknown);
     }
 }

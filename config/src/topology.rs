@@ -49,16 +49,36 @@ pub(crate) const SECTION: Section = Section {
     title: "Keys of `topology.yaml`",
     about: "How a deployment is laid out. Without the file there is one shard with one rank.",
     keys: &[
-        Key::new("contract_version", Kind::Integer(1, i64::MAX), Presence::Default("1"),
-            "Version of this file's contract.").own(),
-        Key::new("epoch", Kind::Integer(0, i64::MAX), Presence::Default("0"),
-            "Goes up with every change of shards or placements.").own(),
+        Key::new(
+            "contract_version",
+            Kind::Integer(1, i64::MAX),
+            Presence::Default("1"),
+            "Version of this file's contract.",
+        )
+        .own(),
+        Key::new(
+            "epoch",
+            Kind::Integer(0, i64::MAX),
+            Presence::Default("0"),
+            "Goes up with every change of shards or placements.",
+        )
+        .own(),
         Key::new("shards", SHARDS, Presence::Default("1"), "Number of shards.").own(),
-        Key::new("previous_shards", Kind::Special("list of whole numbers", "a list of whole numbers from 1 to 10000"), Presence::Absent("none"),
-            "Shard counts since the last settled epoch, newest first: where new owners ask for state.").own(),
+        Key::new(
+            "previous_shards",
+            Kind::Special("list of whole numbers", "a list of whole numbers from 1 to 10000"),
+            Presence::Absent("none"),
+            "Shard counts since the last settled epoch, newest first: where new owners ask for state.",
+        )
+        .own(),
         Key::new("ranks", Kind::Integer(1, 100), Presence::Default("1"), "Replicas of every shard.").own(),
-        Key::new("placements", Kind::Entries(&PLACEMENT), Presence::Absent("every query is spread by series"),
-            "Placement by query alias.").own(),
+        Key::new(
+            "placements",
+            Kind::Entries(&PLACEMENT),
+            Presence::Absent("every query is spread by series"),
+            "Placement by query alias.",
+        )
+        .own(),
     ],
 };
 
@@ -76,9 +96,7 @@ const SHARDS: Kind = Kind::Integer(1, 10_000);
 
 /// Why a text is no ordinal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{text}` has no ordinal; write a number, or a pod name that ends in one, as in `anomaly-7`"
-)]
+#[error("`{text}` has no ordinal; write a number, or a pod name that ends in one, as in `anomaly-7`")]
 pub struct OrdinalError {
     /// The text.
     pub text: String,
@@ -96,9 +114,7 @@ pub fn ordinal(text: &str) -> Result<u32, OrdinalError> {
         .parse()
         .ok()
         .filter(|_| named && digits.bytes().all(|byte| byte.is_ascii_digit()))
-        .ok_or_else(|| OrdinalError {
-            text: text.to_owned(),
-        })
+        .ok_or_else(|| OrdinalError { text: text.to_owned() })
 }
 
 impl Topology {
@@ -108,11 +124,8 @@ impl Topology {
     /// Everything that is wrong in it.
     pub fn parse(source: &Source) -> Result<Self, ConfigErrors> {
         let mut problems = Problems::default();
-        let topology =
-            yaml::parse(source, &mut problems).and_then(|root| build(&root, &mut problems));
-        problems
-            .finish(topology, std::slice::from_ref(source))
-            .map(|(topology, _)| topology)
+        let topology = yaml::parse(source, &mut problems).and_then(|root| build(&root, &mut problems));
+        problems.finish(topology, std::slice::from_ref(source)).map(|(topology, _)| topology)
     }
 
     /// The placement of a query.
@@ -175,19 +188,13 @@ fn placement(node: &Node, path: &str, problems: &mut Problems) -> Option<Spread>
         ("label", Some(label)) => Some(Spread::Label(label)),
         ("label", None) => {
             if fields.raw("label").is_none() {
-                let fault = Fault::Missing {
-                    expected: "the name of the label".into(),
-                };
+                let fault = Fault::Missing { expected: "the name of the label".into() };
                 fields.error("label", fault, problems);
             }
             None
         }
         (_, Some(_)) => {
-            fields.conflict(
-                "label",
-                format!("is not allowed with `type: {kind}`"),
-                problems,
-            );
+            fields.conflict("label", format!("is not allowed with `type: {kind}`"), problems);
             None
         }
         ("query", None) => Some(Spread::Query),
@@ -209,18 +216,8 @@ mod tests {
         let text = "contract_version: 1\nepoch: 4\nshards: 5\nprevious_shards: [3, 2]\nranks: 2\n\
                     placements:\n  cpu: {type: query}\n  disk: {type: label, label: host}\n  net: {type: series}\n";
         let topology = parse(text).unwrap();
-        assert_eq!(
-            (topology.epoch, topology.shards.get(), topology.ranks.get()),
-            (4, 5, 2)
-        );
-        assert_eq!(
-            topology
-                .previous_shards
-                .iter()
-                .map(|count| count.get())
-                .collect::<Vec<_>>(),
-            [3, 2]
-        );
+        assert_eq!((topology.epoch, topology.shards.get(), topology.ranks.get()), (4, 5, 2));
+        assert_eq!(topology.previous_shards.iter().map(|count| count.get()).collect::<Vec<_>>(), [3, 2]);
         assert_eq!(*topology.spread("disk"), Spread::Label("host".into()));
         assert_eq!(*topology.spread("cpu"), Spread::Query);
         assert_eq!(*topology.spread("other"), Spread::Series);
@@ -237,24 +234,12 @@ mod tests {
             ("2:9", "shards"),
             ("3:1", "rank: unknown key; did you mean `ranks`?"),
             ("4:19", "previous_shards[0]"),
-            (
-                "6:15",
-                "placements.cpu.type: `serie`: must be one of `series`, `query`, `label`; did you mean `series`?",
-            ),
+            ("6:15", "placements.cpu.type: `serie`: must be one of `series`, `query`, `label`; did you mean `series`?"),
             ("7:9", "placements.disk.label: is required"),
-            (
-                "8:29",
-                "placements.net.label: is not allowed with `type: query`",
-            ),
-            (
-                "9:19",
-                "contract_version: `9`: newer than this build understands, 1",
-            ),
+            ("8:29", "placements.net.label: is not allowed with `type: query`"),
+            ("9:19", "contract_version: `9`: newer than this build understands, 1"),
         ] {
-            assert!(
-                errors.contains(&format!("topology.yaml:{place}: {key}")),
-                "{key} in\n{errors}"
-            );
+            assert!(errors.contains(&format!("topology.yaml:{place}: {key}")), "{key} in\n{errors}");
         }
         assert_eq!(errors.lines().count(), 8, "{errors}");
     }
@@ -263,16 +248,7 @@ mod tests {
     fn the_ordinal_is_the_number_at_the_end_of_a_pod_name() {
         assert_eq!(ordinal("vmanomaly-main-7"), Ok(7));
         assert_eq!(ordinal("12"), Ok(12));
-        for wrong in [
-            "",
-            "vmanomaly",
-            "name-",
-            "-7",
-            "name-7a",
-            "name-99999999999",
-            "+7",
-            "a-+7",
-        ] {
+        for wrong in ["", "vmanomaly", "name-", "-7", "name-7a", "name-99999999999", "+7", "a-+7"] {
             assert!(ordinal(wrong).is_err(), "{wrong}");
         }
     }

@@ -59,10 +59,7 @@ impl Node {
 
     /// The value of a key, if it is a map that has it.
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
-        self.entries()
-            .iter()
-            .find(|entry| entry.key == key)
-            .map(|entry| &entry.node)
+        self.entries().iter().find(|entry| entry.key == key).map(|entry| &entry.node)
     }
 
     /// Maps are merged key by key; anything else replaces what was there.
@@ -72,10 +69,7 @@ impl Node {
                 for entry in later {
                     match entries.iter_mut().find(|earlier| earlier.key == entry.key) {
                         Some(earlier)
-                            if matches!(
-                                (&earlier.node.value, &entry.node.value),
-                                (Value::Map(_), Value::Map(_))
-                            ) =>
+                            if matches!((&earlier.node.value, &entry.node.value), (Value::Map(_), Value::Map(_))) =>
                         {
                             earlier.node.merge(entry.node)
                         }
@@ -92,12 +86,7 @@ impl Node {
     }
 
     /// Replaces `%{NAME}` in every scalar below by what `env` knows. An unset variable is an error.
-    pub(crate) fn substitute(
-        &mut self,
-        env: &dyn Fn(&str) -> Option<String>,
-        path: &str,
-        problems: &mut Problems,
-    ) {
+    pub(crate) fn substitute(&mut self, env: &dyn Fn(&str) -> Option<String>, path: &str, problems: &mut Problems) {
         match &mut self.value {
             Value::Map(entries) => {
                 for entry in entries {
@@ -124,9 +113,7 @@ impl Node {
                         Some(value) => text.push_str(&value),
                         None => {
                             unset = true;
-                            let fault = Fault::UnsetVariable {
-                                variable: name.to_owned(),
-                            };
+                            let fault = Fault::UnsetVariable { variable: name.to_owned() };
                             problems.error(&self.place, path, fault);
                         }
                     }
@@ -147,11 +134,7 @@ impl Node {
 
 /// `path.key`.
 pub(crate) fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
-    }
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 /// The first `%{NAME}`: what is before it, the name, what is after it.
@@ -160,8 +143,7 @@ pub(crate) fn placeholder(text: &str) -> Option<(&str, &str, &str)> {
     loop {
         let start = from + text[from..].find("%{")?;
         let name = &text[start + 2..];
-        let end =
-            name.find(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+        let end = name.find(|character: char| !character.is_ascii_alphanumeric() && character != '_');
         match end {
             Some(end) if end > 0 && name[end..].starts_with('}') => {
                 return Some((&text[..start], &name[..end], &name[end + 1..]));
@@ -193,10 +175,7 @@ mod tests {
         let mut problems = Problems::default();
         root.substitute(&|_| None, "", &mut problems);
         let message = problems.errors[0].to_string();
-        assert_eq!(
-            message,
-            "f.yaml:2:10: a.b[1]: the environment variable `NOPE` is not set"
-        );
+        assert_eq!(message, "f.yaml:2:10: a.b[1]: the environment variable `NOPE` is not set");
     }
 
     #[test]
@@ -204,9 +183,7 @@ mod tests {
         let mut base = tree("a: {b: 1, c: [1, 2]}\nd: {e: 1}\n");
         base.merge(tree("a: {b: 2, c: [3], f: 4}\nd: null\n"));
         assert_eq!(text(base.get("a").unwrap().get("b").unwrap()), "2");
-        assert!(
-            matches!(&base.get("a").unwrap().get("c").unwrap().value, Value::List(items) if items.len() == 1)
-        );
+        assert!(matches!(&base.get("a").unwrap().get("c").unwrap().value, Value::List(items) if items.len() == 1));
         assert_eq!(text(base.get("a").unwrap().get("f").unwrap()), "4");
         assert_eq!(base.get("d").unwrap().value, Value::Null);
     }

@@ -121,18 +121,12 @@ impl Policies {
     pub fn resolve(query: &Query, model: &Model) -> ResolvedPolicies {
         let (own, fallback) = (&query.policies, &model.policies);
         ResolvedPolicies {
-            data_range: own
-                .data_range
-                .or(fallback.data_range)
-                .unwrap_or([f64::NEG_INFINITY, f64::INFINITY]),
+            data_range: own.data_range.or(fallback.data_range).unwrap_or([f64::NEG_INFINITY, f64::INFINITY]),
             detection_direction: own
                 .detection_direction
                 .or(fallback.detection_direction)
                 .unwrap_or(DetectionDirection::Both),
-            min_dev_from_expected: own
-                .min_dev_from_expected
-                .or(fallback.min_dev_from_expected)
-                .unwrap_or([0.0; 2]),
+            min_dev_from_expected: own.min_dev_from_expected.or(fallback.min_dev_from_expected).unwrap_or([0.0; 2]),
             min_rel_dev_from_expected: own
                 .min_rel_dev_from_expected
                 .or(fallback.min_rel_dev_from_expected)
@@ -310,10 +304,7 @@ impl WorkerConfig {
     pub fn without_secrets(&self) -> Self {
         let mut config = self.clone();
         for client in [&mut config.reader.client, &mut config.writer.client] {
-            for secret in [&mut client.password, &mut client.bearer_token]
-                .into_iter()
-                .flatten()
-            {
+            for secret in [&mut client.password, &mut client.bearer_token].into_iter().flatten() {
                 *secret = "***".to_owned();
             }
         }

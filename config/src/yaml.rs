@@ -26,10 +26,7 @@ impl Source {
     /// A file's name and bytes.
     #[must_use]
     pub fn new(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
-        Self {
-            name: name.into(),
-            bytes: bytes.into(),
-        }
+        Self { name: name.into(), bytes: bytes.into() }
     }
 }
 
@@ -74,29 +71,16 @@ fn unmask(text: &str) -> String {
 /// Parses one file. What is wrong goes to `problems`; a tree that is left can still be looked at for more.
 pub(crate) fn parse(source: &Source, problems: &mut Problems) -> Option<Node> {
     let name: Arc<str> = source.name.as_str().into();
-    let start = Place {
-        source: Arc::clone(&name),
-        line: 1,
-        column: 1,
-    };
+    let start = Place { source: Arc::clone(&name), line: 1, column: 1 };
     if source.bytes.len() > LARGEST_FILE {
-        let fault = Fault::TooLarge {
-            found: source.bytes.len(),
-            limit: LARGEST_FILE,
-        };
+        let fault = Fault::TooLarge { found: source.bytes.len(), limit: LARGEST_FILE };
         problems.error(&start, "", fault);
         return None;
     }
     let text = match std::str::from_utf8(&source.bytes) {
         Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
         Err(error) => {
-            problems.error(
-                &start,
-                "",
-                Fault::NotUtf8 {
-                    offset: error.valid_up_to(),
-                },
-            );
+            problems.error(&start, "", Fault::NotUtf8 { offset: error.valid_up_to() });
             return None;
         }
     };
@@ -111,20 +95,10 @@ pub(crate) fn parse(source: &Source, problems: &mut Problems) -> Option<Node> {
     if let Err(error) = &parsed
         && let Error::DuplicateMappingKey { key, location } = original(error)
     {
-        duplicate = Some((
-            key.as_deref().map(unmask).unwrap_or_default(),
-            place(&name, *location),
-        ));
+        duplicate = Some((key.as_deref().map(unmask).unwrap_or_default(), place(&name, *location)));
         parsed = deserialize(&text, DuplicateKeyPolicy::LastWins);
     }
-    let root = parsed.map(|raw| {
-        Builder {
-            text: &text,
-            source: Arc::clone(&name),
-            problems: &mut *problems,
-        }
-        .node(raw)
-    });
+    let root = parsed.map(|raw| Builder { text: &text, source: Arc::clone(&name), problems: &mut *problems }.node(raw));
     if let Some((key, place)) = duplicate {
         let path = root.as_ref().ok().and_then(|root| path_of(root, &place));
         problems.error(&place, path.unwrap_or(key), Fault::DuplicateKey);
@@ -135,9 +109,7 @@ pub(crate) fn parse(source: &Source, problems: &mut Problems) -> Option<Node> {
             let location = error.location().unwrap_or(Location::UNKNOWN);
             let fault = match original(&error) {
                 Error::MultipleDocuments { .. } => Fault::SeveralDocuments,
-                other => Fault::Syntax {
-                    message: message(other),
-                },
+                other => Fault::Syntax { message: message(other) },
             };
             problems.error(&place(&name, location), "", fault);
             return None;
@@ -190,11 +162,7 @@ fn original(error: &Error) -> &Error {
 }
 
 fn place(source: &Arc<str>, location: Location) -> Place {
-    Place {
-        source: Arc::clone(source),
-        line: location.line().max(1),
-        column: location.column().max(1),
-    }
+    Place { source: Arc::clone(source), line: location.line().max(1), column: location.column().max(1) }
 }
 
 fn deserialize(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Spanned<Raw>, Error> {
@@ -288,23 +256,14 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn node(&mut self, raw: Spanned<Raw>) -> Node {
         let place = place(&self.source, raw.referenced);
-        let scalar = |text: String| {
-            Value::Scalar(Scalar {
-                text,
-                template: None,
-            })
-        };
+        let scalar = |text: String| Value::Scalar(Scalar { text, template: None });
         let value = match raw.value {
             Raw::Null => Value::Null,
             Raw::Text(text) => scalar(unmask(&text)),
             Raw::Typed(text) => scalar(self.written(raw.defined).unwrap_or(text)),
-            Raw::List(items) => {
-                Value::List(items.into_iter().map(|item| self.node(item)).collect())
-            }
+            Raw::List(items) => Value::List(items.into_iter().map(|item| self.node(item)).collect()),
             Raw::Map(entries) => {
-                let entries = entries
-                    .into_iter()
-                    .filter_map(|(key, value)| self.entry(key, value));
+                let entries = entries.into_iter().filter_map(|(key, value)| self.entry(key, value));
                 Value::Map(entries.collect())
             }
         };
@@ -323,11 +282,7 @@ impl Builder<'_> {
                 return None;
             }
         };
-        Some(Entry {
-            key: text,
-            place,
-            node: self.node(value),
-        })
+        Some(Entry { key: text, place, node: self.node(value) })
     }
 
     /// A plain scalar as the file has it.
@@ -335,9 +290,7 @@ impl Builder<'_> {
         let span = location.span();
         let start = usize::try_from(span.byte_offset()?).ok()?;
         let length = usize::try_from(span.byte_len()?).ok()?;
-        self.text
-            .get(start..start.checked_add(length)?)
-            .map(|text| text.trim().to_owned())
+        self.text.get(start..start.checked_add(length)?).map(|text| text.trim().to_owned())
     }
 }
 
@@ -357,15 +310,7 @@ mod tests {
         let mut problems = Problems::default();
         parse(&Source::new("f.yaml", text), &mut problems);
         let errors = problems.errors.into_iter();
-        errors
-            .map(|error| {
-                (
-                    error.place.clone().unwrap().line,
-                    error.place.unwrap().column,
-                    error.fault,
-                )
-            })
-            .collect()
+        errors.map(|error| (error.place.clone().unwrap().line, error.place.unwrap().column, error.fault)).collect()
     }
 
     fn text(node: &Node) -> &str {
@@ -378,13 +323,9 @@ mod tests {
     #[test]
     fn scalars_stay_as_written() {
         let root = tree("a: [0x1F, 012, 1e3, .inf, '-inf', yes, true, 20:00, 1_000, +5, 1.50]");
-        let Some(Value::List(items)) = root.get("a").map(|node| &node.value) else {
-            panic!()
-        };
+        let Some(Value::List(items)) = root.get("a").map(|node| &node.value) else { panic!() };
         let texts: Vec<&str> = items.iter().map(text).collect();
-        let written = [
-            "0x1F", "012", "1e3", ".inf", "-inf", "yes", "true", "20:00", "1_000", "+5", "1.50",
-        ];
+        let written = ["0x1F", "012", "1e3", ".inf", "-inf", "yes", "true", "20:00", "1_000", "+5", "1.50"];
         assert_eq!(texts, written);
         assert_eq!((items[2].place.line, items[2].place.column), (1, 16));
     }
@@ -404,33 +345,13 @@ mod tests {
     fn what_is_no_single_map_is_refused_with_its_place() {
         assert_eq!(faults(""), [(1, 1, Fault::Empty)]);
         assert_eq!(faults("# only a comment\n"), [(1, 1, Fault::Empty)]);
-        assert_eq!(
-            faults("---\na: 1\n---\nb: 2\n")[0].2,
-            Fault::SeveralDocuments
-        );
+        assert_eq!(faults("---\na: 1\n---\nb: 2\n")[0].2, Fault::SeveralDocuments);
         assert_eq!(faults("- a\n")[0].2, Fault::RootNotAMap { found: "a list" });
-        assert_eq!(
-            faults("hello")[0].2,
-            Fault::RootNotAMap {
-                found: "a single value"
-            }
-        );
-        assert_eq!(
-            faults(b"a: \xff".to_vec()),
-            [(1, 1, Fault::NotUtf8 { offset: 3 })]
-        );
-        assert_eq!(
-            faults("a: 1\nb:\n  c: 1\n  c: 2\n"),
-            [(4, 3, Fault::DuplicateKey)]
-        );
-        assert!(matches!(
-            faults("a: 1\n b: 2: 3\n")[..],
-            [(2, _, Fault::Syntax { .. })]
-        ));
-        assert!(matches!(
-            faults("? [a]\n: b\n")[..],
-            [(1, 3, Fault::Syntax { .. })]
-        ));
+        assert_eq!(faults("hello")[0].2, Fault::RootNotAMap { found: "a single value" });
+        assert_eq!(faults(b"a: \xff".to_vec()), [(1, 1, Fault::NotUtf8 { offset: 3 })]);
+        assert_eq!(faults("a: 1\nb:\n  c: 1\n  c: 2\n"), [(4, 3, Fault::DuplicateKey)]);
+        assert!(matches!(faults("a: 1\n b: 2: 3\n")[..], [(2, _, Fault::Syntax { .. })]));
+        assert!(matches!(faults("? [a]\n: b\n")[..], [(1, 3, Fault::Syntax { .. })]));
     }
 
     #[test]
@@ -454,9 +375,7 @@ mod tests {
         assert_eq!(text(root.get("a").unwrap()), "<A>");
         assert_eq!(text(root.get("b").unwrap()), "x-<B>-y");
         assert_eq!(text(root.get("d").unwrap()), "foo %{x=\"1\"}");
-        let Value::List(items) = &root.get("c").unwrap().value else {
-            panic!()
-        };
+        let Value::List(items) = &root.get("c").unwrap().value else { panic!() };
         assert_eq!(items[1].place.column, 11);
         assert_eq!(problems.errors, []);
     }

@@ -18,18 +18,10 @@ pub struct ZoneError {
 /// When there is none.
 pub fn parse(name: &str) -> Result<TimeZone, ZoneError> {
     let name = name.trim();
-    TimeZone::get(name)
-        .ok()
-        .filter(|zone| zone.iana_name().is_some())
-        .ok_or_else(|| {
-            let names: Vec<String> = jiff::tz::db()
-                .available()
-                .map(|zone| zone.to_string())
-                .collect();
-            ZoneError {
-                nearest: nearest(name, names.iter().map(String::as_str)).map(str::to_owned),
-            }
-        })
+    TimeZone::get(name).ok().filter(|zone| zone.iana_name().is_some()).ok_or_else(|| {
+        let names: Vec<String> = jiff::tz::db().available().map(|zone| zone.to_string()).collect();
+        ZoneError { nearest: nearest(name, names.iter().map(String::as_str)).map(str::to_owned) }
+    })
 }
 
 /// The zone's name as the database spells it.
@@ -38,9 +30,7 @@ pub fn parse(name: &str) -> Result<TimeZone, ZoneError> {
 /// When there is no such zone.
 pub fn canonical_name(name: &str) -> Result<String, ZoneError> {
     let zone = parse(name)?;
-    zone.iana_name()
-        .map(str::to_owned)
-        .ok_or(ZoneError { nearest: None })
+    zone.iana_name().map(str::to_owned).ok_or(ZoneError { nearest: None })
 }
 
 #[cfg(test)]
@@ -56,10 +46,7 @@ mod tests {
 
     #[test]
     fn a_misspelt_zone_gets_the_nearest_name() {
-        assert_eq!(
-            parse("Europe/Berln").unwrap_err().nearest.as_deref(),
-            Some("Europe/Berlin")
-        );
+        assert_eq!(parse("Europe/Berln").unwrap_err().nearest.as_deref(), Some("Europe/Berlin"));
         assert!(parse("+02:00").is_err());
     }
 

@@ -18,18 +18,8 @@ fn noise(index: u64) -> f64 {
 }
 
 fn specs() -> Vec<(&'static str, ModelSpec)> {
-    let zscore = |decay| {
-        ModelSpec::ZscoreOnline(ZscoreOnlineArgs {
-            decay,
-            ..ZscoreOnlineArgs::default()
-        })
-    };
-    let mad = |decay| {
-        ModelSpec::MadOnline(MadOnlineArgs {
-            decay,
-            ..MadOnlineArgs::default()
-        })
-    };
+    let zscore = |decay| ModelSpec::ZscoreOnline(ZscoreOnlineArgs { decay, ..ZscoreOnlineArgs::default() });
+    let mad = |decay| ModelSpec::MadOnline(MadOnlineArgs { decay, ..MadOnlineArgs::default() });
     vec![
         ("zscore_online", zscore(1.0)),
         ("zscore_online decay", zscore(0.999)),
@@ -43,15 +33,9 @@ fn warm(spec: &ModelSpec, series: u32, points: u64) -> Box<dyn OnlineBatch> {
     let mut batch = spec.new_batch();
     batch.grow(series as usize);
     for slot in 0..series {
-        let values: Vec<f64> = (0..points)
-            .map(|index| noise(u64::from(slot) << 32 | index))
-            .collect();
+        let values: Vec<f64> = (0..points).map(|index| noise(u64::from(slot) << 32 | index)).collect();
         let times: Vec<i64> = (0..points as i64).collect();
-        batch.learn(Samples {
-            times: &times,
-            slots: &[slot],
-            values: &values,
-        });
+        batch.learn(Samples { times: &times, slots: &[slot], values: &values });
     }
     batch
 }
@@ -62,25 +46,16 @@ fn one_point_of_many_series(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("100k series x 1 point");
     group.throughput(Throughput::Elements(SERIES.into()));
     let slots: Vec<u32> = (0..SERIES).collect();
+    let tick_of = |tick: u64| (0..u64::from(SERIES)).map(|series| noise(series << 8 | tick)).collect();
+    let ticks: Vec<Vec<f64>> = (0..16).map(tick_of).collect();
     for (name, spec) in specs() {
-        let mut batch = warm(&spec, SERIES, 200);
-        let mut scores = Scores::default();
-        let ticks: Vec<Vec<f64>> = (0..16)
-            .map(|tick| {
-                (0..u64::from(SERIES))
-                    .map(|series| noise(series << 8 | tick))
-                    .collect()
-            })
-            .collect();
-        let mut tick = 0;
         group.bench_function(name, |bencher| {
+            let mut batch = warm(&spec, SERIES, 200);
+            let mut scores = Scores::default();
+            let mut tick = 0;
             bencher.iter(|| {
                 tick += 1;
-                let samples = Samples {
-                    times: &[tick],
-                    slots: &slots,
-                    values: &ticks[tick as usize % ticks.len()],
-                };
+                let samples = Samples { times: &[tick], slots: &slots, values: &ticks[tick as usize % ticks.len()] };
                 batch.infer(samples, &ScorePolicy::default(), black_box(&mut scores));
             });
         });
@@ -95,23 +70,15 @@ fn many_points_of_one_series(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(POINTS));
     let values: Vec<f64> = (0..POINTS).map(noise).collect();
     let times: Vec<i64> = (0..POINTS as i64).collect();
-    let samples = Samples {
-        times: &times,
-        slots: &[0],
-        values: &values,
-    };
+    let samples = Samples { times: &times, slots: &[0], values: &values };
     for (name, spec) in specs() {
-        let mut batch = warm(&spec, 1, 200);
-        let mut scores = Scores::default();
         group.bench_function(name, |bencher| {
+            let mut batch = warm(&spec, 1, 200);
+            let mut scores = Scores::default();
             bencher.iter(|| batch.infer(samples, &ScorePolicy::default(), black_box(&mut scores)));
         });
         group.bench_function(format!("{name}, fit"), |bencher| {
-            bencher.iter_batched_ref(
-                || warm(&spec, 1, 0),
-                |batch| batch.learn(samples),
-                BatchSize::SmallInput,
-            );
+            bencher.iter_batched_ref(|| warm(&spec, 1, 0), |batch| batch.learn(samples), BatchSize::SmallInput);
         });
     }
     group.finish();

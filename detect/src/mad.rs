@@ -36,10 +36,7 @@ use crate::state::{Format, HEADER_BYTES, Reader, Writer, damaged, require};
 use crate::tdigest::{Centroid, Change, Cut, Digest, Scale, between};
 
 /// Tag and version of the state.
-pub const FORMAT: Format = Format {
-    tag: *b"md",
-    version: 1,
-};
+pub const FORMAT: Format = Format { tag: *b"md", version: 1 };
 
 const CENTROID_BYTES: usize = 12;
 
@@ -67,12 +64,7 @@ pub const MAX_COMPRESSION: u32 = 10_000;
 
 impl Default for MadOnlineArgs {
     fn default() -> Self {
-        Self {
-            threshold: 2.5,
-            compression: 100,
-            decay: 1.0,
-            history_strength: 1.0,
-        }
+        Self { threshold: 2.5, compression: 100, decay: 1.0, history_strength: 1.0 }
     }
 }
 
@@ -125,18 +117,13 @@ impl OnlineModel for MadOnline {
         if self.samples_seen == 0 {
             return Interval::NONE;
         }
-        Interval::symmetric(
-            self.middle.median,
-            self.shared.args.threshold * self.middle.mad,
-        )
+        Interval::symmetric(self.middle.median, self.shared.args.threshold * self.middle.mad)
     }
 
     fn learn(&mut self, _time: i64, value: f64) {
         if value.is_finite() {
             self.samples_seen += 1;
-            let change = self
-                .digest
-                .learn(self.shared.scale, self.shared.args.decay, value);
+            let change = self.digest.learn(self.shared.scale, self.shared.args.decay, value);
             self.middle.follow(&self.digest, change);
         }
     }
@@ -169,10 +156,7 @@ impl OnlineModel for MadOnline {
         let scale = self.shared.scale;
         let mut reader = Reader::new(FORMAT, bytes)?;
         let samples_seen = reader.u64()?;
-        require(
-            reader.u32()? == scale.compression(),
-            "it was learnt with another compression",
-        )?;
+        require(reader.u32()? == scale.compression(), "it was learnt with another compression")?;
         let unit = reader.finite()?;
         let count = reader.u32()? as usize;
         require(
@@ -180,21 +164,12 @@ impl OnlineModel for MadOnline {
             "the number of centroids is not that of the bytes",
         )?;
         require(count as u64 <= samples_seen, "more centroids than samples")?;
-        require(
-            (count == 0) == (samples_seen == 0),
-            "samples without centroids",
-        )?;
-        require(
-            count < scale.capacity(),
-            "more centroids than the compression allows",
-        )?;
+        require((count == 0) == (samples_seen == 0), "samples without centroids")?;
+        require(count < scale.capacity(), "more centroids than the compression allows")?;
         let mut centroids = Vec::with_capacity(count);
         for _ in 0..count {
             let mean = reader.finite()?;
-            require(
-                mean.to_bits() != (-0.0_f64).to_bits(),
-                "a mean is a negative zero",
-            )?;
+            require(mean.to_bits() != (-0.0_f64).to_bits(), "a mean is a negative zero")?;
             let weight = reader.u32()?;
             centroids.push(Centroid::new(mean, weight & !SPREAD, weight & SPREAD != 0));
         }
@@ -283,9 +258,7 @@ impl Window {
             *self = smallest;
         }
         let mut current = self.latest(centroids, median, smallest);
-        while !self.is_smallest(smallest)
-            && (current.after >= half || !self.is_in_order(centroids, median, current))
-        {
+        while !self.is_smallest(smallest) && (current.after >= half || !self.is_in_order(centroids, median, current)) {
             if current.is_left {
                 self.first.forward(centroids);
             } else {
@@ -346,14 +319,7 @@ impl Window {
     }
 
     /// `m` where `G` is exactly 1/2 at `start`: the middle of the segment on which it stays so.
-    fn middle_of_flat(
-        &self,
-        centroids: &[Centroid],
-        median: f64,
-        half: f64,
-        start: f64,
-        reached: f64,
-    ) -> f64 {
+    fn middle_of_flat(&self, centroids: &[Centroid], median: f64, half: f64, start: f64, reached: f64) -> f64 {
         match self.next(centroids, median) {
             Some(next) if reached == half && next.before == half => start.midpoint(next.distance),
             _ => start,
@@ -362,14 +328,8 @@ impl Window {
 
     /// The centroid that comes next.
     fn next(&self, centroids: &[Centroid], median: f64) -> Option<Arrival> {
-        let left = self
-            .first
-            .index
-            .checked_sub(1)
-            .map(|index| median - centroids[index].mean());
-        let right = centroids
-            .get(self.end.index)
-            .map(|centroid| centroid.mean() - median);
+        let left = self.first.index.checked_sub(1).map(|index| median - centroids[index].mean());
+        let right = centroids.get(self.end.index).map(|centroid| centroid.mean() - median);
         let is_left = match (left, right) {
             (None, None) => return None,
             (Some(_), None) => true,
@@ -381,12 +341,7 @@ impl Window {
             let arriving = centroids[self.first.index - 1];
             let up_to = self.weight_up_to(centroids, median + distance);
             let before = up_to - f64::from(self.first.through_previous(centroids));
-            Arrival {
-                distance,
-                before,
-                after: before + f64::from(arriving.at_mean()),
-                is_left,
-            }
+            Arrival { distance, before, after: before + f64::from(arriving.at_mean()), is_left }
         } else {
             let distance = right?;
             let below = self.weight_below(centroids, median - distance);
@@ -402,10 +357,8 @@ impl Window {
 
     /// The centroid that came last, with the `after` that it had.
     fn latest(&self, centroids: &[Centroid], median: f64, smallest: Self) -> Arrival {
-        let left = (self.first.index < smallest.first.index)
-            .then(|| median - centroids[self.first.index].mean());
-        let right = (self.end.index > smallest.end.index)
-            .then(|| centroids[self.end.index - 1].mean() - median);
+        let left = (self.first.index < smallest.first.index).then(|| median - centroids[self.first.index].mean());
+        let right = (self.end.index > smallest.end.index).then(|| centroids[self.end.index - 1].mean() - median);
         let (distance, is_left) = match (left, right) {
             (None, None) => (0.0, true),
             (Some(left), None) => (left, true),
@@ -420,30 +373,17 @@ impl Window {
                 f64::from(self.end.through_previous(centroids) - self.first.up_to_mean(centroids))
             }
         } else if is_left {
-            self.weight_up_to(centroids, median + distance)
-                - f64::from(self.first.up_to_mean(centroids))
+            self.weight_up_to(centroids, median + distance) - f64::from(self.first.up_to_mean(centroids))
         } else {
-            f64::from(self.end.through_previous(centroids))
-                - self.weight_below(centroids, median - distance)
+            f64::from(self.end.through_previous(centroids)) - self.weight_below(centroids, median - distance)
         };
-        Arrival {
-            distance,
-            before: after,
-            after,
-            is_left,
-        }
+        Arrival { distance, before: after, after, is_left }
     }
 
     /// Whether no centroid outside the window should have come in before the one that came last.
     fn is_in_order(&self, centroids: &[Centroid], median: f64, latest: Arrival) -> bool {
-        let left = self
-            .first
-            .index
-            .checked_sub(1)
-            .map(|index| median - centroids[index].mean());
-        let right = centroids
-            .get(self.end.index)
-            .map(|centroid| centroid.mean() - median);
+        let left = self.first.index.checked_sub(1).map(|index| median - centroids[index].mean());
+        let right = centroids.get(self.end.index).map(|centroid| centroid.mean() - median);
         let precedes = |distance: f64, is_left: bool| match distance.total_cmp(&latest.distance) {
             Ordering::Less => true,
             Ordering::Equal => is_left && !latest.is_left,
@@ -460,8 +400,7 @@ impl Window {
             return f64::from(start);
         };
         let segment = self.end.up_to_mean(centroids) - start;
-        f64::from(start)
-            + f64::from(segment) * share(centroids[self.end.index - 1].mean(), next.mean(), x)
+        f64::from(start) + f64::from(segment) * share(centroids[self.end.index - 1].mean(), next.mean(), x)
     }
 
     /// Twice the weight below `x`, which lies between the first centroid of the window and the one before.

@@ -80,15 +80,8 @@ impl<'a> Samples<'a> {
     /// # Panics
     /// If `values` is not rows times columns, or a slot is not one of the batch's `slots`: the caller's bug.
     pub(crate) fn check(&self, slots: usize) {
-        assert_eq!(
-            self.values.len(),
-            self.slots.len() * self.times.len(),
-            "values must be rows x columns"
-        );
-        assert!(
-            self.slots.iter().all(|slot| (*slot as usize) < slots),
-            "a slot is beyond the batch's {slots}"
-        );
+        assert_eq!(self.values.len(), self.slots.len() * self.times.len(), "values must be rows x columns");
+        assert!(self.slots.iter().all(|slot| (*slot as usize) < slots), "a slot is beyond the batch's {slots}");
     }
 }
 
@@ -108,14 +101,18 @@ pub struct Scores {
 impl Scores {
     /// Makes room for `len` outputs that are all to be overwritten.
     pub(crate) fn resize(&mut self, len: usize) {
-        for output in [
-            &mut self.anomaly_score,
-            &mut self.yhat,
-            &mut self.yhat_lower,
-            &mut self.yhat_upper,
-        ] {
+        for output in [&mut self.anomaly_score, &mut self.yhat, &mut self.yhat_lower, &mut self.yhat_upper] {
             output.resize(len, f64::NAN);
         }
+    }
+
+    /// Sets the outputs of one sample.
+    #[inline]
+    pub(crate) fn put(&mut self, at: usize, prepared: Interval, score: f64) {
+        self.anomaly_score[at] = score;
+        self.yhat[at] = prepared.yhat;
+        self.yhat_lower[at] = prepared.lower;
+        self.yhat_upper[at] = prepared.upper;
     }
 }
 

@@ -1,23 +1,20 @@
 //! A batch of separate models, one a series, so that a model need not bring a batch of its own.
 
 use crate::model::{OnlineBatch, OnlineModel, Samples, Scores, StateError, is_missing};
-use crate::score::ScorePolicy;
+use crate::score::{Interval, ScorePolicy};
 
 /// A batch made of one model a series. Slots start as copies of `empty`.
 #[derive(Debug, Clone)]
 pub struct PerSeries<M> {
-    empty: M,
-    models: Vec<M>,
+    pub(crate) empty: M,
+    pub(crate) models: Vec<M>,
 }
 
 impl<M> PerSeries<M> {
     /// A batch without slots, whose slots will start as copies of `empty`, a model that has learnt nothing.
     #[must_use]
     pub fn new(empty: M) -> Self {
-        Self {
-            empty,
-            models: Vec::new(),
-        }
+        Self { empty, models: Vec::new() }
     }
 }
 
@@ -40,13 +37,7 @@ impl<M: OnlineModel + Clone + Send + Sync> OnlineBatch for PerSeries<M> {
         samples.check(self.slots());
         scores.resize(samples.values.len());
         for (row, slot) in samples.slots.iter().enumerate() {
-            infer_row(
-                &mut self.models[*slot as usize],
-                samples,
-                row,
-                policy,
-                scores,
-            );
+            infer_row(&mut self.models[*slot as usize], samples, row, policy, scores);
         }
     }
 
@@ -79,8 +70,7 @@ impl<M: OnlineModel + Clone + Send + Sync> OnlineBatch for PerSeries<M> {
     }
 
     fn heap_bytes(&self) -> usize {
-        self.models.capacity() * size_of::<M>()
-            + self.models.iter().map(M::heap_bytes).sum::<usize>()
+        self.models.capacity() * size_of::<M>() + self.models.iter().map(M::heap_bytes).sum::<usize>()
     }
 }
 
@@ -97,17 +87,11 @@ pub(crate) fn infer_row<M: OnlineModel>(
     for (column, (time, value)) in samples.times.iter().zip(samples.row(row)).enumerate() {
         let at = row * columns + column;
         if is_missing(*value) {
-            scores.anomaly_score[at] = f64::NAN;
-            scores.yhat[at] = f64::NAN;
-            scores.yhat_lower[at] = f64::NAN;
-            scores.yhat_upper[at] = f64::NAN;
+            scores.put(at, Interval::NONE, f64::NAN);
             continue;
         }
         let prepared = policy.prepare(model.predict(*time));
-        scores.anomaly_score[at] = policy.score(prepared, *value, model.samples_seen());
-        scores.yhat[at] = prepared.yhat;
-        scores.yhat_lower[at] = prepared.lower;
-        scores.yhat_upper[at] = prepared.upper;
+        scores.put(at, prepared, policy.score(prepared, *value, model.samples_seen()));
         if value.is_finite() {
             model.learn(*time, *value);
         }
@@ -118,7 +102,6 @@ pub(crate) fn infer_row<M: OnlineModel>(
 mod tests {
     use super::*;
     use crate::model::MISSING;
-    use crate::score::Interval;
 
     /// Expects the last value it learnt, within 1.
     #[derive(Debug, Clone, Default)]
@@ -126,9 +109,7 @@ mod tests {
 
     impl OnlineModel for Last {
         fn predict(&self, _time: i64) -> Interval {
-            self.0
-                .last()
-                .map_or(Interval::NONE, |last| Interval::symmetric(*last, 1.0))
+            self.0.last().map_or(Interval::NONE, |last| Interval::symmetric(*last, 1.0))
         }
         fn learn(&mut self, _time: i64, value: f64) {
             self.0.push(value);
@@ -141,11 +122,7 @@ mod tests {
             out.extend(self.0.iter().flat_map(|value| value.to_le_bytes()));
         }
         fn load(&mut self, bytes: &[u8]) -> Result<(), StateError> {
-            self.0 = bytes
-                .chunks_exact(8)
-                .filter_map(|chunk| chunk.try_into().ok())
-                .map(f64::from_le_bytes)
-                .collect();
+            self.0 = bytes.chunks_exact(8).filter_map(|chunk| chunk.try_into().ok()).map(f64::from_le_bytes).collect();
             Ok(())
         }
         fn heap_bytes(&self) -> usize {
@@ -166,10 +143,7 @@ mod tests {
             slots: &[2, 0],
             values: &[5.0, f64::INFINITY, 8.0, MISSING, 1.0, f64::NAN],
         };
-        let policy = ScorePolicy {
-            min_n_samples_seen: 0,
-            ..ScorePolicy::default()
-        };
+        let policy = ScorePolicy { min_n_samples_seen: 0, ..ScorePolicy::default() };
         let mut scores = Scores::default();
         scores.yhat.push(7.0);
         batch.infer(samples, &policy, &mut scores);
@@ -178,10 +152,7 @@ mod tests {
 
     /// NaN as `None`, so that rows can be compared.
     fn present(values: &[f64]) -> Vec<Option<f64>> {
-        values
-            .iter()
-            .map(|value| Some(*value).filter(|value| !value.is_nan()))
-            .collect()
+        values.iter().map(|value| Some(*value).filter(|value| !value.is_nan())).collect()
     }
 
     #[test]
@@ -189,14 +160,8 @@ mod tests {
         let scores = infer(&mut batch());
         let bounds = [None, Some(5.0), Some(5.0), None, None, Some(1.0)];
         assert_eq!(present(&scores.yhat), bounds);
-        assert_eq!(
-            present(&scores.yhat_upper),
-            bounds.map(|bound| bound.map(|bound| bound + 1.0))
-        );
-        assert_eq!(
-            present(&scores.anomaly_score),
-            [Some(0.0), None, Some(3.0), None, Some(0.0), None]
-        );
+        assert_eq!(present(&scores.yhat_upper), bounds.map(|bound| bound.map(|bound| bound + 1.0)));
+        assert_eq!(present(&scores.anomaly_score), [Some(0.0), None, Some(3.0), None, Some(0.0), None]);
     }
 
     #[test]
@@ -231,11 +196,7 @@ mod tests {
     #[test]
     fn a_tick_without_columns_gives_empty_scores() {
         let mut scores = Scores::default();
-        let samples = Samples {
-            times: &[],
-            slots: &[0, 1],
-            values: &[],
-        };
+        let samples = Samples { times: &[], slots: &[0, 1], values: &[] };
         batch().infer(samples, &ScorePolicy::default(), &mut scores);
         assert_eq!(scores, Scores::default());
     }
@@ -243,11 +204,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "a slot is beyond the batch's 3")]
     fn a_slot_beyond_the_batch_is_the_callers_bug() {
-        let samples = Samples {
-            times: &[0],
-            slots: &[3],
-            values: &[1.0],
-        };
+        let samples = Samples { times: &[0], slots: &[3], values: &[1.0] };
         batch().learn(samples);
     }
 }

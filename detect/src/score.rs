@@ -49,20 +49,12 @@ pub struct Interval {
 
 impl Interval {
     /// No expectation: the model has learnt nothing.
-    pub const NONE: Self = Self {
-        yhat: f64::NAN,
-        lower: f64::NAN,
-        upper: f64::NAN,
-    };
+    pub const NONE: Self = Self { yhat: f64::NAN, lower: f64::NAN, upper: f64::NAN };
 
     /// `yhat` with the same margin on both sides; bounds saturate at `±f64::MAX`.
     #[must_use]
     pub fn symmetric(yhat: f64, margin: f64) -> Self {
-        Self {
-            yhat,
-            lower: at_least(yhat - margin, -f64::MAX),
-            upper: at_most(yhat + margin, f64::MAX),
-        }
+        Self { yhat, lower: at_least(yhat - margin, -f64::MAX), upper: at_most(yhat + margin, f64::MAX) }
     }
 
     /// Whether there is an expectation: `yhat` is finite and no bound is NaN.
@@ -97,10 +89,7 @@ impl Sides {
     /// The same threshold on both sides.
     #[must_use]
     pub const fn both(threshold: f64) -> Self {
-        Self {
-            below: threshold,
-            above: threshold,
-        }
+        Self { below: threshold, above: threshold }
     }
 
     fn all(self, predicate: impl Fn(f64) -> bool) -> bool {
@@ -203,21 +192,14 @@ impl ScorePolicy {
         let floor = MARGIN_FLOOR * at_least(yhat.abs(), 1.0);
         let above = at_least((interval.upper - yhat).abs() * self.scale.above, floor);
         let below = at_least((yhat - interval.lower).abs() * self.scale.below, floor);
-        let scaled = Interval {
-            yhat,
-            lower: at_least(yhat - below, -f64::MAX),
-            upper: at_most(yhat + above, f64::MAX),
-        };
+        let scaled =
+            Interval { yhat, lower: at_least(yhat - below, -f64::MAX), upper: at_most(yhat + above, f64::MAX) };
         if !self.clip_predictions {
             return scaled;
         }
         let (low, high) = self.data_range;
         let clip = |bound: f64| at_most(at_least(bound, low), high);
-        Interval {
-            yhat: clip(scaled.yhat),
-            lower: clip(scaled.lower),
-            upper: clip(scaled.upper),
-        }
+        Interval { yhat: clip(scaled.yhat), lower: clip(scaled.lower), upper: clip(scaled.upper) }
     }
 
     /// The anomaly score of `y` against a [prepared](Self::prepare) interval, by a model that had seen `samples_seen`
@@ -241,6 +223,19 @@ impl ScorePolicy {
         base_score(prepared, y)
     }
 
+    /// The anomaly score of `y` by a model that gives a base score of its own and expects no value, such as an isolation
+    /// forest: only rules 1 and 2 of the module's "Score" act on it, and it is kept within 0 and [`MAX_SCORE`].
+    #[must_use]
+    pub fn score_of_base(&self, base: f64, y: f64) -> f64 {
+        if !y.is_finite() {
+            f64::NAN
+        } else if self.is_outside_data_range(y) {
+            self.score_outside_data_range
+        } else {
+            at_most(at_least(base, 0.0), MAX_SCORE)
+        }
+    }
+
     fn is_outside_data_range(&self, value: f64) -> bool {
         value < self.data_range.0 || value > self.data_range.1
     }
@@ -259,9 +254,7 @@ impl ScorePolicy {
         let min_rel_dev = side(self.min_rel_dev_from_expected);
         ignored
             || (min_dev > 0.0 && deviation <= min_dev)
-            || (min_rel_dev > 0.0
-                && yhat != 0.0
-                && is_within_percent(deviation, min_rel_dev, yhat.abs()))
+            || (min_rel_dev > 0.0 && yhat != 0.0 && is_within_percent(deviation, min_rel_dev, yhat.abs()))
     }
 }
 
@@ -269,11 +262,7 @@ impl ScorePolicy {
 /// 7 % of 100); where one of them overflows, both sides are divided by 100 first.
 fn is_within_percent(deviation: f64, percent: f64, expected: f64) -> bool {
     let (left, right) = (100.0 * deviation, percent * expected);
-    if left.is_finite() && right.is_finite() {
-        left <= right
-    } else {
-        deviation <= percent * (expected / 100.0)
-    }
+    if left.is_finite() && right.is_finite() { left <= right } else { deviation <= percent * (expected / 100.0) }
 }
 
 /// The distance of `y` from `yhat` in margins of its side: `(y - yhat) / (upper - yhat)` above, `(yhat - y) / (yhat - lower)`
@@ -298,11 +287,7 @@ pub fn base_score(interval: Interval, y: f64) -> f64 {
     }
     let ratio = at_most(deviation / margin, MAX_SCORE);
     let outside = y > upper || y < lower;
-    if outside {
-        at_least(ratio, ABOVE_ONE)
-    } else {
-        ratio
-    }
+    if outside { at_least(ratio, ABOVE_ONE) } else { ratio }
 }
 
 /// The greater of the two, `value` if it is NaN.
@@ -322,17 +307,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const NORMAL: Interval = Interval {
-        yhat: 10.0,
-        lower: 8.0,
-        upper: 14.0,
-    };
+    const NORMAL: Interval = Interval { yhat: 10.0, lower: 8.0, upper: 14.0 };
 
     fn warm() -> ScorePolicy {
-        ScorePolicy {
-            min_n_samples_seen: 0,
-            ..ScorePolicy::default()
-        }
+        ScorePolicy { min_n_samples_seen: 0, ..ScorePolicy::default() }
     }
 
     /// Prepares and scores in one go, with a model that is warm.
@@ -348,103 +326,57 @@ mod tests {
 
     #[test]
     fn scale_multiplies_the_margins_and_leaves_yhat_alone() {
-        let policy = ScorePolicy {
-            scale: Sides {
-                below: 1.5,
-                above: 0.5,
-            },
-            ..warm()
-        };
-        let expected = Interval {
-            yhat: 10.0,
-            lower: 7.0,
-            upper: 12.0,
-        };
+        let policy = ScorePolicy { scale: Sides { below: 1.5, above: 0.5 }, ..warm() };
+        let expected = Interval { yhat: 10.0, lower: 7.0, upper: 12.0 };
         assert_eq!(policy.prepare(NORMAL), expected);
     }
 
     #[test]
     fn scale_takes_the_width_of_a_margin_that_the_model_put_on_the_wrong_side() {
-        let inverted = Interval {
-            yhat: 10.0,
-            lower: 12.0,
-            upper: 6.0,
-        };
+        let inverted = Interval { yhat: 10.0, lower: 12.0, upper: 6.0 };
         assert_eq!(warm().prepare(inverted), NORMAL);
     }
 
     #[test]
     fn clipping_clamps_all_three_and_does_nothing_without_a_range() {
-        let policy = ScorePolicy {
-            clip_predictions: true,
-            ..warm()
-        };
+        let policy = ScorePolicy { clip_predictions: true, ..warm() };
         assert_eq!(policy.prepare(NORMAL), NORMAL);
-        let policy = ScorePolicy {
-            data_range: (11.0, 13.0),
-            ..policy
-        };
-        let clipped = Interval {
-            yhat: 11.0,
-            lower: 11.0,
-            upper: 13.0,
-        };
+        let policy = ScorePolicy { data_range: (11.0, 13.0), ..policy };
+        let clipped = Interval { yhat: 11.0, lower: 11.0, upper: 13.0 };
         assert_eq!(policy.prepare(NORMAL), clipped);
     }
 
     #[test]
     fn clipping_does_not_cancel_the_override() {
-        let policy = ScorePolicy {
-            clip_predictions: true,
-            data_range: (0.0, 9.0),
-            score_outside_data_range: 5.0,
-            ..warm()
-        };
+        let policy =
+            ScorePolicy { clip_predictions: true, data_range: (0.0, 9.0), score_outside_data_range: 5.0, ..warm() };
         assert_eq!(score(policy, NORMAL, 9.5), 5.0);
     }
 
     #[test]
     fn a_value_inside_the_range_but_beyond_an_interval_clipped_to_nothing_scores_the_maximum() {
-        let policy = ScorePolicy {
-            clip_predictions: true,
-            data_range: (0.0, 5.0),
-            ..warm()
-        };
+        let policy = ScorePolicy { clip_predictions: true, data_range: (0.0, 5.0), ..warm() };
         assert_eq!(score(policy, NORMAL, 4.0), MAX_SCORE);
     }
 
     #[test]
     fn a_prediction_outside_the_range_scores_zero_unless_it_is_clipped() {
-        let policy = ScorePolicy {
-            data_range: (0.0, 9.0),
-            ..warm()
-        };
+        let policy = ScorePolicy { data_range: (0.0, 9.0), ..warm() };
         assert_eq!(score(policy, NORMAL, 5.0), 0.0);
-        let clipping = ScorePolicy {
-            clip_predictions: true,
-            ..policy
-        };
+        let clipping = ScorePolicy { clip_predictions: true, ..policy };
         assert!(score(clipping, NORMAL, 5.0) > 1.0);
     }
 
     #[test]
     fn the_ends_of_the_range_belong_to_it() {
-        let policy = ScorePolicy {
-            data_range: (9.0, 12.0),
-            score_outside_data_range: 5.0,
-            ..warm()
-        };
+        let policy = ScorePolicy { data_range: (9.0, 12.0), score_outside_data_range: 5.0, ..warm() };
         let scores = [8.9, 9.0, 12.0, 12.1].map(|y| score(policy, NORMAL, y));
         assert_eq!(scores, [5.0, 0.5, 0.5, 5.0]);
     }
 
     #[test]
     fn the_override_is_assigned_even_where_the_base_score_is_greater() {
-        let policy = ScorePolicy {
-            data_range: (0.0, 100.0),
-            score_outside_data_range: 0.0,
-            ..warm()
-        };
+        let policy = ScorePolicy { data_range: (0.0, 100.0), score_outside_data_range: 0.0, ..warm() };
         assert_eq!(score(policy, NORMAL, 1000.0), 0.0);
     }
 
@@ -463,11 +395,7 @@ mod tests {
 
     #[test]
     fn a_model_without_expectation_scores_zero_and_the_override_still_applies() {
-        let policy = ScorePolicy {
-            data_range: (0.0, 1.0),
-            score_outside_data_range: 5.0,
-            ..warm()
-        };
+        let policy = ScorePolicy { data_range: (0.0, 1.0), score_outside_data_range: 5.0, ..warm() };
         let prepared = policy.prepare(Interval::NONE);
         assert!(prepared.yhat.is_nan() && prepared.lower.is_nan() && prepared.upper.is_nan());
         assert_eq!(policy.score(prepared, 0.5, 0), 0.0);
@@ -477,10 +405,7 @@ mod tests {
     #[test]
     fn the_ignored_side_scores_zero() {
         let sides = |direction| {
-            let policy = ScorePolicy {
-                direction,
-                ..warm()
-            };
+            let policy = ScorePolicy { direction, ..warm() };
             [4.0, 10.0, 22.0].map(|y| score(policy, NORMAL, y))
         };
         assert_eq!(sides(Direction::Both), [3.0, 0.0, 3.0]);
@@ -490,36 +415,21 @@ mod tests {
 
     #[test]
     fn deviations_up_to_the_minimum_of_their_side_score_zero() {
-        let policy = ScorePolicy {
-            min_dev_from_expected: Sides {
-                below: 5.0,
-                above: 10.0,
-            },
-            ..warm()
-        };
+        let policy = ScorePolicy { min_dev_from_expected: Sides { below: 5.0, above: 10.0 }, ..warm() };
         let scores = [5.0, 4.0, 20.0, 22.0].map(|y| score(policy, NORMAL, y));
         assert_eq!(scores, [0.0, 3.0, 0.0, 3.0]);
     }
 
     #[test]
     fn relative_deviations_up_to_the_minimum_in_percent_score_zero() {
-        let policy = ScorePolicy {
-            min_rel_dev_from_expected: Sides {
-                below: 20.0,
-                above: 40.0,
-            },
-            ..warm()
-        };
+        let policy = ScorePolicy { min_rel_dev_from_expected: Sides { below: 20.0, above: 40.0 }, ..warm() };
         let scores = [8.0, 7.0, 14.0, 16.0].map(|y| score(policy, NORMAL, y));
         assert_eq!(scores, [0.0, 1.5, 0.0, 1.5]);
     }
 
     #[test]
     fn the_inclusive_relative_boundary_survives_rounding() {
-        let policy = ScorePolicy {
-            min_rel_dev_from_expected: Sides::both(7.0),
-            ..warm()
-        };
+        let policy = ScorePolicy { min_rel_dev_from_expected: Sides::both(7.0), ..warm() };
         assert_eq!(score(policy, Interval::symmetric(100.0, 1.0), 107.0), 0.0);
     }
 
@@ -538,10 +448,7 @@ mod tests {
 
     #[test]
     fn an_expectation_of_zero_makes_every_relative_deviation_large_enough() {
-        let policy = ScorePolicy {
-            min_rel_dev_from_expected: Sides::both(1000.0),
-            ..warm()
-        };
+        let policy = ScorePolicy { min_rel_dev_from_expected: Sides::both(1000.0), ..warm() };
         assert_eq!(score(policy, Interval::symmetric(0.0, 1.0), 2.0), 2.0);
     }
 
@@ -555,10 +462,7 @@ mod tests {
 
     #[test]
     fn a_value_that_is_not_finite_scores_nan_before_everything_else() {
-        let policy = ScorePolicy {
-            data_range: (0.0, 1.0),
-            ..ScorePolicy::default()
-        };
+        let policy = ScorePolicy { data_range: (0.0, 1.0), ..ScorePolicy::default() };
         for y in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             assert!(policy.score(Interval::NONE, y, 0).is_nan());
         }
@@ -584,64 +488,41 @@ mod tests {
         assert!(fault(|p| p.data_range.0 = f64::NAN).starts_with("data_range"));
         assert!(fault(|p| p.score_outside_data_range = -1.0).starts_with("anomaly_score_outside"));
         assert!(fault(|p| p.min_dev_from_expected.below = -1.0).starts_with("min_dev"));
-        assert!(
-            fault(|p| p.min_rel_dev_from_expected.above = f64::INFINITY).starts_with("min_rel_dev")
-        );
+        assert!(fault(|p| p.min_rel_dev_from_expected.above = f64::INFINITY).starts_with("min_rel_dev"));
         assert_eq!(ScorePolicy::default().validate(), Ok(()));
     }
 
     /// Finite numbers of every magnitude, subnormals included.
     fn finite() -> impl Strategy<Value = f64> {
-        prop_oneof![
-            -1e3..1e3,
-            prop::num::f64::NORMAL | prop::num::f64::SUBNORMAL | prop::num::f64::ZERO,
-        ]
+        prop_oneof![-1e3..1e3, prop::num::f64::NORMAL | prop::num::f64::SUBNORMAL | prop::num::f64::ZERO,]
     }
 
     fn interval() -> impl Strategy<Value = Interval> {
         (finite(), finite(), finite(), 0.0..1e3_f64).prop_map(|(yhat, lower, upper, margin)| {
-            if margin < 500.0 {
-                Interval::symmetric(yhat, margin)
-            } else {
-                Interval { yhat, lower, upper }
-            }
+            if margin < 500.0 { Interval::symmetric(yhat, margin) } else { Interval { yhat, lower, upper } }
         })
     }
 
     fn policy() -> impl Strategy<Value = ScorePolicy> {
-        let sides = |range: std::ops::Range<f64>| {
-            (range.clone(), range).prop_map(|(below, above)| Sides { below, above })
-        };
+        let sides =
+            |range: std::ops::Range<f64>| (range.clone(), range).prop_map(|(below, above)| Sides { below, above });
         let range = prop_oneof![
             Just((f64::NEG_INFINITY, f64::INFINITY)),
             (finite(), finite()).prop_map(|(a, b)| (a.min(b), a.max(b))),
         ];
-        let direction = prop_oneof![
-            Just(Direction::Both),
-            Just(Direction::AboveExpected),
-            Just(Direction::BelowExpected)
-        ];
-        (
-            sides(1e-3..1e3),
-            any::<bool>(),
-            range,
-            direction,
-            sides(-1.0..5.0),
-            sides(-1.0..500.0),
+        let direction =
+            prop_oneof![Just(Direction::Both), Just(Direction::AboveExpected), Just(Direction::BelowExpected)];
+        (sides(1e-3..1e3), any::<bool>(), range, direction, sides(-1.0..5.0), sides(-1.0..500.0)).prop_map(
+            |(scale, clip_predictions, data_range, direction, min_dev, min_rel_dev)| ScorePolicy {
+                scale,
+                clip_predictions,
+                data_range,
+                direction,
+                min_dev_from_expected: min_dev,
+                min_rel_dev_from_expected: min_rel_dev,
+                ..warm()
+            },
         )
-            .prop_map(
-                |(scale, clip_predictions, data_range, direction, min_dev, min_rel_dev)| {
-                    ScorePolicy {
-                        scale,
-                        clip_predictions,
-                        data_range,
-                        direction,
-                        min_dev_from_expected: min_dev,
-                        min_rel_dev_from_expected: min_rel_dev,
-                        ..warm()
-                    }
-                },
-            )
     }
 
     proptest! {

@@ -33,13 +33,7 @@ pub enum Output {
 
 impl Output {
     /// The outputs of a model that predicts an interval.
-    pub const PREDICTIVE: [Self; 5] = [
-        Self::AnomalyScore,
-        Self::Y,
-        Self::Yhat,
-        Self::YhatLower,
-        Self::YhatUpper,
-    ];
+    pub const PREDICTIVE: [Self; 5] = [Self::AnomalyScore, Self::Y, Self::Yhat, Self::YhatLower, Self::YhatUpper];
 
     /// Its name in configurations and metric names.
     #[must_use]
@@ -97,12 +91,7 @@ impl ModelSpec {
             Self::MadOnline(args) => {
                 self.require_positive("threshold", args.threshold)?;
                 let holds = (1..=MAX_COMPRESSION).contains(&args.compression);
-                self.require(
-                    "compression",
-                    args.compression.into(),
-                    "from 1 to 10000",
-                    holds,
-                )?;
+                self.require("compression", args.compression.into(), "from 1 to 10000", holds)?;
                 self.validate_online(args.decay, args.history_strength)
             }
         }
@@ -118,12 +107,7 @@ impl ModelSpec {
         if holds {
             return Ok(());
         }
-        Err(ArgumentError {
-            class: self.class(),
-            argument,
-            value,
-            range,
-        })
+        Err(ArgumentError { class: self.class(), argument, value, range })
     }
 
     fn require_positive(&self, argument: &'static str, value: f64) -> Result<(), ArgumentError> {
@@ -132,12 +116,7 @@ impl ModelSpec {
     }
 
     fn validate_online(&self, decay: f64, history_strength: f64) -> Result<(), ArgumentError> {
-        self.require(
-            "decay",
-            decay,
-            "above 0 and at most 1",
-            decay > 0.0 && decay <= 1.0,
-        )?;
+        self.require("decay", decay, "above 0 and at most 1", decay > 0.0 && decay <= 1.0)?;
         self.require_positive("history_strength", history_strength)
     }
 
@@ -158,10 +137,9 @@ impl ModelSpec {
     pub fn learning_signature(&self) -> String {
         let version = self.state_version();
         match self {
-            Self::ZscoreOnline(args) => format!(
-                "zscore_online v{version} decay={:?} history_strength={:?}",
-                args.decay, args.history_strength
-            ),
+            Self::ZscoreOnline(args) => {
+                format!("zscore_online v{version} decay={:?} history_strength={:?}", args.decay, args.history_strength)
+            }
             Self::MadOnline(args) => format!(
                 "mad_online v{version} decay={:?} history_strength={:?} compression={}",
                 args.decay, args.history_strength, args.compression
@@ -192,11 +170,7 @@ mod tests {
     use super::*;
 
     fn zscore(z_threshold: f64, decay: f64, history_strength: f64) -> ModelSpec {
-        ModelSpec::ZscoreOnline(ZscoreOnlineArgs {
-            z_threshold,
-            decay,
-            history_strength,
-        })
+        ModelSpec::ZscoreOnline(ZscoreOnlineArgs { z_threshold, decay, history_strength })
     }
 
     #[test]
@@ -204,10 +178,7 @@ mod tests {
         assert_eq!(zscore(2.5, 1.0, 1.0).validate(), Ok(()));
         assert_eq!(zscore(2.5, f64::MIN_POSITIVE, 0.1).validate(), Ok(()));
         let message = |spec: ModelSpec| spec.validate().unwrap_err().to_string();
-        assert_eq!(
-            message(zscore(0.0, 1.0, 1.0)),
-            "z_threshold of zscore_online is 0, it must be finite and above 0"
-        );
+        assert_eq!(message(zscore(0.0, 1.0, 1.0)), "z_threshold of zscore_online is 0, it must be finite and above 0");
         assert!(message(zscore(f64::NAN, 1.0, 1.0)).starts_with("z_threshold"));
         assert!(message(zscore(2.5, 0.0, 1.0)).starts_with("decay"));
         assert!(message(zscore(2.5, 1.1, 1.0)).starts_with("decay"));
@@ -218,59 +189,34 @@ mod tests {
 
     #[test]
     fn the_compression_is_bounded_on_both_sides() {
-        let compression = |compression| {
-            ModelSpec::MadOnline(MadOnlineArgs {
-                compression,
-                ..MadOnlineArgs::default()
-            })
-        };
+        let compression = |compression| ModelSpec::MadOnline(MadOnlineArgs { compression, ..MadOnlineArgs::default() });
         assert_eq!(compression(1).validate(), Ok(()));
         assert_eq!(compression(MAX_COMPRESSION).validate(), Ok(()));
         for outside in [0, MAX_COMPRESSION + 1] {
             let message = compression(outside).validate().unwrap_err().to_string();
-            assert_eq!(
-                message,
-                format!("compression of mad_online is {outside}, it must be from 1 to 10000")
-            );
+            assert_eq!(message, format!("compression of mad_online is {outside}, it must be from 1 to 10000"));
         }
     }
 
     #[test]
     fn only_arguments_that_act_on_learning_change_the_signature() {
         let signature = zscore(2.5, 0.99, 1.0).learning_signature();
-        assert_eq!(
-            signature,
-            "zscore_online v1 decay=0.99 history_strength=1.0"
-        );
+        assert_eq!(signature, "zscore_online v1 decay=0.99 history_strength=1.0");
         assert_eq!(zscore(3.0, 0.99, 1.0).learning_signature(), signature);
         assert_ne!(zscore(2.5, 0.98, 1.0).learning_signature(), signature);
         assert_ne!(zscore(2.5, 0.99, 2.0).learning_signature(), signature);
         let mad = |threshold, compression| {
-            let args = MadOnlineArgs {
-                threshold,
-                compression,
-                ..MadOnlineArgs::default()
-            };
+            let args = MadOnlineArgs { threshold, compression, ..MadOnlineArgs::default() };
             ModelSpec::MadOnline(args).learning_signature()
         };
-        assert_eq!(
-            mad(2.5, 100),
-            "mad_online v1 decay=1.0 history_strength=1.0 compression=100"
-        );
+        assert_eq!(mad(2.5, 100), "mad_online v1 decay=1.0 history_strength=1.0 compression=100");
         assert_eq!(mad(3.0, 100), mad(2.5, 100));
         assert_ne!(mad(2.5, 50), mad(2.5, 100));
     }
 
     #[test]
     fn outputs_have_the_names_of_the_configuration() {
-        let names: Vec<_> = zscore(2.5, 1.0, 1.0)
-            .outputs()
-            .iter()
-            .map(Output::to_string)
-            .collect();
-        assert_eq!(
-            names,
-            ["anomaly_score", "y", "yhat", "yhat_lower", "yhat_upper"]
-        );
+        let names: Vec<_> = zscore(2.5, 1.0, 1.0).outputs().iter().map(Output::to_string).collect();
+        assert_eq!(names, ["anomaly_score", "y", "yhat", "yhat_lower", "yhat_upper"]);
     }
 }

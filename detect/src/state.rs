@@ -78,10 +78,7 @@ impl<'a> Reader<'a> {
         match reader.u16()? {
             0 => Err(damaged("version 0")),
             version if version <= format.version => Ok(reader),
-            version => Err(StateError::Version {
-                found: version.into(),
-                supported: format.version.into(),
-            }),
+            version => Err(StateError::Version { found: version.into(), supported: format.version.into() }),
         }
     }
 
@@ -121,11 +118,7 @@ impl<'a> Reader<'a> {
     /// If the bytes end before it, or it is infinite or NaN.
     pub fn finite(&mut self) -> Result<f64, StateError> {
         let value = self.take().map(f64::from_le_bytes)?;
-        if value.is_finite() {
-            Ok(value)
-        } else {
-            Err(damaged("a number is not finite"))
-        }
+        if value.is_finite() { Ok(value) } else { Err(damaged("a number is not finite")) }
     }
 
     /// Bytes not yet taken.
@@ -139,11 +132,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// If bytes are left over.
     pub fn finish(self) -> Result<(), StateError> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(damaged("too long"))
-        }
+        if self.rest.is_empty() { Ok(()) } else { Err(damaged("too long")) }
     }
 }
 
@@ -165,10 +154,7 @@ pub fn require(holds: bool, what: &'static str) -> Result<(), StateError> {
 mod tests {
     use super::*;
 
-    const FORMAT: Format = Format {
-        tag: *b"te",
-        version: 2,
-    };
+    const FORMAT: Format = Format { tag: *b"te", version: 2 };
 
     fn bytes() -> Vec<u8> {
         let mut out = Vec::new();
@@ -193,16 +179,10 @@ mod tests {
 
     #[test]
     fn another_class_a_newer_version_and_version_zero_are_refused_by_name() {
-        let refused = |tag: &[u8; 2], version| {
-            Reader::new(Format { tag: *tag, version }, &bytes())
-                .unwrap_err()
-                .to_string()
-        };
+        let refused =
+            |tag: &[u8; 2], version| Reader::new(Format { tag: *tag, version }, &bytes()).unwrap_err().to_string();
         assert_eq!(refused(b"xx", 2), "state is damaged: it is another model's");
-        assert_eq!(
-            refused(b"te", 1),
-            "state version 2 is not readable, this build reads up to 1"
-        );
+        assert_eq!(refused(b"te", 1), "state version 2 is not readable, this build reads up to 1");
         assert!(Reader::new(FORMAT, b"te\0\0").is_err());
         assert!(Reader::new(FORMAT, b"te\x02").is_err());
     }
@@ -210,12 +190,7 @@ mod tests {
     #[test]
     fn an_end_too_early_bytes_left_over_and_nan_are_errors() {
         assert!(Reader::new(FORMAT, b"te\x01\0\x01").unwrap().u16().is_err());
-        assert!(
-            Reader::new(FORMAT, b"te\x01\0\x01")
-                .unwrap()
-                .finish()
-                .is_err()
-        );
+        assert!(Reader::new(FORMAT, b"te\x01\0\x01").unwrap().finish().is_err());
         let mut out = Vec::new();
         Writer::new(FORMAT, &mut out).f64(f64::NAN);
         assert!(Reader::new(FORMAT, &out).unwrap().finite().is_err());

@@ -69,11 +69,7 @@ impl Scale {
     #[must_use]
     pub fn new(compression: u32) -> Self {
         let capacity = (compression as usize * 4).div_ceil(5) + 5;
-        Self {
-            compression,
-            capacity,
-            kept: capacity - (capacity / 12).max(4),
-        }
+        Self { compression, capacity, kept: capacity - (capacity / 12).max(4) }
     }
 
     /// As given.
@@ -140,11 +136,7 @@ impl Centroid {
     /// Twice the weight that lies at the mean.
     #[inline]
     pub(crate) fn at_mean(&self) -> u32 {
-        if self.is_spread() {
-            0
-        } else {
-            2 * self.weight()
-        }
+        if self.is_spread() { 0 } else { 2 * self.weight() }
     }
 
     /// Twice the weight that lies on either side of the mean.
@@ -167,11 +159,7 @@ impl Centroid {
         let weight = self.weight() + other.weight();
         let same_value = self.mean() == other.mean() && !self.is_spread() && !other.is_spread();
         let share = f64::from(other.weight()) / f64::from(weight);
-        Self::new(
-            between(self.mean(), other.mean(), share),
-            weight,
-            !same_value,
-        )
+        Self::new(between(self.mean(), other.mean(), share), weight, !same_value)
     }
 }
 
@@ -179,11 +167,7 @@ impl Centroid {
 #[inline]
 pub(crate) fn between(low: f64, high: f64, share: f64) -> f64 {
     let distance = high - low;
-    let value = if distance == f64::INFINITY {
-        low * (1.0 - share) + high * share
-    } else {
-        low + distance * share
-    };
+    let value = if distance == f64::INFINITY { low * (1.0 - share) + high * share } else { low + distance * share };
     at_most(at_least(value, low), high)
 }
 
@@ -219,11 +203,7 @@ pub struct Digest {
 
 impl Default for Digest {
     fn default() -> Self {
-        Self {
-            centroids: Vec::new(),
-            total: 0,
-            unit: FIRST_UNIT,
-        }
+        Self { centroids: Vec::new(), total: 0, unit: FIRST_UNIT }
     }
 }
 
@@ -232,41 +212,25 @@ impl Digest {
     ///
     /// # Errors
     /// Names the rule that the parts break.
-    pub fn from_parts(
-        scale: Scale,
-        centroids: Vec<Centroid>,
-        unit: f64,
-    ) -> Result<Self, &'static str> {
+    pub fn from_parts(scale: Scale, centroids: Vec<Centroid>, unit: f64) -> Result<Self, &'static str> {
         if !unit.is_finite() || unit <= 0.0 {
             return Err("the unit is not a weight");
         }
         if centroids.len() >= scale.capacity() {
             return Err("more centroids than the compression allows");
         }
-        if centroids
-            .iter()
-            .any(|centroid| !centroid.mean().is_finite())
-        {
+        if centroids.iter().any(|centroid| !centroid.mean().is_finite()) {
             return Err("a mean is not finite");
         }
         // The sign of a negative zero would make equal means different.
-        if centroids
-            .iter()
-            .any(|centroid| centroid.mean().to_bits() == 1 << 63)
-        {
+        if centroids.iter().any(|centroid| centroid.mean().to_bits() == 1 << 63) {
             return Err("a mean is a negative zero");
         }
         if centroids.iter().any(|centroid| centroid.weight() == 0) {
             return Err("a weight is 0");
         }
-        let total: u64 = centroids
-            .iter()
-            .map(|centroid| u64::from(centroid.weight()))
-            .sum();
-        let Some(total) = u32::try_from(total)
-            .ok()
-            .filter(|total| *total <= MAX_TOTAL)
-        else {
+        let total: u64 = centroids.iter().map(|centroid| u64::from(centroid.weight())).sum();
+        let Some(total) = u32::try_from(total).ok().filter(|total| *total <= MAX_TOTAL) else {
             return Err("the weights are too great");
         };
         if centroids.is_sorted_by(|left, right| left.mean() <= right.mean()) {
@@ -278,21 +242,13 @@ impl Digest {
         } else {
             return Err("the means are not sorted");
         }
-        if [centroids.first(), centroids.last()]
-            .into_iter()
-            .flatten()
-            .any(Centroid::is_spread)
-        {
+        if [centroids.first(), centroids.last()].into_iter().flatten().any(Centroid::is_spread) {
             return Err("an outermost centroid is spread");
         }
         if centroids.is_empty() && unit != FIRST_UNIT {
             return Err("a weight without samples");
         }
-        Ok(Self {
-            centroids,
-            total,
-            unit,
-        })
+        Ok(Self { centroids, total, unit })
     }
 
     /// Sorted by mean.
@@ -328,38 +284,24 @@ impl Digest {
         let weight = self.weight_of_next();
         self.total += weight;
         let value = value + 0.0;
-        let mut at = self
-            .centroids
-            .partition_point(|centroid| centroid.mean() < value);
+        let mut at = self.centroids.partition_point(|centroid| centroid.mean() < value);
         let insertion = at;
         while let Some(centroid) = self.centroids.get_mut(at)
             && centroid.mean() == value
         {
             if !centroid.is_spread() {
                 centroid.set_weight(centroid.weight() + weight);
-                return if scaled {
-                    Change::Rebuilt
-                } else {
-                    Change::Grown { at, weight }
-                };
+                return if scaled { Change::Rebuilt } else { Change::Grown { at, weight } };
             }
             at += 1;
         }
         self.reserve(scale);
-        self.centroids
-            .insert(insertion, Centroid::new(value, weight, false));
+        self.centroids.insert(insertion, Centroid::new(value, weight, false));
         let full = self.centroids.len() >= scale.capacity();
         if full {
             self.merge(scale);
         }
-        if full || scaled {
-            Change::Rebuilt
-        } else {
-            Change::Inserted {
-                at: insertion,
-                weight,
-            }
-        }
+        if full || scaled { Change::Rebuilt } else { Change::Inserted { at: insertion, weight } }
     }
 
     /// Multiplies the weight of everything learnt so far.
@@ -380,16 +322,13 @@ impl Digest {
 
     fn weight_of_next(&self) -> u32 {
         // `make_room` has brought the unit to 2^17 at most; the cast saturates in any case.
-        at_least(self.unit.round(), 1.0) as u32
+        at_least(self.unit + 0.5, 1.0) as u32
     }
 
     /// Halves all weights until the next sample and the total are in range. Whether it did.
     fn make_room(&mut self) -> bool {
         if self.unit >= DOMINANT_UNIT {
-            *self = Self {
-                centroids: std::mem::take(&mut self.centroids),
-                ..Self::default()
-            };
+            *self = Self { centroids: std::mem::take(&mut self.centroids), ..Self::default() };
             self.centroids.clear();
             return true;
         }
@@ -476,10 +415,7 @@ pub(crate) struct Cut {
 impl Cut {
     /// The cut left of the centroid at `index`.
     pub fn at(centroids: &[Centroid], index: usize) -> Self {
-        Self {
-            index,
-            before: centroids.iter().take(index).map(Centroid::doubled).sum(),
-        }
+        Self { index, before: centroids.iter().take(index).map(Centroid::doubled).sum() }
     }
 
     /// The same cut after a change that did not rebuild the centroids. One that was inserted at the cut is to its right.
@@ -546,9 +482,7 @@ impl Cut {
         }
         match centroids.get(self.index + 1) {
             Some(next)
-                if self.through_mean(centroids) == digest.total
-                    && !centroid.is_spread()
-                    && !next.is_spread() =>
+                if self.through_mean(centroids) == digest.total && !centroid.is_spread() && !next.is_spread() =>
             {
                 centroid.mean().midpoint(next.mean())
             }

@@ -46,10 +46,7 @@ use crate::state::{Format, HEADER_BYTES, Reader, Writer, require};
 pub const STATE_BYTES: usize = HEADER_BYTES + 6 * 8;
 
 /// Tag and version of the state.
-pub const FORMAT: Format = Format {
-    tag: *b"zs",
-    version: 1,
-};
+pub const FORMAT: Format = Format { tag: *b"zs", version: 1 };
 
 /// Heaviest history: heavier ones move no more by a further sample anyway.
 const MAX_WEIGHT: f64 = 1e300;
@@ -70,11 +67,7 @@ pub struct ZscoreOnlineArgs {
 
 impl Default for ZscoreOnlineArgs {
     fn default() -> Self {
-        Self {
-            z_threshold: 2.5,
-            decay: 1.0,
-            history_strength: 1.0,
-        }
+        Self { z_threshold: 2.5, decay: 1.0, history_strength: 1.0 }
     }
 }
 
@@ -117,10 +110,7 @@ impl Moments {
             mean_rest: if rest.is_finite() { rest } else { 0.0 },
             variance,
             reliability: if decay < 1.0 {
-                at_most(
-                    keep * keep * self.reliability + 2.0 * keep * gain,
-                    BELOW_ONE,
-                )
+                at_most(keep * keep * self.reliability + 2.0 * keep * gain, BELOW_ONE)
             } else {
                 1.0
             },
@@ -132,11 +122,7 @@ impl Moments {
         if self.samples_seen == 0 {
             return Interval::NONE;
         }
-        let variance = if self.reliability > 0.0 {
-            at_most(self.variance / self.reliability, f64::MAX)
-        } else {
-            0.0
-        };
+        let variance = if self.reliability > 0.0 { at_most(self.variance / self.reliability, f64::MAX) } else { 0.0 };
         Interval::symmetric(self.mean, z_threshold * variance.sqrt())
     }
 
@@ -155,13 +141,7 @@ impl Moments {
     }
 
     fn numbers(self) -> [f64; 5] {
-        [
-            self.weight,
-            self.mean,
-            self.mean_rest,
-            self.variance,
-            self.reliability,
-        ]
+        [self.weight, self.mean, self.mean_rest, self.variance, self.reliability]
     }
 
     fn load(bytes: &[u8], decay: f64) -> Result<Self, StateError> {
@@ -185,33 +165,18 @@ impl Moments {
             let empty = self.numbers().iter().all(|field| field.to_bits() == 0);
             return require(empty, "numbers without samples");
         }
-        require(
-            self.weight > 0.0 && self.weight <= MAX_WEIGHT,
-            "the weight is out of range",
-        )?;
-        require(
-            self.mean + self.mean_rest == self.mean,
-            "the parts of the mean overlap",
-        )?;
+        require(self.weight > 0.0 && self.weight <= MAX_WEIGHT, "the weight is out of range")?;
+        require(self.mean + self.mean_rest == self.mean, "the parts of the mean overlap")?;
         require(self.variance.is_sign_positive(), "the variance is negative")?;
-        require(
-            self.samples_seen > 1 || self.variance == 0.0,
-            "one sample has a variance",
-        )?;
+        require(self.samples_seen > 1 || self.variance == 0.0, "one sample has a variance")?;
         if decay < 1.0 {
             require(
                 self.reliability.is_sign_positive() && self.reliability < 1.0,
                 "the reliability is not that of a decay below 1",
             )?;
-            require(
-                self.samples_seen > 1 || self.reliability == 0.0,
-                "one sample is reliable",
-            )
+            require(self.samples_seen > 1 || self.reliability == 0.0, "one sample is reliable")
         } else {
-            require(
-                self.reliability == 1.0,
-                "it was learnt with a decay below 1",
-            )
+            require(self.reliability == 1.0, "it was learnt with a decay below 1")
         }
     }
 }
@@ -227,10 +192,7 @@ impl ZscoreOnline {
     /// A model that has learnt nothing.
     #[must_use]
     pub fn new(args: ZscoreOnlineArgs) -> Self {
-        Self {
-            args,
-            moments: Moments::default(),
-        }
+        Self { args, moments: Moments::default() }
     }
 }
 
@@ -275,10 +237,7 @@ impl ZscoreOnlineBatch {
     /// A batch without slots.
     #[must_use]
     pub fn new(args: ZscoreOnlineArgs) -> Self {
-        Self {
-            args,
-            moments: Vec::new(),
-        }
+        Self { args, moments: Vec::new() }
     }
 }
 
@@ -302,10 +261,7 @@ impl OnlineBatch for ZscoreOnlineBatch {
         scores.resize(samples.values.len());
         for (row, slot) in samples.slots.iter().enumerate() {
             let moments = &mut self.moments[*slot as usize];
-            let mut model = ZscoreOnline {
-                args: self.args,
-                moments: *moments,
-            };
+            let mut model = ZscoreOnline { args: self.args, moments: *moments };
             infer_row(&mut model, samples, row, policy, scores);
             *moments = model.moments;
         }
@@ -351,11 +307,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn args(decay: f64) -> ZscoreOnlineArgs {
-        ZscoreOnlineArgs {
-            z_threshold: 2.0,
-            decay,
-            history_strength: 1.0,
-        }
+        ZscoreOnlineArgs { z_threshold: 2.0, decay, history_strength: 1.0 }
     }
 
     fn learnt(args: ZscoreOnlineArgs, values: &[f64]) -> ZscoreOnline {
@@ -376,19 +328,12 @@ mod tests {
         let total: f64 = weights.iter().sum();
         let weighted = |f: &dyn Fn(f64) -> f64| {
             let pairs = weights.iter().zip(values);
-            pairs
-                .map(|(weight, value)| weight * f(value - values[0]))
-                .sum::<f64>()
-                / total
+            pairs.map(|(weight, value)| weight * f(value - values[0])).sum::<f64>() / total
         };
         let mean = weighted(&|offset| offset);
         let biased = weighted(&|offset| (offset - mean) * (offset - mean));
         let squares: f64 = weights.iter().map(|weight| weight * weight).sum();
-        let correction = if decay < 1.0 {
-            total * total / (total * total - squares)
-        } else {
-            1.0
-        };
+        let correction = if decay < 1.0 { total * total / (total * total - squares) } else { 1.0 };
         (values[0] + mean, (biased * correction).sqrt())
     }
 
@@ -446,10 +391,7 @@ mod tests {
 
     #[test]
     fn history_strength_keeps_the_interval_and_weakens_later_samples() {
-        let strong = ZscoreOnlineArgs {
-            history_strength: 3.0,
-            ..args(1.0)
-        };
+        let strong = ZscoreOnlineArgs { history_strength: 3.0, ..args(1.0) };
         let fitted = learnt(strong, &[1.0, 2.0, 6.0]);
         let mut strengthened = fitted.clone();
         strengthened.finish_fit();
@@ -468,10 +410,7 @@ mod tests {
         bytes.clear();
         learnt(args(0.9), &[1.0, 2.0]).save(&mut bytes);
         let refused = ZscoreOnline::new(args(1.0)).load(&bytes);
-        assert_eq!(
-            refused.unwrap_err().to_string(),
-            "state is damaged: it was learnt with a decay below 1"
-        );
+        assert_eq!(refused.unwrap_err().to_string(), "state is damaged: it was learnt with a decay below 1");
     }
 
     proptest! {

@@ -10,11 +10,7 @@ use proptest::prelude::*;
 const TOLERANCE: f64 = 0.02;
 
 fn args(decay: f64) -> MadOnlineArgs {
-    MadOnlineArgs {
-        threshold: 1.0,
-        decay,
-        ..MadOnlineArgs::default()
-    }
+    MadOnlineArgs { threshold: 1.0, decay, ..MadOnlineArgs::default() }
 }
 
 fn learnt(args: MadOnlineArgs, values: &[f64]) -> MadOnline {
@@ -49,10 +45,7 @@ fn rank_error(pairs: &[(f64, f64)], x: f64) -> f64 {
 }
 
 fn distances(pairs: &[(f64, f64)], centre: f64) -> Vec<(f64, f64)> {
-    pairs
-        .iter()
-        .map(|(value, weight)| ((value - centre).abs(), *weight))
-        .collect()
+    pairs.iter().map(|(value, weight)| ((value - centre).abs(), *weight)).collect()
 }
 
 /// The exact weighted median: the middle of all values of rank 1/2.
@@ -94,9 +87,7 @@ type Shape = (&'static str, fn(usize, &mut Random) -> f64);
 const SHAPES: [Shape; 9] = [
     ("normal", |_, random| random.normal()),
     ("normal around 1e9", |_, random| 1e9 + random.normal()),
-    ("heavy tails", |_, random| {
-        random.normal() / random.uniform()
-    }),
+    ("heavy tails", |_, random| random.normal() / random.uniform()),
     ("skewed", |_, random| -libm::log(1.0 - random.uniform())),
     ("bimodal", |_, random| {
         let mode = if random.uniform() < 0.55 { 0.0 } else { 100.0 };
@@ -105,11 +96,7 @@ const SHAPES: [Shape; 9] = [
     ("few values", |_, random| (random.uniform() * 40.0).floor()),
     ("half one value", |_, random| {
         let other = random.normal();
-        if random.uniform() < 0.5 {
-            7.0
-        } else {
-            7.0 + other
-        }
+        if random.uniform() < 0.5 { 7.0 } else { 7.0 + other }
     }),
     ("rising", |index, _| index as f64),
     ("falling", |index, _| -(index as f64)),
@@ -136,10 +123,7 @@ fn median_and_mad_of_long_series_are_within_the_rank_error_of_the_exact_ones() {
                 let of_mad = rank_error(&distances(&pairs, median), model.mad());
                 for (what, error) in [("median", of_median), ("MAD", of_mad)] {
                     if error > worst.0 {
-                        worst = (
-                            error,
-                            format!("{what} of {name}, decay {decay}, {index} samples"),
-                        );
+                        worst = (error, format!("{what} of {name}, decay {decay}, {index} samples"));
                     }
                 }
             }
@@ -162,15 +146,7 @@ fn a_constant_series_scores_above_one_on_any_deviation_beyond_rounding() {
 #[test]
 fn one_value_that_makes_up_most_of_a_noisy_series_has_no_deviation() {
     let mut random = Random(1);
-    let values: Vec<f64> = (0..10_000)
-        .map(|_| {
-            if random.uniform() < 0.55 {
-                3.0
-            } else {
-                random.normal()
-            }
-        })
-        .collect();
+    let values: Vec<f64> = (0..10_000).map(|_| if random.uniform() < 0.55 { 3.0 } else { random.normal() }).collect();
     let model = learnt(args(1.0), &values);
     assert_eq!((model.predict(0).yhat, model.mad()), (3.0, 0.0));
 }
@@ -179,13 +155,7 @@ fn one_value_that_makes_up_most_of_a_noisy_series_has_no_deviation() {
 fn history_strength_keeps_the_interval_and_weakens_later_samples() {
     let history: Vec<f64> = (0..100).map(f64::from).collect();
     let after = |history_strength, later: usize| {
-        let mut model = learnt(
-            MadOnlineArgs {
-                history_strength,
-                ..args(1.0)
-            },
-            &history,
-        );
+        let mut model = learnt(MadOnlineArgs { history_strength, ..args(1.0) }, &history);
         let fitted = model.predict(0);
         model.finish_fit();
         assert_eq!(model.predict(0), fitted);
@@ -207,35 +177,19 @@ fn decay_forgets_a_level_that_was_left() {
     let mut values = vec![5.0; 10_000];
     values.extend([9.0; 69]);
     let median = |values: &[f64]| learnt(args(0.99), values).predict(0).yhat;
-    assert_eq!(
-        median(&values[..10_068]),
-        5.0,
-        "0.99^68 = 0.505 of the weight is old"
-    );
-    assert_eq!(
-        median(&values),
-        9.0,
-        "0.99^69 = 0.4998 of the weight is old"
-    );
+    assert_eq!(median(&values[..10_068]), 5.0, "0.99^68 = 0.505 of the weight is old");
+    assert_eq!(median(&values), 9.0, "0.99^69 = 0.4998 of the weight is old");
 }
 
 #[test]
 fn minimum_and_maximum_are_exact_and_the_memory_is_bounded() {
     let mut random = Random(1);
-    let values: Vec<f64> = (0..50_000)
-        .map(|_| random.normal() / random.uniform())
-        .collect();
+    let values: Vec<f64> = (0..50_000).map(|_| random.normal() / random.uniform()).collect();
     let model = learnt(args(1.0), &values);
     let centroids = model.digest().centroids();
     let (first, last) = (centroids[0], centroids[centroids.len() - 1]);
-    assert_eq!(
-        first.mean(),
-        values.iter().copied().fold(f64::INFINITY, f64::min)
-    );
-    assert_eq!(
-        last.mean(),
-        values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
-    );
+    assert_eq!(first.mean(), values.iter().copied().fold(f64::INFINITY, f64::min));
+    assert_eq!(last.mean(), values.iter().copied().fold(f64::NEG_INFINITY, f64::max));
     assert!(model.heap_bytes() <= 1024, "{}", model.heap_bytes());
     let mut bytes = Vec::new();
     model.save(&mut bytes);
@@ -245,23 +199,12 @@ fn minimum_and_maximum_are_exact_and_the_memory_is_bounded() {
 
 #[test]
 fn values_of_every_magnitude_keep_the_interval_finite() {
-    let extremes = [
-        f64::MAX,
-        -f64::MAX,
-        1e300,
-        -1e300,
-        f64::MIN_POSITIVE / 4.0,
-        0.0,
-        -0.0,
-        1.0,
-    ];
+    let extremes = [f64::MAX, -f64::MAX, 1e300, -1e300, f64::MIN_POSITIVE / 4.0, 0.0, -0.0, 1.0];
     let mut model = MadOnline::new(args(0.99));
     for index in 0..2000_usize {
         model.learn(0, extremes[index % extremes.len()] / (index + 1) as f64);
         let interval = model.predict(0);
-        assert!(
-            interval.yhat.is_finite() && interval.lower.is_finite() && interval.upper.is_finite()
-        );
+        assert!(interval.yhat.is_finite() && interval.lower.is_finite() && interval.upper.is_finite());
     }
 }
 
@@ -275,10 +218,7 @@ fn weight_at(centroids: &[Centroid], x: f64) -> (f64, f64) {
             up_to += if centroid.mean() <= x { weight } else { 0.0 };
             continue;
         }
-        let sides = [
-            (centroids[index - 1].mean(), centroid.mean()),
-            (centroid.mean(), centroids[index + 1].mean()),
-        ];
+        let sides = [(centroids[index - 1].mean(), centroid.mean()), (centroid.mean(), centroids[index + 1].mean())];
         for (low, high) in sides {
             if low == high {
                 below += if low < x { weight / 2.0 } else { 0.0 };
@@ -295,13 +235,8 @@ fn weight_at(centroids: &[Centroid], x: f64) -> (f64, f64) {
 
 /// The least `m` with `G(m) >= 1/2` by bisection, for comparison with the model's.
 fn mad_by_bisection(centroids: &[Centroid], median: f64) -> f64 {
-    let half: f64 = centroids
-        .iter()
-        .map(|centroid| f64::from(centroid.weight()))
-        .sum::<f64>()
-        / 2.0;
-    let covers =
-        |m: f64| weight_at(centroids, median + m).1 - weight_at(centroids, median - m).0 >= half;
+    let half: f64 = centroids.iter().map(|centroid| f64::from(centroid.weight())).sum::<f64>() / 2.0;
+    let covers = |m: f64| weight_at(centroids, median + m).1 - weight_at(centroids, median - m).0 >= half;
     let (mut low, mut high) = (0.0, 1e5);
     for _ in 0..200 {
         let middle = low + (high - low) / 2.0;

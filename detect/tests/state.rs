@@ -9,17 +9,8 @@ use proptest::prelude::*;
 
 fn specs(decay: f64, history_strength: f64) -> [ModelSpec; 2] {
     [
-        ModelSpec::ZscoreOnline(ZscoreOnlineArgs {
-            z_threshold: 2.5,
-            decay,
-            history_strength,
-        }),
-        ModelSpec::MadOnline(MadOnlineArgs {
-            threshold: 2.5,
-            compression: 20,
-            decay,
-            history_strength,
-        }),
+        ModelSpec::ZscoreOnline(ZscoreOnlineArgs { z_threshold: 2.5, decay, history_strength }),
+        ModelSpec::MadOnline(MadOnlineArgs { threshold: 2.5, compression: 20, decay, history_strength }),
     ]
 }
 
@@ -44,30 +35,18 @@ fn saved(batch: &dyn OnlineBatch, slot: u32) -> Vec<u8> {
 
 fn infer(batch: &mut dyn OnlineBatch, slots: &[u32], values: &[f64]) -> Scores {
     let times: Vec<i64> = (0..(values.len() / slots.len()) as i64).collect();
-    let samples = Samples {
-        times: &times,
-        slots,
-        values,
-    };
+    let samples = Samples { times: &times, slots, values };
     let mut scores = Scores::default();
     batch.infer(samples, &policy(), &mut scores);
     scores
 }
 
 fn policy() -> ScorePolicy {
-    ScorePolicy {
-        min_n_samples_seen: 3,
-        ..ScorePolicy::default()
-    }
+    ScorePolicy { min_n_samples_seen: 3, ..ScorePolicy::default() }
 }
 
 fn bits(scores: &Scores) -> Vec<[u64; 4]> {
-    let columns = [
-        &scores.anomaly_score,
-        &scores.yhat,
-        &scores.yhat_lower,
-        &scores.yhat_upper,
-    ];
+    let columns = [&scores.anomaly_score, &scores.yhat, &scores.yhat_lower, &scores.yhat_upper];
     let point = |index: usize| columns.map(|column| column[index].to_bits());
     (0..scores.yhat.len()).map(point).collect()
 }
@@ -208,27 +187,16 @@ proptest! {
 fn states_of_another_class_or_a_newer_version_are_refused() {
     let [mut zscore, mut mad] = specs(1.0, 1.0).map(|spec| batch(spec, 1));
     let bytes = saved(&*zscore, 0);
-    assert!(matches!(
-        mad.load(0, &bytes),
-        Err(StateError::Damaged { .. })
-    ));
+    assert!(matches!(mad.load(0, &bytes), Err(StateError::Damaged { .. })));
     let mut newer = bytes;
     newer[2] = 9;
-    let expected = StateError::Version {
-        found: 9,
-        supported: 1,
-    };
+    let expected = StateError::Version { found: 9, supported: 1 };
     assert_eq!(zscore.load(0, &newer), Err(expected));
 }
 
 #[test]
 fn a_state_of_another_compression_is_refused() {
-    let with = |compression| {
-        ModelSpec::MadOnline(MadOnlineArgs {
-            compression,
-            ..MadOnlineArgs::default()
-        })
-    };
+    let with = |compression| ModelSpec::MadOnline(MadOnlineArgs { compression, ..MadOnlineArgs::default() });
     let mut source = batch(with(100), 1);
     infer(&mut *source, &[0], &[1.0, 2.0]);
     assert!(batch(with(50), 1).load(0, &saved(&*source, 0)).is_err());

@@ -46,11 +46,7 @@ impl Program {
         let listed = PROGRAMS
             .lines()
             .map(str::split_whitespace)
-            .find_map(|mut words| {
-                (words.next() == Some(self.variable()))
-                    .then(|| words.next())
-                    .flatten()
-            });
+            .find_map(|mut words| (words.next() == Some(self.variable())).then(|| words.next()).flatten());
         listed.unwrap_or("vmanomaly").split(',')
     }
 }
@@ -59,9 +55,7 @@ impl Program {
 #[derive(thiserror::Error, PartialEq, Eq)]
 pub enum ComponentError {
     /// The overriding variable names no file.
-    #[error(
-        "${variable} names {path}, which is no file: correct it, or unset it and run `make tools`"
-    )]
+    #[error("${variable} names {path}, which is no file: correct it, or unset it and run `make tools`")]
     Override {
         /// The variable.
         variable: &'static str,
@@ -69,9 +63,7 @@ pub enum ComponentError {
         path: String,
     },
     /// It is nowhere.
-    #[error(
-        "{name} is neither in {tools} nor on PATH: run `make tools`, or set {variable}=/path/to/{name}"
-    )]
+    #[error("{name} is neither in {tools} nor on PATH: run `make tools`, or set {variable}=/path/to/{name}")]
     Missing {
         /// The program.
         name: &'static str,
@@ -81,9 +73,7 @@ pub enum ComponentError {
         variable: &'static str,
     },
     /// Cargo has not built it.
-    #[error(
-        "{path} is not there: run `cargo build --workspace --bins`, or `make test`, which does"
-    )]
+    #[error("{path} is not there: run `cargo build --workspace --bins`, or `make test`, which does")]
     NotBuilt {
         /// Where cargo puts it.
         path: String,
@@ -130,10 +120,7 @@ fn search(
         return if file.is_file() {
             Ok(file)
         } else {
-            Err(ComponentError::Override {
-                variable,
-                path: file.display().to_string(),
-            })
+            Err(ComponentError::Override { variable, path: file.display().to_string() })
         };
     }
     let folders = std::iter::once(tools.to_path_buf()).chain(env::split_paths(path));
@@ -151,19 +138,9 @@ fn search(
 fn built_by_cargo() -> Result<PathBuf, ComponentError> {
     let executable = env::current_exe().unwrap_or_default();
     let folder = executable.parent().unwrap_or(Path::new(""));
-    let folder = if folder.ends_with("deps") {
-        folder.parent().unwrap_or(folder)
-    } else {
-        folder
-    };
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
     let file = folder.join("vmanomaly");
-    if file.is_file() {
-        Ok(file)
-    } else {
-        Err(ComponentError::NotBuilt {
-            path: file.display().to_string(),
-        })
-    }
+    if file.is_file() { Ok(file) } else { Err(ComponentError::NotBuilt { path: file.display().to_string() }) }
 }
 
 #[cfg(test)]
@@ -172,31 +149,16 @@ mod tests {
 
     #[test]
     fn a_missing_program_names_the_command_that_gets_it() {
-        let error =
-            search(Program::Vmalert, None, Path::new("/none"), &"/none".into()).unwrap_err();
+        let error = search(Program::Vmalert, None, Path::new("/none"), &"/none".into()).unwrap_err();
         let message = error.to_string();
-        assert!(
-            message.contains("`make tools`") && message.contains("VMALERT=/path/to/vmalert"),
-            "{message}"
-        );
+        assert!(message.contains("`make tools`") && message.contains("VMALERT=/path/to/vmalert"), "{message}");
     }
 
     #[test]
     fn an_override_that_is_no_file_is_an_error_and_not_passed_over() {
         let tools = repository().join(".tools/bin");
-        let error = search(
-            Program::Prometheus,
-            Some("/none/prometheus".into()),
-            &tools,
-            &"".into(),
-        )
-        .unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .starts_with("$PROMETHEUS names /none/prometheus"),
-            "{error}"
-        );
+        let error = search(Program::Prometheus, Some("/none/prometheus".into()), &tools, &"".into()).unwrap_err();
+        assert!(error.to_string().starts_with("$PROMETHEUS names /none/prometheus"), "{error}");
     }
 
     #[test]

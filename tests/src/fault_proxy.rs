@@ -14,6 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::series::{Series, parse_export};
+
 /// What happens to a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Fault {
@@ -30,6 +32,8 @@ pub enum Fault {
     Truncate(usize),
     /// The proxy answers with this status and body; the server never sees it.
     Answer(u16, String),
+    /// The proxy answers a body of more than so many bytes with 413, and passes on every other request.
+    RefuseLarger(usize),
     /// It is never answered; the connection stays open until the fault changes.
     HalfOpen,
 }
@@ -56,25 +60,17 @@ struct State {
     by_path: Vec<(String, Fault)>,
     requests: BTreeMap<String, u64>,
     faults_set: u64,
+    imported: Vec<Vec<u8>>,
 }
 
 impl State {
     fn fault(&self, path: &str) -> &Fault {
-        let matching = self
-            .by_path
-            .iter()
-            .filter(|(prefix, _)| path.starts_with(prefix));
-        matching
-            .max_by_key(|(prefix, _)| prefix.len())
-            .map_or(&self.everywhere, |(_, fault)| fault)
+        let matching = self.by_path.iter().filter(|(prefix, _)| path.starts_with(prefix));
+        matching.max_by_key(|(prefix, _)| prefix.len()).map_or(&self.everywhere, |(_, fault)| fault)
     }
 
     fn requests(&self, path: &str) -> u64 {
-        self.requests
-            .iter()
-            .filter(|(asked, _)| asked.starts_with(path))
-            .map(|(_, count)| count)
-            .sum()
+        self.requests.iter().filter(|(asked, _)| asked.starts_with(path)).map(|(_, count)| count).sum()
     }
 }
 
@@ -86,17 +82,9 @@ impl FaultProxy {
     pub async fn start(upstream: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared {
-            upstream,
-            state: Mutex::default(),
-            changed: watch::Sender::default(),
-        });
+        let shared = Arc::new(Shared { upstream, state: Mutex::default(), changed: watch::Sender::default() });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared))).abort_handle();
-        Ok(Self {
-            address,
-            shared,
-            accepting,
-        })
+        Ok(Self { address, shared, accepting })
     }
 
     /// Where it listens.
@@ -137,13 +125,20 @@ impl FaultProxy {
         self.shared.lock().requests(prefix)
     }
 
+    /// What the server took at `/api/v1/import`, with the values as they were sent, bit for bit: a TSDB may round what
+    /// it stores. A line may be there several times.
+    #[must_use]
+    pub fn imported(&self) -> Vec<Series> {
+        let bodies = self.shared.lock().imported.clone();
+        let parsed = bodies.iter().filter_map(|body| parse_export(body).ok());
+        parsed.flatten().collect()
+    }
+
     /// Waits until `count` requests more than now have come whose path begins with `prefix`. False when they do not
     /// come within `within`.
     pub async fn further_requests(&self, prefix: &str, count: u64, within: Duration) -> bool {
         let wanted = self.requests(prefix) + count;
-        self.shared
-            .wait_until(|state| state.requests(prefix) >= wanted, within)
-            .await
+        self.shared.wait_until(|state| state.requests(prefix) >= wanted, within).await
     }
 }
 
@@ -158,12 +153,18 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps the body of an import that the server has accepted.
+    fn note_import(&self, request: &Request, answer: &[u8]) {
+        let status = answer.split(|byte| *byte == b' ').nth(1);
+        if request.is_import() && status.is_some_and(|status| status.starts_with(b"2")) {
+            self.lock().imported.push(request.body().to_vec());
+        }
+    }
+
     async fn wait_until(&self, reached: impl Fn(&State) -> bool, within: Duration) -> bool {
         let mut changed = self.changed.subscribe();
         let waiting = changed.wait_for(|()| reached(&self.lock()));
-        tokio::time::timeout(within, waiting)
-            .await
-            .is_ok_and(|result| result.is_ok())
+        tokio::time::timeout(within, waiting).await.is_ok_and(|result| result.is_ok())
     }
 }
 
@@ -192,58 +193,57 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     shared.changed.send_replace(());
 
     match fault {
-        Fault::None => pass(&mut client, &request, shared.upstream, None).await,
+        Fault::None => pass(&mut client, &request, shared, None).await,
         Fault::Delay(time) => {
             tokio::time::sleep(time).await;
-            pass(&mut client, &request, shared.upstream, None).await
+            pass(&mut client, &request, shared, None).await
         }
-        Fault::Truncate(bytes) => pass(&mut client, &request, shared.upstream, Some(bytes)).await,
+        Fault::Truncate(bytes) => pass(&mut client, &request, shared, Some(bytes)).await,
         Fault::Reset => client.set_zero_linger(),
         Fault::LoseAnswer => {
             let mut server = request.send(shared.upstream).await?;
-            server.read_to_end(&mut Vec::new()).await?;
+            let mut answer = Vec::new();
+            server.read_to_end(&mut answer).await?;
+            shared.note_import(&request, &answer);
             client.set_zero_linger()
         }
-        Fault::Answer(status, body) => {
-            let head = format!(
-                "HTTP/1.1 {status} Fault\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                body.len()
-            );
-            client.write_all(head.as_bytes()).await?;
-            client.write_all(body.as_bytes()).await
+        Fault::Answer(status, body) => refuse(&mut client, status, &body).await,
+        Fault::RefuseLarger(limit) if request.body().len() > limit => {
+            refuse(&mut client, 413, "request entity too large").await
         }
+        Fault::RefuseLarger(_) => pass(&mut client, &request, shared, None).await,
         Fault::HalfOpen => {
             let hour = Duration::from_secs(3600);
-            shared
-                .wait_until(|state| state.faults_set != faults_set, hour)
-                .await;
+            shared.wait_until(|state| state.faults_set != faults_set, hour).await;
             Ok(())
         }
     }
 }
 
+/// Answers in the server's place.
+async fn refuse(client: &mut TcpStream, status: u16, body: &str) -> io::Result<()> {
+    let head = format!("HTTP/1.1 {status} Fault\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    client.write_all(head.as_bytes()).await?;
+    client.write_all(body.as_bytes()).await
+}
+
 /// Passes a request on and its answer back, at most `body_limit` bytes of its body. A server that is not there looks
 /// to the client like a reset.
-async fn pass(
-    client: &mut TcpStream,
-    request: &Request,
-    upstream: SocketAddr,
-    body_limit: Option<usize>,
-) -> io::Result<()> {
-    let mut server = match request.send(upstream).await {
+async fn pass(client: &mut TcpStream, request: &Request, shared: &Shared, body_limit: Option<usize>) -> io::Result<()> {
+    let mut server = match request.send(shared.upstream).await {
         Ok(server) => server,
         Err(_) => return client.set_zero_linger(),
     };
-    let Some(limit) = body_limit else {
+    if body_limit.is_none() && !request.is_import() {
         tokio::io::copy(&mut server, client).await?;
         return client.shutdown().await;
-    };
+    }
     let mut answer = Vec::new();
     server.read_to_end(&mut answer).await?;
+    shared.note_import(request, &answer);
+    let limit = body_limit.unwrap_or(answer.len());
     let body = find(&answer, b"\r\n\r\n").map_or(answer.len(), |end| end + 4);
-    client
-        .write_all(&answer[..answer.len().min(body + limit)])
-        .await?;
+    client.write_all(&answer[..answer.len().min(body + limit)]).await?;
     client.shutdown().await
 }
 
@@ -251,6 +251,7 @@ async fn pass(
 struct Request {
     path: String,
     bytes: Vec<u8>,
+    body_start: usize,
 }
 
 impl Request {
@@ -274,35 +275,32 @@ impl Request {
                 name.eq_ignore_ascii_case(wanted).then(|| value.trim())
             })
         };
-        let chunked = header("transfer-encoding")
-            .is_some_and(|encoding| encoding.eq_ignore_ascii_case("chunked"));
-        let length: usize = header("content-length")
-            .and_then(|length| length.parse().ok())
-            .unwrap_or(0);
+        let chunked = header("transfer-encoding").is_some_and(|encoding| encoding.eq_ignore_ascii_case("chunked"));
+        let length: usize = header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
         let complete = |bytes: &[u8]| {
             let body = &bytes[head_end + 4..];
-            if chunked {
-                body.ends_with(b"0\r\n\r\n")
-            } else {
-                body.len() >= length
-            }
+            if chunked { body.ends_with(b"0\r\n\r\n") } else { body.len() >= length }
         };
         while !complete(&bytes) {
             if client.read_buf(&mut bytes).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-        let kept = head
-            .lines()
-            .filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
+        let kept = head.lines().filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
         let mut passed: String = kept.map(|line| format!("{line}\r\n")).collect();
         passed.push_str("Connection: close\r\n\r\n");
         let mut request = passed.into_bytes();
+        let body_start = request.len();
         request.extend_from_slice(&bytes[head_end + 4..]);
-        Ok(Some(Self {
-            path,
-            bytes: request,
-        }))
+        Ok(Some(Self { path, bytes: request, body_start }))
+    }
+
+    fn body(&self) -> &[u8] {
+        self.bytes.get(self.body_start..).unwrap_or_default()
+    }
+
+    fn is_import(&self) -> bool {
+        self.path.ends_with("/api/v1/import")
     }
 
     async fn send(&self, upstream: SocketAddr) -> io::Result<TcpStream> {
@@ -313,7 +311,5 @@ impl Request {
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes
-        .windows(wanted.len())
-        .position(|window| window == wanted)
+    bytes.windows(wanted.len()).position(|window| window == wanted)
 }

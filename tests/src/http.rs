@@ -55,18 +55,11 @@ pub enum HttpError {
 /// # Panics
 /// When the TLS library cannot be set up, which no input can cause.
 #[must_use]
-#[expect(
-    clippy::expect_used,
-    reason = "a client without any certificate or proxy setting has nothing that can fail"
-)]
+#[expect(clippy::expect_used, reason = "a client without any certificate or proxy setting has nothing that can fail")]
 pub fn client() -> Client {
     // Fails when another test of this process has done it already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder()
-        .no_proxy()
-        .timeout(Duration::from_secs(30))
-        .build()
-        .expect("plain client")
+    Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().expect("plain client")
 }
 
 /// A server's base URL with a client.
@@ -80,10 +73,7 @@ impl Endpoint {
     /// The server that listens on `address`.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
-        Self {
-            base: format!("http://{address}"),
-            client: client(),
-        }
+        Self { base: format!("http://{address}"), client: client() }
     }
 
     /// The base URL, without a slash at the end.
@@ -110,14 +100,9 @@ impl Endpoint {
     ///
     /// # Errors
     /// No answer, one other than 2xx, or one that is not a `T`.
-    pub async fn get_json<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        parameters: &[(&str, &str)],
-    ) -> Result<T, HttpError> {
+    pub async fn get_json<T: DeserializeOwned>(&self, path: &str, parameters: &[(&str, &str)]) -> Result<T, HttpError> {
         let body = self.get(path, parameters).await?;
-        serde_json::from_slice(&body)
-            .map_err(|error| self.unusable(path, &error.to_string(), &body))
+        serde_json::from_slice(&body).map_err(|error| self.unusable(path, &error.to_string(), &body))
     }
 
     /// The body that a POST brings.
@@ -131,29 +116,17 @@ impl Endpoint {
         body: impl Into<Bytes>,
     ) -> Result<Bytes, HttpError> {
         let url = self.address_of(path, parameters)?;
-        self.send(&url, self.client.post(url.clone()).body(body.into()))
-            .await
+        self.send(&url, self.client.post(url.clone()).body(body.into())).await
     }
 
     /// A PromQL range query; all times in ms.
     ///
     /// # Errors
     /// No answer, one other than 2xx, or one that is no matrix.
-    pub async fn query_range(
-        &self,
-        expr: &str,
-        start: i64,
-        end: i64,
-        step: i64,
-    ) -> Result<Vec<Series>, HttpError> {
+    pub async fn query_range(&self, expr: &str, start: i64, end: i64, step: i64) -> Result<Vec<Series>, HttpError> {
         let path = "/api/v1/query_range";
         let (start, end, step) = (seconds(start), seconds(end), seconds(step));
-        let parameters = [
-            ("query", expr),
-            ("start", &start),
-            ("end", &end),
-            ("step", &step),
-        ];
+        let parameters = [("query", expr), ("start", &start), ("end", &end), ("step", &step)];
         let body = self.get(path, &parameters).await?;
         parse_query_answer(&body).map_err(|message| self.unusable(path, &message, &body))
     }
@@ -164,50 +137,30 @@ impl Endpoint {
     /// No answer, one other than 2xx, or one that is no vector.
     pub async fn query(&self, expr: &str, time: i64) -> Result<Vec<Series>, HttpError> {
         let path = "/api/v1/query";
-        let body = self
-            .get(path, &[("query", expr), ("time", &seconds(time))])
-            .await?;
+        let body = self.get(path, &[("query", expr), ("time", &seconds(time))]).await?;
         parse_query_answer(&body).map_err(|message| self.unusable(path, &message, &body))
     }
 
     pub(crate) fn unusable(&self, path: &str, message: &str, body: &[u8]) -> HttpError {
         let body = String::from_utf8_lossy(&body[..body.len().min(500)]).into_owned();
-        HttpError::Answer {
-            url: format!("{}{path}", self.base),
-            message: message.to_owned(),
-            body,
-        }
+        HttpError::Answer { url: format!("{}{path}", self.base), message: message.to_owned(), body }
     }
 
     fn address_of(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Url, HttpError> {
         let url = format!("{}{path}", self.base);
-        let parsed = if parameters.is_empty() {
-            Url::parse(&url)
-        } else {
-            Url::parse_with_params(&url, parameters)
-        };
-        parsed.map_err(|error| HttpError::Url {
-            url,
-            message: error.to_string(),
-        })
+        let parsed = if parameters.is_empty() { Url::parse(&url) } else { Url::parse_with_params(&url, parameters) };
+        parsed.map_err(|error| HttpError::Url { url, message: error.to_string() })
     }
 
     async fn send(&self, url: &Url, request: reqwest::RequestBuilder) -> Result<Bytes, HttpError> {
-        let failed = |source| HttpError::Request {
-            url: url.to_string(),
-            source,
-        };
+        let failed = |source| HttpError::Request { url: url.to_string(), source };
         let response = request.send().await.map_err(failed)?;
         let status = response.status();
         let body = response.bytes().await.map_err(failed)?;
         if status.is_success() {
             return Ok(body);
         }
-        Err(HttpError::Status {
-            url: url.to_string(),
-            status,
-            body: String::from_utf8_lossy(&body).into_owned(),
-        })
+        Err(HttpError::Status { url: url.to_string(), status, body: String::from_utf8_lossy(&body).into_owned() })
     }
 }
 

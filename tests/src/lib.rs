@@ -3,6 +3,7 @@
 //!
 //! `make tools` gets the programs. A program that cannot be found is an error that says so, never a skipped test.
 
+pub mod accelerated;
 pub mod components;
 pub mod fault_proxy;
 pub mod http;
@@ -10,7 +11,10 @@ pub mod node_exporter;
 pub mod process;
 pub mod prometheus;
 pub mod recording;
+pub mod scores;
+pub mod scripted_tsdb;
 pub mod series;
+pub mod signal;
 pub mod victoria_metrics;
 pub mod vmagent;
 pub mod vmalert;

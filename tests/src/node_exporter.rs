@@ -23,35 +23,18 @@ impl NodeExporter {
     /// # Errors
     /// When the program is missing or does not get ready.
     pub async fn start() -> Result<Self, StartError> {
-        let io = |source| StartError::Io {
-            name: "node exporter".to_owned(),
-            source,
-        };
-        let folder = tempfile::Builder::new()
-            .prefix("node-exporter-")
-            .tempdir()
-            .map_err(io)?;
+        let io = |source| StartError::Io { name: "node exporter".to_owned(), source };
+        let folder = tempfile::Builder::new().prefix("node-exporter-").tempdir().map_err(io)?;
         let mut command = Command::new(find(Program::NodeExporter)?);
-        command.args([
-            "--web.listen-address=127.0.0.1:0",
-            "--collector.disable-defaults",
-        ]);
+        command.args(["--web.listen-address=127.0.0.1:0", "--collector.disable-defaults"]);
         let collectors = ["cpu", "loadavg", "meminfo", "diskstats", "netdev", "stat"];
         command.args(collectors.map(|collector| format!("--collector.{collector}")));
         let mut process = Process::spawn("node exporter", command, &folder.path().join("log"))?;
-        let address = process
-            .wait_for_output("its listen address", START, listen_address)
-            .await?;
+        let address = process.wait_for_output("its listen address", START, listen_address).await?;
         let endpoint = Endpoint::new(address);
         let scraped = async |_: &Process| endpoint.answers("/metrics").await.then_some(());
-        process
-            .wait_until("an answer of /metrics", START, scraped)
-            .await?;
-        Ok(Self {
-            process,
-            address,
-            _folder: folder,
-        })
+        process.wait_until("an answer of /metrics", START, scraped).await?;
+        Ok(Self { process, address, _folder: folder })
     }
 
     /// Where it listens.

@@ -82,28 +82,12 @@ impl Process {
     /// # Errors
     /// When the file cannot be opened or the system does not start the program.
     pub fn spawn(name: &str, mut command: Command, log: &Path) -> Result<Self, StartError> {
-        let failed = |source| StartError::Io {
-            name: name.to_owned(),
-            source,
-        };
-        let output = File::options()
-            .create(true)
-            .append(true)
-            .open(log)
-            .map_err(failed)?;
+        let failed = |source| StartError::Io { name: name.to_owned(), source };
+        let output = File::options().create(true).append(true).open(log).map_err(failed)?;
         let errors = output.try_clone().map_err(failed)?;
-        command
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors)
-            .process_group(0);
+        command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
         let child = command.spawn().map_err(failed)?;
-        let mut process = Self {
-            name: name.to_owned(),
-            child,
-            guard: None,
-            log: log.to_path_buf(),
-        };
+        let mut process = Self { name: name.to_owned(), child, guard: None, log: log.to_path_buf() };
         process.guard = Some(guard(process.id()).map_err(failed)?);
         Ok(process)
     }
@@ -123,9 +107,7 @@ impl Process {
     /// Everything it has printed so far.
     #[must_use]
     pub fn output(&self) -> String {
-        std::fs::read(&self.log)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     /// The last lines it has printed.
@@ -153,8 +135,7 @@ impl Process {
         within: Duration,
         find: impl Fn(&str) -> Option<T>,
     ) -> Result<T, StartError> {
-        self.wait_until(awaited, within, async |process| find(&process.output()))
-            .await
+        self.wait_until(awaited, within, async |process| find(&process.output())).await
     }
 
     /// Waits until `look` brings something.
@@ -175,20 +156,10 @@ impl Process {
             }
             let (name, awaited) = (self.name.clone(), awaited.to_owned());
             if let Some(status) = ended {
-                return Err(StartError::Ended {
-                    name,
-                    awaited,
-                    status,
-                    log: self.last_lines(),
-                });
+                return Err(StartError::Ended { name, awaited, status, log: self.last_lines() });
             }
             if begin.elapsed() > within {
-                return Err(StartError::Late {
-                    name,
-                    awaited,
-                    within,
-                    log: self.last_lines(),
-                });
+                return Err(StartError::Late { name, awaited, within, log: self.last_lines() });
             }
             tokio::time::sleep(POLL).await;
         }
@@ -197,10 +168,7 @@ impl Process {
     /// Kills it with SIGKILL and waits for its end.
     pub fn kill(&mut self) -> ExitStatus {
         let _ = self.child.kill();
-        let status = self
-            .child
-            .wait()
-            .unwrap_or_else(|_| ExitStatus::from_raw(0));
+        let status = self.child.wait().unwrap_or_else(|_| ExitStatus::from_raw(0));
         self.dismiss_guard();
         status
     }
@@ -208,14 +176,9 @@ impl Process {
     /// Asks it to end with SIGTERM and waits; kills it when it takes longer than `within`.
     pub async fn terminate(&mut self, within: Duration) -> ExitStatus {
         if self.ended().is_none() {
-            let _ = Command::new("sh")
-                .args(["-c", "kill -TERM \"$1\"", "sh", &self.id().to_string()])
-                .status();
+            let _ = Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &self.id().to_string()]).status();
         }
-        match self
-            .wait_until("its end", within, async |_| None::<()>)
-            .await
-        {
+        match self.wait_until("its end", within, async |_| None::<()>).await {
             Err(StartError::Ended { status, .. }) => status,
             _ => self.kill(),
         }
@@ -229,12 +192,8 @@ impl Process {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
         // Fields 14 and 15 of proc_pid_stat(5); the name, field 2, may itself contain blanks and parentheses.
         let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let ticks: u64 = after_name
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .filter_map(|field| field.parse::<u64>().ok())
-            .sum();
+        let ticks: u64 =
+            after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
         // USER_HZ, in which the kernel reports to programs, is 100 on every architecture that Rust's Linux targets have.
         Ok(Duration::from_millis(ticks * 10))
     }
@@ -247,8 +206,7 @@ impl Process {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()))?;
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|line| line.split_whitespace().next())
-                .and_then(|kilobytes| kilobytes.parse::<u64>().ok())
+            line.and_then(|line| line.split_whitespace().next()).and_then(|kilobytes| kilobytes.parse::<u64>().ok())
         };
         match (field("VmRSS:"), field("VmHWM:")) {
             (Some(now), Some(highest)) => Ok((now * 1024, highest * 1024)),
@@ -274,12 +232,7 @@ impl Drop for Process {
 /// Waits for the end of this process, which closes the pipe, and then kills the child.
 fn guard(child: u32) -> io::Result<Child> {
     Command::new("sh")
-        .args([
-            "-c",
-            "read -r _; kill -KILL \"$1\" 2>/dev/null",
-            "sh",
-            &child.to_string(),
-        ])
+        .args(["-c", "read -r _; kill -KILL \"$1\" 2>/dev/null", "sh", &child.to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -292,18 +245,15 @@ fn guard(child: u32) -> io::Result<Child> {
 /// # Errors
 /// When the system has none.
 pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 /// The address in the line with which VictoriaMetrics' programs and Prometheus' exporters say where they listen.
 #[must_use]
 pub fn listen_address(output: &str) -> Option<SocketAddr> {
     output.lines().find_map(|line| {
-        let (_, rest) = line
-            .split_once("started server at http://")
-            .or_else(|| line.split_once("\"Listening on\" address="))?;
+        let (_, rest) =
+            line.split_once("started server at http://").or_else(|| line.split_once("\"Listening on\" address="))?;
         rest.split(['/', ' ']).next()?.parse().ok()
     })
 }
@@ -320,23 +270,16 @@ mod tests {
 
     fn is_alive(id: u32) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-        stat.rsplit_once(") ")
-            .is_some_and(|(_, rest)| !rest.starts_with('Z'))
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
     }
 
     #[tokio::test]
     async fn a_program_that_ends_early_is_reported_with_its_last_lines() {
         let folder = tempfile::tempdir().unwrap();
         let mut process = shell("echo no such disk; exit 3", &folder.path().join("log"));
-        let error = process
-            .wait_for_output("readiness", START, |_| None::<()>)
-            .await
-            .unwrap_err();
+        let error = process.wait_for_output("readiness", START, |_| None::<()>).await.unwrap_err();
         let message = error.to_string();
-        assert!(
-            message.contains("exit status: 3") && message.contains("no such disk"),
-            "{message}"
-        );
+        assert!(message.contains("exit status: 3") && message.contains("no such disk"), "{message}");
     }
 
     #[tokio::test]
@@ -368,16 +311,9 @@ mod tests {
     #[tokio::test]
     async fn a_process_that_is_terminated_may_end_by_itself() {
         let folder = tempfile::tempdir().unwrap();
-        let mut process = shell(
-            "trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done",
-            &folder.path().join("log"),
-        );
-        process
-            .wait_for_output("its trap", START, |output| {
-                output.contains("ready").then_some(())
-            })
-            .await
-            .unwrap();
+        let mut process =
+            shell("trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done", &folder.path().join("log"));
+        process.wait_for_output("its trap", START, |output| output.contains("ready").then_some(())).await.unwrap();
         assert_eq!(process.terminate(START).await.code(), Some(7));
     }
 
@@ -385,18 +321,10 @@ mod tests {
     fn both_families_of_programs_say_where_they_listen() {
         let expected = Some("127.0.0.1:38243".parse().unwrap());
         assert_eq!(
-            listen_address(
-                "2026\tinfo\thttpserver.go:169\tstarted server at http://127.0.0.1:38243/\n"
-            ),
+            listen_address("2026\tinfo\thttpserver.go:169\tstarted server at http://127.0.0.1:38243/\n"),
             expected
         );
-        assert_eq!(
-            listen_address("level=info msg=\"Listening on\" address=127.0.0.1:38243\n"),
-            expected
-        );
-        assert_eq!(
-            listen_address("Start listening for connections address=127.0.0.1:0"),
-            None
-        );
+        assert_eq!(listen_address("level=info msg=\"Listening on\" address=127.0.0.1:38243\n"), expected);
+        assert_eq!(listen_address("Start listening for connections address=127.0.0.1:0"), None);
     }
 }

@@ -27,43 +27,22 @@ impl Prometheus {
     /// # Errors
     /// When the program is missing or does not get ready.
     pub async fn start() -> Result<Self, StartError> {
-        let io = |source| StartError::Io {
-            name: "prometheus".to_owned(),
-            source,
-        };
-        let folder = tempfile::Builder::new()
-            .prefix("prometheus-")
-            .tempdir()
-            .map_err(io)?;
+        let io = |source| StartError::Io { name: "prometheus".to_owned(), source };
+        let folder = tempfile::Builder::new().prefix("prometheus-").tempdir().map_err(io)?;
         let config = folder.path().join("prometheus.yml");
         std::fs::write(&config, CONFIG).map_err(io)?;
 
         let mut command = Command::new(find(Program::Prometheus)?);
-        command.args([
-            "--web.listen-address=127.0.0.1:0",
-            "--web.enable-remote-write-receiver",
-        ]);
+        command.args(["--web.listen-address=127.0.0.1:0", "--web.enable-remote-write-receiver"]);
         command.args(["--storage.tsdb.retention.time=100y", "--log.level=info"]);
         command.arg(format!("--config.file={}", config.display()));
-        command.arg(format!(
-            "--storage.tsdb.path={}",
-            folder.path().join("data").display()
-        ));
+        command.arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()));
         let mut process = Process::spawn("prometheus", command, &folder.path().join("log"))?;
-        let address = process
-            .wait_for_output("its listen address", START, listen_address)
-            .await?;
+        let address = process.wait_for_output("its listen address", START, listen_address).await?;
         let endpoint = Endpoint::new(address);
         let ready = async |_: &Process| endpoint.answers("/-/ready").await.then_some(());
-        process
-            .wait_until("an answer of /-/ready", START, ready)
-            .await?;
-        Ok(Self {
-            process,
-            endpoint,
-            address,
-            _folder: folder,
-        })
+        process.wait_until("an answer of /-/ready", START, ready).await?;
+        Ok(Self { process, endpoint, address, _folder: folder })
     }
 
     /// Where it listens.

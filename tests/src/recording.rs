@@ -44,31 +44,18 @@ pub enum RecordingError {
 /// When the file cannot be read, or a line is no sample or not later than the one before.
 pub fn read(path: &Path) -> Result<Vec<Point>, RecordingError> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|source| RecordingError::Read {
-        path: name.clone(),
-        source,
-    })?;
-    parse(&text).map_err(|(line, message)| RecordingError::Line {
-        path: name,
-        line,
-        message,
-    })
+    let text = std::fs::read_to_string(path).map_err(|source| RecordingError::Read { path: name.clone(), source })?;
+    parse(&text).map_err(|(line, message)| RecordingError::Line { path: name, line, message })
 }
 
 fn parse(text: &str) -> Result<Vec<Point>, (usize, String)> {
     let mut points: Vec<Point> = Vec::new();
-    let lines = text
-        .lines()
-        .enumerate()
-        .map(|(index, line)| (index + 1, line));
+    let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line));
     let mut rows = lines.filter(|(_, line)| !line.starts_with('#'));
     match rows.next() {
         Some((_, "timestamp,value,label")) => {}
         other => {
-            return Err((
-                other.map_or(1, |(line, _)| line),
-                "expected timestamp,value,label".to_owned(),
-            ));
+            return Err((other.map_or(1, |(line, _)| line), "expected timestamp,value,label".to_owned()));
         }
     }
     for (line, row) in rows {
@@ -87,21 +74,13 @@ fn parse_row(row: &str) -> Option<Point> {
     if fields.next().is_some() {
         return None;
     }
-    let value = if value.is_empty() {
-        f64::NAN
-    } else {
-        value.parse().ok()?
-    };
+    let value = if value.is_empty() { f64::NAN } else { value.parse().ok()? };
     let anomalous = match label {
         "0" => false,
         "1" => true,
         _ => return None,
     };
-    Some(Point {
-        time: time.parse::<i64>().ok()?.checked_mul(1000)?,
-        value,
-        anomalous,
-    })
+    Some(Point { time: time.parse::<i64>().ok()?.checked_mul(1000)?, value, anomalous })
 }
 
 #[cfg(test)]
@@ -111,14 +90,7 @@ mod tests {
     #[test]
     fn notes_gaps_and_labels_are_read() {
         let points = parse("# MIT\ntimestamp,value,label\n10,1.5,0\n20,,1\n").unwrap();
-        assert_eq!(
-            points[0],
-            Point {
-                time: 10_000,
-                value: 1.5,
-                anomalous: false
-            }
-        );
+        assert_eq!(points[0], Point { time: 10_000, value: 1.5, anomalous: false });
         assert!(points[1].value.is_nan() && points[1].anomalous);
     }
 

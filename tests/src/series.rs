@@ -33,20 +33,11 @@ pub struct Series {
 impl Series {
     /// A series with a metric name, further labels and samples of (unix ms, value).
     #[must_use]
-    pub fn new(
-        name: &str,
-        labels: &[(&str, &str)],
-        samples: impl IntoIterator<Item = (i64, f64)>,
-    ) -> Self {
+    pub fn new(name: &str, labels: &[(&str, &str)], samples: impl IntoIterator<Item = (i64, f64)>) -> Self {
         let pairs = std::iter::once(("__name__", name)).chain(labels.iter().copied());
         Self {
-            labels: pairs
-                .map(|(label, value)| (label.to_owned(), value.to_owned()))
-                .collect(),
-            samples: samples
-                .into_iter()
-                .map(|(time, value)| Sample { time, value })
-                .collect(),
+            labels: pairs.map(|(label, value)| (label.to_owned(), value.to_owned())).collect(),
+            samples: samples.into_iter().map(|(time, value)| Sample { time, value }).collect(),
         }
     }
 
@@ -82,9 +73,7 @@ impl Series {
 fn exact(raw: &RawValue) -> Result<f64, String> {
     match raw.get().trim_matches('"') {
         "null" => Ok(f64::NAN),
-        text => text
-            .parse()
-            .map_err(|_| format!("the value {text} is no number")),
+        text => text.parse().map_err(|_| format!("the value {text} is no number")),
     }
 }
 
@@ -103,10 +92,7 @@ pub(crate) fn parse_export(body: &[u8]) -> Result<Vec<Series>, String> {
         let line: Line<'_> = serde_json::from_str(line).map_err(|error| error.to_string())?;
         let samples = series.entry(line.metric).or_default();
         for (time, value) in line.timestamps.into_iter().zip(line.values) {
-            samples.push(Sample {
-                time,
-                value: exact(value)?,
-            });
+            samples.push(Sample { time, value: exact(value)? });
         }
     }
     let sorted = series.into_iter().map(|(labels, mut samples)| {
@@ -140,16 +126,8 @@ pub(crate) fn parse_query_answer(body: &[u8]) -> Result<Vec<Series>, String> {
     let mut series = Vec::new();
     for row in answer.data.result {
         let points = row.values.into_iter().chain(row.value);
-        let sample = |(time, value)| {
-            Ok(Sample {
-                time: (exact(time)? * 1000.0).round() as i64,
-                value: exact(value)?,
-            })
-        };
-        series.push(Series {
-            labels: row.metric,
-            samples: points.map(sample).collect::<Result<_, String>>()?,
-        });
+        let sample = |(time, value)| Ok(Sample { time: (exact(time)? * 1000.0).round() as i64, value: exact(value)? });
+        series.push(Series { labels: row.metric, samples: points.map(sample).collect::<Result<_, String>>()? });
     }
     series.sort_by(|left, right| left.labels.cmp(&right.labels));
     Ok(series)
@@ -161,24 +139,10 @@ mod tests {
 
     #[test]
     fn an_import_line_reads_back_as_the_same_series() {
-        let values = [
-            0.1 + 0.2,
-            -5.551115123125783e-17,
-            1e300,
-            f64::INFINITY,
-            f64::NEG_INFINITY,
-            f64::NAN,
-            0.0,
-        ];
-        let samples = values
-            .iter()
-            .enumerate()
-            .map(|(index, value)| (index as i64, *value));
+        let values = [0.1 + 0.2, -5.551115123125783e-17, 1e300, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 0.0];
+        let samples = values.iter().enumerate().map(|(index, value)| (index as i64, *value));
         let series = Series::new("requests", &[("path", "/\"a\"\n\u{e9}")], samples);
-        assert_eq!(
-            parse_export(series.import_line().as_bytes()),
-            Ok(vec![series])
-        );
+        assert_eq!(parse_export(series.import_line().as_bytes()), Ok(vec![series]));
     }
 
     #[test]

@@ -41,19 +41,10 @@ impl VictoriaMetrics {
     /// # Errors
     /// When the program is missing or does not get ready.
     pub async fn start_with(flags: &[&str]) -> Result<Self, StartError> {
-        let folder = tempfile::Builder::new()
-            .prefix("victoria-metrics-")
-            .tempdir()
-            .map_err(failed)?;
+        let folder = tempfile::Builder::new().prefix("victoria-metrics-").tempdir().map_err(failed)?;
         let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let (process, address) = launch(folder.path(), "127.0.0.1:0", &flags).await?;
-        Ok(Self {
-            process,
-            endpoint: Endpoint::new(address),
-            address,
-            flags,
-            folder,
-        })
+        Ok(Self { process, endpoint: Endpoint::new(address), address, flags, folder })
     }
 
     /// Where it listens; stays the same over [`VictoriaMetrics::restart`].
@@ -92,10 +83,7 @@ impl VictoriaMetrics {
     ///
     /// # Errors
     /// No answer, or one other than 2xx. The TSDB answers 204 even when it drops every row.
-    pub async fn import<'a>(
-        &self,
-        series: impl IntoIterator<Item = &'a Series>,
-    ) -> Result<(), HttpError> {
+    pub async fn import<'a>(&self, series: impl IntoIterator<Item = &'a Series>) -> Result<(), HttpError> {
         let lines: String = series.into_iter().map(Series::import_line).collect();
         self.import_lines(lines).await
     }
@@ -105,10 +93,7 @@ impl VictoriaMetrics {
     /// # Errors
     /// No answer, or one other than 2xx. The TSDB answers 204 even when it drops every row.
     pub async fn import_lines(&self, lines: impl Into<Bytes>) -> Result<(), HttpError> {
-        self.endpoint
-            .post("/api/v1/import", &[], lines)
-            .await
-            .map(drop)
+        self.endpoint.post("/api/v1/import", &[], lines).await.map(drop)
     }
 
     /// Makes everything that was imported visible to queries.
@@ -116,10 +101,7 @@ impl VictoriaMetrics {
     /// # Errors
     /// No answer, or one other than 2xx.
     pub async fn force_flush(&self) -> Result<(), HttpError> {
-        self.endpoint
-            .get("/internal/force_flush", &[])
-            .await
-            .map(drop)
+        self.endpoint.get("/internal/force_flush", &[]).await.map(drop)
     }
 
     /// All raw samples of a selector, sorted by labels and time.
@@ -143,28 +125,16 @@ impl VictoriaMetrics {
     /// When it does not get ready.
     pub async fn restart(&mut self) -> Result<(), StartError> {
         self.stop().await;
-        (self.process, self.address) =
-            launch(self.folder.path(), &self.address.to_string(), &self.flags).await?;
+        (self.process, self.address) = launch(self.folder.path(), &self.address.to_string(), &self.flags).await?;
         Ok(())
     }
 }
 
-async fn launch(
-    folder: &Path,
-    listen: &str,
-    flags: &[String],
-) -> Result<(Process, SocketAddr), StartError> {
+async fn launch(folder: &Path, listen: &str, flags: &[String]) -> Result<(Process, SocketAddr), StartError> {
     let mut command = Command::new(find(Program::VictoriaMetrics)?);
-    command.arg(format!(
-        "-storageDataPath={}",
-        folder.join("data").display()
-    ));
+    command.arg(format!("-storageDataPath={}", folder.join("data").display()));
     command.arg(format!("-httpListenAddr={listen}"));
-    command.args([
-        "-retentionPeriod=100y",
-        "-search.latencyOffset=0s",
-        "-dedup.minScrapeInterval=1ms",
-    ]);
+    command.args(["-retentionPeriod=100y", "-search.latencyOffset=0s", "-dedup.minScrapeInterval=1ms"]);
     command.args(flags);
     let log = folder.join("log");
     // A restart must not read the address of the run before.
@@ -176,22 +146,15 @@ async fn launch(
 
 /// Waits until a program of VictoriaMetrics listens and says that it is healthy.
 pub(crate) async fn ready(process: &mut Process) -> Result<SocketAddr, StartError> {
-    let address = process
-        .wait_for_output("its listen address", START, listen_address)
-        .await?;
+    let address = process.wait_for_output("its listen address", START, listen_address).await?;
     let endpoint = Endpoint::new(address);
     let healthy = async |_: &Process| endpoint.answers("/health").await.then_some(());
-    process
-        .wait_until("an answer of /health", START, healthy)
-        .await?;
+    process.wait_until("an answer of /health", START, healthy).await?;
     Ok(address)
 }
 
 fn failed(source: std::io::Error) -> StartError {
-    StartError::Io {
-        name: "victoria-metrics".to_owned(),
-        source,
-    }
+    StartError::Io { name: "victoria-metrics".to_owned(), source }
 }
 
 /// How long an imported sample may take to be visible without [`VictoriaMetrics::force_flush`].

@@ -35,40 +35,20 @@ impl Vmagent {
     ///
     /// # Errors
     /// When the program is missing or does not get ready.
-    pub async fn start(
-        remote_write: &str,
-        targets: &[Target],
-        interval: Duration,
-    ) -> Result<Self, StartError> {
-        let io = |source| StartError::Io {
-            name: "vmagent".to_owned(),
-            source,
-        };
-        let folder = tempfile::Builder::new()
-            .prefix("vmagent-")
-            .tempdir()
-            .map_err(io)?;
+    pub async fn start(remote_write: &str, targets: &[Target], interval: Duration) -> Result<Self, StartError> {
+        let io = |source| StartError::Io { name: "vmagent".to_owned(), source };
+        let folder = tempfile::Builder::new().prefix("vmagent-").tempdir().map_err(io)?;
         let scrape = folder.path().join("scrape.yml");
         std::fs::write(&scrape, scrape_config(targets, interval)).map_err(io)?;
 
         let mut command = Command::new(find(Program::Vmagent)?);
-        command.args([
-            "-httpListenAddr=127.0.0.1:0",
-            "-remoteWrite.flushInterval=1s",
-        ]);
+        command.args(["-httpListenAddr=127.0.0.1:0", "-remoteWrite.flushInterval=1s"]);
         command.arg(format!("-remoteWrite.url={remote_write}"));
-        command.arg(format!(
-            "-remoteWrite.tmpDataPath={}",
-            folder.path().join("queue").display()
-        ));
+        command.arg(format!("-remoteWrite.tmpDataPath={}", folder.path().join("queue").display()));
         command.arg(format!("-promscrape.config={}", scrape.display()));
         let mut process = Process::spawn("vmagent", command, &folder.path().join("log"))?;
         let address = ready(&mut process).await?;
-        Ok(Self {
-            process,
-            endpoint: Endpoint::new(address),
-            _folder: folder,
-        })
+        Ok(Self { process, endpoint: Endpoint::new(address), _folder: folder })
     }
 
     /// The base URL.
@@ -92,29 +72,17 @@ impl Vmagent {
     ///
     /// # Errors
     /// No answer, or one other than 2xx.
-    pub async fn import<'a>(
-        &self,
-        series: impl IntoIterator<Item = &'a Series>,
-    ) -> Result<(), HttpError> {
+    pub async fn import<'a>(&self, series: impl IntoIterator<Item = &'a Series>) -> Result<(), HttpError> {
         let lines: String = series.into_iter().map(Series::import_line).collect();
-        self.endpoint
-            .post("/api/v1/import", &[], lines)
-            .await
-            .map(drop)
+        self.endpoint.post("/api/v1/import", &[], lines).await.map(drop)
     }
 }
 
 fn scrape_config(targets: &[Target], interval: Duration) -> String {
-    let mut config = format!(
-        "global:\n  scrape_interval: {}ms\nscrape_configs:\n",
-        interval.as_millis()
-    );
+    let mut config = format!("global:\n  scrape_interval: {}ms\nscrape_configs:\n", interval.as_millis());
     for Target { job, address } in targets {
         // Writing to a string cannot fail.
-        let _ = writeln!(
-            config,
-            "  - job_name: {job:?}\n    static_configs:\n      - targets: [{address:?}]"
-        );
+        let _ = writeln!(config, "  - job_name: {job:?}\n    static_configs:\n      - targets: [{address:?}]");
     }
     if targets.is_empty() {
         config.push_str("  []\n");

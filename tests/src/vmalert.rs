@@ -51,38 +51,18 @@ impl Vmalert {
     ///
     /// # Errors
     /// When the program is missing, a rule file is wrong, or it does not get ready.
-    pub async fn start(
-        tsdb: &str,
-        rules: &[PathBuf],
-        lookback: Duration,
-    ) -> Result<Self, StartError> {
-        let io = |source| StartError::Io {
-            name: "vmalert".to_owned(),
-            source,
-        };
-        let folder = tempfile::Builder::new()
-            .prefix("vmalert-")
-            .tempdir()
-            .map_err(io)?;
+    pub async fn start(tsdb: &str, rules: &[PathBuf], lookback: Duration) -> Result<Self, StartError> {
+        let io = |source| StartError::Io { name: "vmalert".to_owned(), source };
+        let folder = tempfile::Builder::new().prefix("vmalert-").tempdir().map_err(io)?;
         let mut command = Command::new(find(Program::Vmalert)?);
-        command.args([
-            "-httpListenAddr=127.0.0.1:0",
-            "-notifier.blackhole",
-            "-rule.evalDelay=0s",
-        ]);
+        command.args(["-httpListenAddr=127.0.0.1:0", "-notifier.blackhole", "-rule.evalDelay=0s"]);
         command.args(["-evaluationInterval=1s", "-remoteWrite.flushInterval=1s"]);
-        command
-            .arg(format!("-datasource.url={tsdb}"))
-            .arg(format!("-remoteWrite.url={tsdb}"));
+        command.arg(format!("-datasource.url={tsdb}")).arg(format!("-remoteWrite.url={tsdb}"));
         command.arg(format!("-datasource.queryStep={}ms", lookback.as_millis()));
         command.args(rules.iter().map(|file| format!("-rule={}", file.display())));
         let mut process = Process::spawn("vmalert", command, &folder.path().join("log"))?;
         let address = ready(&mut process).await?;
-        Ok(Self {
-            process,
-            endpoint: Endpoint::new(address),
-            _folder: folder,
-        })
+        Ok(Self { process, endpoint: Endpoint::new(address), _folder: folder })
     }
 
     /// The base URL.
@@ -146,12 +126,8 @@ impl Vmalert {
     pub async fn evaluations(&self) -> Result<u64, HttpError> {
         let body = self.endpoint.get("/metrics", &[]).await?;
         let text = String::from_utf8_lossy(&body).into_owned();
-        let counts = text
-            .lines()
-            .filter(|line| line.starts_with("vmalert_iteration_total{"));
-        Ok(counts
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
-            .sum())
+        let counts = text.lines().filter(|line| line.starts_with("vmalert_iteration_total{"));
+        Ok(counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
     }
 }
 

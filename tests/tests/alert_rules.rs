@@ -1,9 +1,6 @@
 //! The shipped alert rules, with the programs that evaluate them.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "functions that tests share are tests, too"
-)]
+#![allow(clippy::unwrap_used, reason = "functions that tests share are tests, too")]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,28 +15,16 @@ fn folder() -> PathBuf {
 }
 
 fn values<'a>(text: &'a str, key: &str) -> Vec<&'a str> {
-    let lines = text
-        .lines()
-        .map(|line| line.trim_start().trim_start_matches("- "));
-    lines
-        .filter_map(|line| line.strip_prefix(key))
-        .map(str::trim)
-        .collect()
+    let lines = text.lines().map(|line| line.trim_start().trim_start_matches("- "));
+    lines.filter_map(|line| line.strip_prefix(key)).map(str::trim).collect()
 }
 
 #[test]
 fn vmalert_accepts_every_rule_file() {
     for file in rule_files(&folder()).unwrap() {
         let rule = format!("-rule={}", file.display());
-        let output = Command::new(find(Program::Vmalert).unwrap())
-            .args(["-dryRun", &rule])
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let output = Command::new(find(Program::Vmalert).unwrap()).args(["-dryRun", &rule]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
 
@@ -47,15 +32,8 @@ fn vmalert_accepts_every_rule_file() {
 fn the_unit_tests_of_the_rules_pass() {
     for file in rule_files(&folder().join("tests")).unwrap() {
         let files = format!("--files={}", file.display());
-        let output = Command::new(find(Program::VmalertTool).unwrap())
-            .args(["unittest", &files])
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stdout)
-        );
+        let output = Command::new(find(Program::VmalertTool).unwrap()).args(["unittest", &files]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
 }
 
@@ -74,15 +52,8 @@ fn every_rule_has_a_unit_test_in_which_it_alerts_and_one_in_which_it_does_not() 
             };
         }
     }
-    let rules: String = rule_files(&folder())
-        .unwrap()
-        .iter()
-        .map(|file| fs::read_to_string(file).unwrap())
-        .collect();
-    let names: BTreeSet<_> = values(&rules, "alert:")
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
+    let rules: String = rule_files(&folder()).unwrap().iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let names: BTreeSet<_> = values(&rules, "alert:").into_iter().map(str::to_owned).collect();
     assert!(!names.is_empty());
     assert_eq!((&alerting, &silent), (&names, &names));
 }

@@ -1,9 +1,6 @@
 //! The proxy's faults, as an HTTP client in front of a real VictoriaMetrics sees them.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "functions that tests share are tests, too"
-)]
+#![allow(clippy::unwrap_used, reason = "functions that tests share are tests, too")]
 
 use std::time::{Duration, Instant};
 
@@ -22,11 +19,7 @@ async fn start() -> (VictoriaMetrics, FaultProxy, Endpoint) {
 }
 
 fn samples(count: i64) -> Series {
-    Series::new(
-        "load",
-        &[],
-        (0..count).map(|index| (1_700_000_000_000 + index * 1000, index as f64)),
-    )
+    Series::new("load", &[], (0..count).map(|index| (1_700_000_000_000 + index * 1000, index as f64)))
 }
 
 fn status(result: Result<bytes::Bytes, HttpError>) -> Option<u16> {
@@ -40,25 +33,12 @@ fn status(result: Result<bytes::Bytes, HttpError>) -> Option<u16> {
 async fn without_a_fault_requests_and_answers_pass_unchanged() {
     let (tsdb, proxy, through) = start().await;
     let series = samples(5000);
-    through
-        .post("/api/v1/import", &[], series.import_line())
-        .await
-        .unwrap();
+    through.post("/api/v1/import", &[], series.import_line()).await.unwrap();
     tsdb.force_flush().await.unwrap();
-    let direct = tsdb
-        .endpoint()
-        .get("/api/v1/export", &[("match[]", "load")])
-        .await
-        .unwrap();
-    let passed = through
-        .get("/api/v1/export", &[("match[]", "load")])
-        .await
-        .unwrap();
+    let direct = tsdb.endpoint().get("/api/v1/export", &[("match[]", "load")]).await.unwrap();
+    let passed = through.get("/api/v1/export", &[("match[]", "load")]).await.unwrap();
     assert_eq!(passed, direct);
-    assert_eq!(
-        (proxy.requests("/api/v1/"), proxy.requests("/api/v1/import")),
-        (2, 1)
-    );
+    assert_eq!((proxy.requests("/api/v1/"), proxy.requests("/api/v1/import")), (2, 1));
 }
 
 #[tokio::test]
@@ -66,21 +46,11 @@ async fn a_status_is_answered_on_its_path_only_and_until_it_is_taken_back() {
     let (tsdb, proxy, through) = start().await;
     for code in [429, 503, 400, 422, 413] {
         proxy.set_path("/api/v1/import", Fault::Answer(code, "no".to_owned()));
-        assert_eq!(
-            status(
-                through
-                    .post("/api/v1/import", &[], samples(1).import_line())
-                    .await
-            ),
-            Some(code)
-        );
+        assert_eq!(status(through.post("/api/v1/import", &[], samples(1).import_line()).await), Some(code));
     }
     assert!(through.answers("/health").await);
     proxy.set(Fault::None);
-    through
-        .post("/api/v1/import", &[], samples(3).import_line())
-        .await
-        .unwrap();
+    through.post("/api/v1/import", &[], samples(3).import_line()).await.unwrap();
     tsdb.force_flush().await.unwrap();
     assert_eq!(tsdb.export("load").await.unwrap(), [samples(3)]);
 }
@@ -93,10 +63,7 @@ async fn resets_and_truncated_answers_are_errors_and_never_short_answers() {
     for fault in [Fault::Reset, Fault::Truncate(0), Fault::Truncate(1000)] {
         proxy.set(fault.clone());
         let result = through.get("/api/v1/export", &[("match[]", "load")]).await;
-        assert!(
-            matches!(result, Err(HttpError::Request { .. })),
-            "{fault:?}: {result:?}"
-        );
+        assert!(matches!(result, Err(HttpError::Request { .. })), "{fault:?}: {result:?}");
     }
 }
 
@@ -104,12 +71,7 @@ async fn resets_and_truncated_answers_are_errors_and_never_short_answers() {
 async fn a_lost_answer_still_reaches_the_server() {
     let (tsdb, proxy, through) = start().await;
     proxy.set(Fault::LoseAnswer);
-    assert!(
-        through
-            .post("/api/v1/import", &[], samples(3).import_line())
-            .await
-            .is_err()
-    );
+    assert!(through.post("/api/v1/import", &[], samples(3).import_line()).await.is_err());
     tsdb.force_flush().await.unwrap();
     assert_eq!(tsdb.export("load").await.unwrap(), [samples(3)]);
 }
@@ -140,10 +102,7 @@ async fn a_delayed_request_is_answered_late() {
 async fn a_server_that_is_gone_looks_like_a_reset_and_requests_can_be_awaited() {
     let (mut tsdb, proxy, through) = start().await;
     tsdb.stop().await;
-    let (seen, answered) = tokio::join!(
-        proxy.further_requests("/health", 1, SOON),
-        through.get("/health", &[])
-    );
+    let (seen, answered) = tokio::join!(proxy.further_requests("/health", 1, SOON), through.get("/health", &[]));
     assert!(seen && matches!(answered, Err(HttpError::Request { .. })));
     tsdb.restart().await.unwrap();
     assert!(through.answers("/health").await);

@@ -2,7 +2,7 @@
 //! series with one point and six labels), in chunks of 64 KiB as they come from a socket, against
 //! `serde_json::Value` over the whole body.
 
-#![expect(clippy::unwrap_used, missing_docs, reason = "a benchmark that cannot be set up fails")]
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up fails")]
 
 use std::fmt::Write;
 use std::hint::black_box;
@@ -11,9 +11,10 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use worker::environment::{Grid, RangeAnswer};
 use worker::labels::Labels;
+use worker::tsdb::answer_error::Limits;
 use worker::tsdb::columns::{Columns, split};
-use worker::tsdb::label_cache::LabelCache;
-use worker::tsdb::range_answer::{Limits, RangeAnswerParser};
+use worker::tsdb::known_series::KnownSeries;
+use worker::tsdb::range_answer::RangeAnswerParser;
 
 const CHUNK: usize = 64 << 10;
 
@@ -44,14 +45,15 @@ fn answer(series: usize, grid: Grid) -> String {
     text
 }
 
-fn parse(text: &str, grid: Grid, cache: &mut LabelCache) -> RangeAnswer {
+fn parse(text: &str, grid: Grid, known: &mut KnownSeries) -> RangeAnswer {
     let mut columns = Columns::new(grid);
     let part = split(grid, usize::MAX).next().unwrap();
-    let mut parser = RangeAnswerParser::new(part, Limits::default(), &mut columns, cache, &[]);
+    let mut parser = RangeAnswerParser::new(part, Limits::default(), &mut columns, known, &[]);
     for chunk in text.as_bytes().chunks(CHUNK) {
         parser.push(chunk, &mut |_: &Labels| true).unwrap();
     }
     parser.finish().unwrap();
+    known.end_read();
     columns.finish(None)
 }
 
@@ -61,16 +63,16 @@ fn benchmark(criterion: &mut Criterion) {
     for (shape, series, points) in [("fit window", 200, 20_161), ("tick", 100_000, 1)] {
         let grid = Grid { start: 1_700_000_010_000, step: 30_000, points };
         let text = answer(series, grid);
-        let read = parse(&text, grid, &mut LabelCache::new(series));
+        // Label sets are remembered from the tick before.
+        let mut known = KnownSeries::new(series);
+        let read = parse(&text, grid, &mut known);
         assert_eq!((read.series.len(), read.received_samples), (series, (series * points) as u64));
         group.throughput(Throughput::Bytes(text.len() as u64));
         group.bench_with_input(BenchmarkId::new("streamed into columns", shape), &text, |bencher, text| {
-            // Label sets are remembered from the tick before.
-            let mut cache = LabelCache::new(series);
-            bencher.iter(|| black_box(parse(text, grid, &mut cache)));
+            bencher.iter(|| black_box(parse(text, grid, &mut known)));
         });
         group.bench_with_input(BenchmarkId::new("streamed, all label sets new", shape), &text, |bencher, text| {
-            bencher.iter(|| black_box(parse(text, grid, &mut LabelCache::new(series))));
+            bencher.iter(|| black_box(parse(text, grid, &mut KnownSeries::new(series))));
         });
         group.bench_with_input(BenchmarkId::new("serde_json::Value", shape), &text, |bencher, text| {
             bencher.iter(|| black_box(serde_json::from_str::<serde_json::Value>(text).unwrap()));

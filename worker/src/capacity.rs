@@ -18,10 +18,7 @@ impl Capacity {
     /// That of the running process.
     #[must_use]
     pub fn of_this_process() -> Self {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the one place that asks the kernel about this process"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "the one place that asks the kernel about this process")]
         let read = |path: &Path| std::fs::read_to_string(path).ok();
         let parallelism = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self::from_files(read, parallelism)
@@ -33,41 +30,24 @@ impl Capacity {
     pub fn from_files(read: impl Fn(&Path) -> Option<String>, parallelism: usize) -> Self {
         let text = |path: &str| read(Path::new(path)).unwrap_or_default();
         let groups = groups(&text("/proc/self/cgroup"), &text("/proc/self/mountinfo"));
-        let affinity = allowed_cpus(&text("/proc/self/status"))
-            .unwrap_or(parallelism)
-            .max(1) as f64;
+        let affinity = allowed_cpus(&text("/proc/self/status")).unwrap_or(parallelism).max(1) as f64;
         let quota = groups
             .iter()
-            .flat_map(|group| {
-                group
-                    .folders()
-                    .map(|folder| group.cpu_quota(&folder, &read))
-            })
+            .flat_map(|group| group.folders().map(|folder| group.cpu_quota(&folder, &read)))
             .flatten()
             .fold(affinity, f64::min);
 
         let host = host_memory(&text("/proc/meminfo"));
         let group_limit = groups
             .iter()
-            .flat_map(|group| {
-                group
-                    .folders()
-                    .map(|folder| group.memory_limit(&folder, &read))
-            })
+            .flat_map(|group| group.folders().map(|folder| group.memory_limit(&folder, &read)))
             .flatten()
             .min()
             // Version 1 says "no limit" with a number that no machine has.
             .filter(|limit| host.is_none_or(|host| *limit < host));
         let process_limit = || process_memory_limit(&text("/proc/self/limits"));
-        let memory_bytes = group_limit
-            .or_else(process_limit)
-            .into_iter()
-            .chain(host)
-            .min();
-        Self {
-            cpus: quota,
-            memory_bytes,
-        }
+        let memory_bytes = group_limit.or_else(process_limit).into_iter().chain(host).min();
+        Self { cpus: quota, memory_bytes }
     }
 
     /// Threads to compute with: as configured, or, for 0, as many as it takes to use all CPUs.
@@ -109,10 +89,7 @@ impl Group {
                 let (quota, period) = text.trim().split_once(' ')?;
                 (quota.to_owned(), period.to_owned())
             }
-            Version::One => (
-                read(&folder.join("cpu.cfs_quota_us"))?,
-                read(&folder.join("cpu.cfs_period_us"))?,
-            ),
+            Version::One => (read(&folder.join("cpu.cfs_quota_us"))?, read(&folder.join("cpu.cfs_period_us"))?),
         };
         // "max" and -1 are no limit.
         let quota: u64 = quota.trim().parse().ok()?;
@@ -126,11 +103,7 @@ impl Group {
             Version::One => "memory.limit_in_bytes",
         };
         // "max" is no limit.
-        read(&folder.join(file))?
-            .trim()
-            .parse()
-            .ok()
-            .filter(|limit| *limit > 0)
+        read(&folder.join(file))?.trim().parse().ok().filter(|limit| *limit > 0)
     }
 }
 
@@ -148,21 +121,16 @@ fn groups(cgroup: &str, mountinfo: &str) -> Vec<Group> {
             let (controllers, path) = (parts.next()?, parts.next()?);
             let same_hierarchy = match version {
                 Version::Two => controllers.is_empty(),
-                Version::One => controllers.split(',').any(|name| {
-                    ["cpu", "memory"].contains(&name)
-                        && options.split(',').any(|option| option == name)
-                }),
+                Version::One => controllers
+                    .split(',')
+                    .any(|name| ["cpu", "memory"].contains(&name) && options.split(',').any(|option| option == name)),
             };
             same_hierarchy.then_some(path)
         });
         if let Some(path) = own {
             // A container may see its own group as the root of the mount, under the host's path.
             let below = Path::new(path).strip_prefix(root).unwrap_or(Path::new(""));
-            groups.push(Group {
-                version,
-                mount: PathBuf::from(mount),
-                group: below.to_owned(),
-            });
+            groups.push(Group { version, mount: PathBuf::from(mount), group: below.to_owned() });
         }
     }
     groups
@@ -173,19 +141,12 @@ fn mount(line: &str) -> Option<(&str, &str, &str, &str)> {
     let (place, filesystem) = line.split_once(" - ")?;
     let mut place = place.split(' ').skip(3);
     let mut filesystem = filesystem.split(' ');
-    Some((
-        place.next()?,
-        place.next()?,
-        filesystem.next()?,
-        filesystem.nth(1)?,
-    ))
+    Some((place.next()?, place.next()?, filesystem.next()?, filesystem.nth(1)?))
 }
 
 /// The number of CPUs in `Cpus_allowed_list` of `/proc/self/status`, e.g. 5 for `0-3,8`.
 fn allowed_cpus(status: &str) -> Option<usize> {
-    let list = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
     let counts = list.trim().split(',').map(|range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
@@ -205,9 +166,7 @@ fn process_memory_limit(limits: &str) -> Option<u64> {
 
 /// `MemTotal` of `/proc/meminfo`.
 fn host_memory(meminfo: &str) -> Option<u64> {
-    let value = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let value = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kibibytes: u64 = value.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kibibytes.checked_mul(1024)
 }
@@ -222,42 +181,22 @@ mod tests {
 
     const GIB: u64 = 1 << 30;
     const HOST: [(&str, &str); 3] = [
-        (
-            "/proc/self/status",
-            "Name:\tx\nCpus_allowed:\t10f\nCpus_allowed_list:\t0-3,8\n",
-        ),
-        (
-            "/proc/meminfo",
-            "MemTotal:       16777216 kB\nMemFree:        1 kB\n",
-        ),
-        (
-            "/proc/self/limits",
-            "Max data size             unlimited            unlimited            bytes     \n",
-        ),
+        ("/proc/self/status", "Name:\tx\nCpus_allowed:\t10f\nCpus_allowed_list:\t0-3,8\n"),
+        ("/proc/meminfo", "MemTotal:       16777216 kB\nMemFree:        1 kB\n"),
+        ("/proc/self/limits", "Max data size             unlimited            unlimited            bytes     \n"),
     ];
-    const VERSION_2: (&str, &str) = (
-        "/proc/self/mountinfo",
-        "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n",
-    );
+    const VERSION_2: (&str, &str) =
+        ("/proc/self/mountinfo", "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n");
 
     fn capacity(files: &[(&str, &str)]) -> Capacity {
-        let files: HashMap<&Path, &str> = HOST
-            .iter()
-            .chain(files)
-            .map(|(path, text)| (Path::new(*path), *text))
-            .collect();
+        let files: HashMap<&Path, &str> =
+            HOST.iter().chain(files).map(|(path, text)| (Path::new(*path), *text)).collect();
         Capacity::from_files(|path| files.get(path).map(|text| (*text).to_owned()), 64)
     }
 
     #[test]
     fn without_limits_it_is_the_machine_and_the_cpus_allowed() {
-        assert_eq!(
-            capacity(&[]),
-            Capacity {
-                cpus: 5.0,
-                memory_bytes: Some(16 * GIB)
-            }
-        );
+        assert_eq!(capacity(&[]), Capacity { cpus: 5.0, memory_bytes: Some(16 * GIB) });
     }
 
     #[test]
@@ -268,13 +207,7 @@ mod tests {
             ("/sys/fs/cgroup/cpu.max", "150000 100000\n"),
             ("/sys/fs/cgroup/memory.max", "1073741824\n"),
         ]);
-        assert_eq!(
-            capacity,
-            Capacity {
-                cpus: 1.5,
-                memory_bytes: Some(GIB)
-            }
-        );
+        assert_eq!(capacity, Capacity { cpus: 1.5, memory_bytes: Some(GIB) });
     }
 
     #[test]
@@ -283,20 +216,11 @@ mod tests {
             VERSION_2,
             ("/proc/self/cgroup", "0::/a.slice/b.service\n"),
             ("/sys/fs/cgroup/a.slice/b.service/cpu.max", "max 100000\n"),
-            (
-                "/sys/fs/cgroup/a.slice/b.service/memory.max",
-                "4294967296\n",
-            ),
+            ("/sys/fs/cgroup/a.slice/b.service/memory.max", "4294967296\n"),
             ("/sys/fs/cgroup/a.slice/cpu.max", "20000 100000\n"),
             ("/sys/fs/cgroup/a.slice/memory.max", "2147483648\n"),
         ]);
-        assert_eq!(
-            capacity,
-            Capacity {
-                cpus: 0.2,
-                memory_bytes: Some(2 * GIB)
-            }
-        );
+        assert_eq!(capacity, Capacity { cpus: 0.2, memory_bytes: Some(2 * GIB) });
     }
 
     #[test]
@@ -307,24 +231,12 @@ mod tests {
             35 31 0:32 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
         let capacity = capacity(&[
             ("/proc/self/mountinfo", mounts),
-            (
-                "/proc/self/cgroup",
-                "9:memory:/kubepods/pod1/x\n8:cpuacct,cpu:/kubepods/pod1/x\n0::/\n",
-            ),
+            ("/proc/self/cgroup", "9:memory:/kubepods/pod1/x\n8:cpuacct,cpu:/kubepods/pod1/x\n0::/\n"),
             ("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "200000\n"),
             ("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n"),
-            (
-                "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-                "1073741824\n",
-            ),
+            ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "1073741824\n"),
         ]);
-        assert_eq!(
-            capacity,
-            Capacity {
-                cpus: 2.0,
-                memory_bytes: Some(GIB)
-            }
-        );
+        assert_eq!(capacity, Capacity { cpus: 2.0, memory_bytes: Some(GIB) });
     }
 
     #[test]
@@ -339,62 +251,30 @@ mod tests {
             ("/c/cpu.cfs_period_us", "100000\n"),
             ("/m/x/memory.limit_in_bytes", "9223372036854771712\n"),
         ]);
-        assert_eq!(
-            capacity,
-            Capacity {
-                cpus: 5.0,
-                memory_bytes: Some(16 * GIB)
-            }
-        );
+        assert_eq!(capacity, Capacity { cpus: 5.0, memory_bytes: Some(16 * GIB) });
     }
 
     #[test]
     fn the_limit_of_the_process_counts_where_no_group_has_one() {
         let limits = "Limit  Soft Limit  Hard Limit  Units\nMax address space   1073741824   unlimited  bytes \n";
-        assert_eq!(
-            capacity(&[("/proc/self/limits", limits)]).memory_bytes,
-            Some(GIB)
-        );
+        assert_eq!(capacity(&[("/proc/self/limits", limits)]).memory_bytes, Some(GIB));
     }
 
     #[test]
     fn a_system_without_these_files_gives_its_parallelism_and_no_memory() {
-        assert_eq!(
-            Capacity::from_files(|_| None, 8),
-            Capacity {
-                cpus: 8.0,
-                memory_bytes: None
-            }
-        );
+        assert_eq!(Capacity::from_files(|_| None, 8), Capacity { cpus: 8.0, memory_bytes: None });
     }
 
     #[test]
     fn a_fraction_of_a_cpu_is_a_thread_of_its_own() {
-        let threads = |cpus, configured| {
-            Capacity {
-                cpus,
-                memory_bytes: None,
-            }
-            .threads(configured)
-        };
-        assert_eq!(
-            [
-                threads(0.2, 0),
-                threads(1.5, 0),
-                threads(4.0, 0),
-                threads(4.0, 7)
-            ],
-            [1, 2, 4, 7]
-        );
+        let threads = |cpus, configured| Capacity { cpus, memory_bytes: None }.threads(configured);
+        assert_eq!([threads(0.2, 0), threads(1.5, 0), threads(4.0, 0), threads(4.0, 7)], [1, 2, 4, 7]);
     }
 
     #[test]
     fn the_running_process_has_something() {
         let capacity = Capacity::of_this_process();
-        assert!(
-            capacity.cpus > 0.0 && capacity.memory_bytes.is_none_or(|bytes| bytes > 1 << 20),
-            "{capacity:?}"
-        );
+        assert!(capacity.cpus > 0.0 && capacity.memory_bytes.is_none_or(|bytes| bytes > 1 << 20), "{capacity:?}");
     }
 
     proptest! {

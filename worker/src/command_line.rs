@@ -71,11 +71,7 @@ impl CommandLineError {
             Self::Flags(error) => {
                 // Nobody is left to tell if the terminal is gone.
                 let _ = error.print();
-                if error.use_stderr() {
-                    ExitCode::from(2)
-                } else {
-                    ExitCode::SUCCESS
-                }
+                if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS }
             }
             Self::Environment { .. } => {
                 eprintln!("error: {self}");
@@ -111,15 +107,11 @@ impl Arguments {
         let variable = |name: &str| environment(name).filter(|value| !value.is_empty());
         let shard = match (flags.shard, variable(MEMBER_NUM)) {
             (Some(shard), _) => Some(shard),
-            (None, Some(value)) => {
-                Some(
-                    parse_shard(&value).map_err(|expected| CommandLineError::Environment {
-                        name: MEMBER_NUM,
-                        value,
-                        expected,
-                    })?,
-                )
-            }
+            (None, Some(value)) => Some(parse_shard(&value).map_err(|expected| CommandLineError::Environment {
+                name: MEMBER_NUM,
+                value,
+                expected,
+            })?),
             (None, None) => None,
         };
         let topology = match (flags.topology, variable(MEMBERS_COUNT)) {
@@ -128,11 +120,7 @@ impl Arguments {
                 Ok(members @ 1..) => Some(TopologySource::Members(members)),
                 _ => {
                     let expected = "must be the number of shards, at least 1";
-                    return Err(CommandLineError::Environment {
-                        name: MEMBERS_COUNT,
-                        value,
-                        expected,
-                    });
+                    return Err(CommandLineError::Environment { name: MEMBERS_COUNT, value, expected });
                 }
             },
             (None, None) => None,
@@ -145,20 +133,13 @@ impl Arguments {
             (variable("VM_LICENSE_FILE").is_some(), "VM_LICENSE_FILE"),
         ] {
             if given {
-                remarks.push((
-                    LogLevel::Debug,
-                    format!("{flag} has no effect: no licence is needed"),
-                ));
+                remarks.push((LogLevel::Debug, format!("{flag} has no effect: no licence is needed")));
             }
         }
-        if let Some(factor) =
-            variable("VMANOMALY_REPLICATION_FACTOR").filter(|factor| factor != "1")
-        {
+        if let Some(factor) = variable("VMANOMALY_REPLICATION_FACTOR").filter(|factor| factor != "1") {
             remarks.push((
                 LogLevel::Warning,
-                format!(
-                    "VMANOMALY_REPLICATION_FACTOR={factor} has no effect: every shard runs once"
-                ),
+                format!("VMANOMALY_REPLICATION_FACTOR={factor} has no effect: every shard runs once"),
             ));
         }
         Ok(Self {
@@ -168,9 +149,7 @@ impl Arguments {
             config_check_interval: flags.config_check_interval,
             logger_level: flags.logger_level,
             logger_format: flags.logger_format,
-            state_folder: flags
-                .state_folder
-                .or_else(|| variable(MODEL_DUMPS_DIR).map(PathBuf::from)),
+            state_folder: flags.state_folder.or_else(|| variable(MODEL_DUMPS_DIR).map(PathBuf::from)),
             topology,
             remarks,
             shard,
@@ -199,12 +178,7 @@ const MEMBERS_COUNT: &str = "VMANOMALY_MEMBERS_COUNT";
 
 /// Detects anomalies in time series: queries them, keeps one model per series, writes scores back.
 #[derive(Debug, Parser)]
-#[command(
-    name = "vmanomaly",
-    version,
-    args_override_self = true,
-    max_term_width = 120
-)]
+#[command(name = "vmanomaly", version, args_override_self = true, max_term_width = 120)]
 struct Flags {
     /// Configuration files and folders; values of later ones win. A folder gives its .yaml and .yml files
     #[arg(value_name = "CONFIG", default_value = "vmanomaly.yaml")]
@@ -237,12 +211,7 @@ struct Flags {
     #[arg(long = "shard", value_name = "N", value_parser = parse_shard)]
     shard: Option<u32>,
     /// Accepted for compatibility, no effect
-    #[arg(
-        long = "license",
-        value_name = "STRING",
-        hide = true,
-        allow_hyphen_values = true
-    )]
+    #[arg(long = "license", value_name = "STRING", hide = true, allow_hyphen_values = true)]
     license: Option<OsString>,
     /// Accepted for compatibility, no effect
     #[arg(long = "licenseFile", value_name = "PATH", hide = true)]
@@ -302,22 +271,15 @@ pub fn normalise_arguments(arguments: Vec<OsString>) -> Vec<OsString> {
 /// One argument in its normal form, and whether the next one is its value.
 fn normalise_argument(argument: OsString) -> (OsString, bool) {
     let bytes = argument.as_encoded_bytes();
-    let dashes = bytes
-        .iter()
-        .take(2)
-        .take_while(|byte| **byte == b'-')
-        .count();
+    let dashes = bytes.iter().take(2).take_while(|byte| **byte == b'-').count();
     let name_end = bytes.iter().position(|byte| *byte == b'=');
     // A flag's name is ASCII; anything else is a file.
-    let Some(name) = std::str::from_utf8(&bytes[dashes..name_end.unwrap_or(bytes.len())]).ok()
-    else {
+    let Some(name) = std::str::from_utf8(&bytes[dashes..name_end.unwrap_or(bytes.len())]).ok() else {
         return (argument, false);
     };
     let known = SPELLINGS.iter().find(|(spelling, _, _)| *spelling == name);
     match known {
-        Some((_, main, takes_value))
-            if dashes > 0 || (name_end.is_some() && !["help", "version"].contains(main)) =>
-        {
+        Some((_, main, takes_value)) if dashes > 0 || (name_end.is_some() && !["help", "version"].contains(main)) => {
             let mut normal = OsString::from(format!("--{main}"));
             if let Some(end) = name_end {
                 normal.push(after_equals(&argument, end));
@@ -349,11 +311,7 @@ fn invalid_unicode_after(argument: &OsStr, end: usize) -> OsString {
 
 #[cfg(not(unix))]
 fn invalid_unicode_after(argument: &OsStr, end: usize) -> OsString {
-    argument
-        .to_string_lossy()
-        .get(end..)
-        .map(OsString::from)
-        .unwrap_or_default()
+    argument.to_string_lossy().get(end..).map(OsString::from).unwrap_or_default()
 }
 
 fn parse_boolean(text: &str) -> Result<bool, &'static str> {
@@ -365,24 +323,17 @@ fn parse_boolean(text: &str) -> Result<bool, &'static str> {
 }
 
 fn parse_interval(text: &str) -> Result<Duration, config::duration::DurationError> {
-    config::duration::parse(text)
-        .map(|milliseconds| Duration::from_millis(milliseconds.unsigned_abs()))
+    config::duration::parse(text).map(|milliseconds| Duration::from_millis(milliseconds.unsigned_abs()))
 }
 
 fn parse_shard(text: &str) -> Result<u32, &'static str> {
-    text.parse()
-        .ok()
-        .or_else(|| ordinal(text))
-        .ok_or("must be a number from 0 on, or a pod's name that ends in one")
+    text.parse().ok().or_else(|| ordinal(text)).ok_or("must be a number from 0 on, or a pod's name that ends in one")
 }
 
 /// The number after the last dash of a pod's name.
 fn ordinal(pod_name: &str) -> Option<u32> {
     let (_, digits) = pod_name.rsplit_once('-')?;
-    digits
-        .bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| digits.parse().ok())?
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
 #[cfg(test)]
@@ -392,15 +343,8 @@ mod tests {
     use super::*;
 
     fn normalised(arguments: &[&str]) -> Vec<String> {
-        let all = std::iter::once("vmanomaly")
-            .chain(arguments.iter().copied())
-            .map(OsString::from)
-            .collect();
-        normalise_arguments(all)
-            .into_iter()
-            .skip(1)
-            .map(|text| text.into_string().unwrap())
-            .collect()
+        let all = std::iter::once("vmanomaly").chain(arguments.iter().copied()).map(OsString::from).collect();
+        normalise_arguments(all).into_iter().skip(1).map(|text| text.into_string().unwrap()).collect()
     }
 
     #[test]
@@ -408,53 +352,25 @@ mod tests {
         for spelling in ["-watch", "--watch"] {
             assert_eq!(normalised(&[spelling]), ["--watch"]);
         }
-        for spelling in [
-            "-loggerLevel=DEBUG",
-            "--loggerLevel=DEBUG",
-            "loggerLevel=DEBUG",
-            "--log-level=DEBUG",
-        ] {
+        for spelling in ["-loggerLevel=DEBUG", "--loggerLevel=DEBUG", "loggerLevel=DEBUG", "--log-level=DEBUG"] {
             assert_eq!(normalised(&[spelling]), ["--loggerLevel=DEBUG"]);
         }
-        for spelling in [
-            "-config.check.interval",
-            "--config-check-interval",
-            "--config_check_interval",
-        ] {
-            assert_eq!(
-                normalised(&[spelling, "5s"]),
-                ["--configCheckInterval", "5s"]
-            );
+        for spelling in ["-config.check.interval", "--config-check-interval", "--config_check_interval"] {
+            assert_eq!(normalised(&[spelling, "5s"]), ["--configCheckInterval", "5s"]);
         }
     }
 
     #[test]
     fn files_stay_files() {
-        for file in [
-            "a=b.yaml",
-            "watch",
-            "./watch=1",
-            "folder/loggerLevel=x",
-            "h=1",
-            "version=2",
-            "-",
-            "=",
-            "",
-        ] {
+        for file in ["a=b.yaml", "watch", "./watch=1", "folder/loggerLevel=x", "h=1", "version=2", "-", "=", ""] {
             assert_eq!(normalised(&[file]), [file]);
         }
-        assert_eq!(
-            normalised(&["--", "-watch", "watch=1"]),
-            ["--", "-watch", "watch=1"]
-        );
+        assert_eq!(normalised(&["--", "-watch", "watch=1"]), ["--", "-watch", "watch=1"]);
     }
 
     #[test]
     fn the_value_of_a_flag_is_not_taken_for_a_flag() {
-        assert_eq!(
-            normalised(&["-license", "watch=1", "-watch"]),
-            ["--license", "watch=1", "--watch"]
-        );
+        assert_eq!(normalised(&["-license", "watch=1", "-watch"]), ["--license", "watch=1", "--watch"]);
     }
 
     #[cfg(unix)]
@@ -462,16 +378,8 @@ mod tests {
     fn values_and_files_need_not_be_unicode() {
         use std::os::unix::ffi::OsStringExt;
         let text = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
-        let arguments = vec![
-            text(b"vmanomaly"),
-            text(b"-stateFolder=/\xff"),
-            text(b"\xff=1"),
-        ];
-        let expected = vec![
-            text(b"vmanomaly"),
-            text(b"--stateFolder=/\xff"),
-            text(b"\xff=1"),
-        ];
+        let arguments = vec![text(b"vmanomaly"), text(b"-stateFolder=/\xff"), text(b"\xff=1")];
+        let expected = vec![text(b"vmanomaly"), text(b"--stateFolder=/\xff"), text(b"\xff=1")];
         assert_eq!(normalise_arguments(arguments), expected);
     }
 

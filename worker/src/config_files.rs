@@ -3,10 +3,7 @@
 //! Files are compared by content, never by time or inode, so that the symbolic links of a mounted ConfigMap or Secret
 //! work like plain files.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the one place that reads the user's own files"
-)]
+#![expect(clippy::disallowed_methods, reason = "the one place that reads the user's own files")]
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
@@ -89,15 +86,10 @@ impl ConfigFileError {
 pub fn read(paths: &[PathBuf]) -> Result<ConfigFiles, ConfigFileError> {
     let mut sources = Vec::new();
     for path in paths {
-        if fs::metadata(path)
-            .map_err(|error| ConfigFileError::of(path, error))?
-            .is_dir()
-        {
+        if fs::metadata(path).map_err(|error| ConfigFileError::of(path, error))?.is_dir() {
             let files = files_of(path)?;
             if files.is_empty() {
-                return Err(ConfigFileError::EmptyFolder {
-                    path: path.display().to_string(),
-                });
+                return Err(ConfigFileError::EmptyFolder { path: path.display().to_string() });
             }
             for file in &files {
                 sources.push((file.display().to_string(), read_file(file)?));
@@ -106,10 +98,7 @@ pub fn read(paths: &[PathBuf]) -> Result<ConfigFiles, ConfigFileError> {
             sources.push((path.display().to_string(), read_file(path)?));
         }
     }
-    Ok(ConfigFiles {
-        digest: digest(&sources),
-        sources,
-    })
+    Ok(ConfigFiles { digest: digest(&sources), sources })
 }
 
 fn files_of(folder: &Path) -> Result<Vec<PathBuf>, ConfigFileError> {
@@ -117,19 +106,12 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>, ConfigFileError> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        let hidden = path
-            .file_name()
-            .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-        let yaml = path.extension().is_some_and(|extension| {
-            extension.eq_ignore_ascii_case("yaml") || extension.eq_ignore_ascii_case("yml")
-        });
+        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        let yaml = path
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("yaml") || extension.eq_ignore_ascii_case("yml"));
         // A link that leads nowhere is an error, and not a file that is left out without a word.
-        if !hidden
-            && yaml
-            && fs::metadata(&path)
-                .map_err(|error| ConfigFileError::of(&path, error))?
-                .is_file()
-        {
+        if !hidden && yaml && fs::metadata(&path).map_err(|error| ConfigFileError::of(&path, error))?.is_file() {
             files.push(path);
         }
     }
@@ -140,15 +122,9 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>, ConfigFileError> {
 fn read_file(path: &Path) -> Result<String, ConfigFileError> {
     let unreadable = |error| ConfigFileError::of(path, error);
     let mut bytes = Vec::new();
-    File::open(path)
-        .map_err(unreadable)?
-        .take(LARGEST_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
+    File::open(path).map_err(unreadable)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > LARGEST_FILE {
-        return Err(ConfigFileError::TooLarge {
-            path: path.display().to_string(),
-        });
+        return Err(ConfigFileError::TooLarge { path: path.display().to_string() });
     }
     String::from_utf8(bytes).map_err(|error| ConfigFileError::NotUtf8 {
         path: path.display().to_string(),
@@ -180,16 +156,11 @@ impl Watcher {
     /// Watches `paths`, which read `current` at last, every `interval`.
     #[must_use]
     pub fn new(paths: Vec<PathBuf>, interval: Duration, current: &ConfigFiles) -> Self {
-        Self {
-            paths,
-            interval,
-            told: current.digest,
-            told_error: None,
-        }
+        Self { paths, interval, told: current.digest, told_error: None }
     }
 
     /// Waits until the files read otherwise than what was last returned, and have read the same twice. Dropping the
-    /// future loses nothing.
+    /// future loses no change, but the wait begins anew.
     ///
     /// # Errors
     /// They cannot be read (any more); the same error is returned once, until they are readable again.
@@ -220,10 +191,7 @@ impl Watcher {
         }
     }
 
-    fn tell(
-        &mut self,
-        news: Result<ConfigFiles, ConfigFileError>,
-    ) -> Result<ConfigFiles, ConfigFileError> {
+    fn tell(&mut self, news: Result<ConfigFiles, ConfigFileError>) -> Result<ConfigFiles, ConfigFileError> {
         match &news {
             Ok(files) => {
                 self.told = files.digest;
@@ -237,7 +205,5 @@ impl Watcher {
 
 /// Equal for equal contents and for equal errors.
 fn fingerprint(read: &Result<ConfigFiles, ConfigFileError>) -> Result<u128, String> {
-    read.as_ref()
-        .map(|files| files.digest)
-        .map_err(ToString::to_string)
+    read.as_ref().map(|files| files.digest).map_err(ToString::to_string)
 }

@@ -134,11 +134,16 @@ impl JobState {
         }
         for block in &mut self.blocks {
             let mut old: Vec<Option<Box<dyn OnlineBatch>>> = block.batches.drain(..).map(Some).collect();
-            block.batches = previous
-                .iter()
-                .zip(&models)
-                .map(|(kept, model)| kept.and_then(|index| old[index].take()).unwrap_or_else(|| new_batch(model)))
-                .collect();
+            let kept = previous.iter().map(|kept| {
+                let index = (*kept)?;
+                Some((old[index].take()?, &self.models[index]))
+            });
+            let batches = kept.zip(&models).map(|(kept, model)| match kept {
+                Some((batch, former)) if former.plan.model == model.plan.model => batch,
+                Some((batch, _)) => carry_over(batch.as_ref(), model),
+                None => new_batch(model),
+            });
+            block.batches = batches.collect();
         }
         self.models = models;
         self.plan = plan;
@@ -353,6 +358,22 @@ fn job_model(job: &JobPlan, model: &ModelPlan) -> JobModel {
         fitted_to: None,
         plan: model.clone(),
     }
+}
+
+/// The states of a batch in a new one, whose model predicts by other arguments but learns by the same.
+fn carry_over(from: &dyn OnlineBatch, model: &JobModel) -> Box<dyn OnlineBatch> {
+    let mut batch = new_batch(model);
+    batch.grow(from.slots());
+    let mut state = Vec::new();
+    for slot in (0..).take(from.slots()).filter(|slot| from.samples_seen(*slot) > 0) {
+        state.clear();
+        from.save(slot, &mut state);
+        if let Err(error) = batch.load(slot, &state) {
+            // Not with equal signatures, which have the version of states in them.
+            tracing::error!(model = model.plan.alias, %error, "a state cannot be used under the changed arguments");
+        }
+    }
+    batch
 }
 
 /// An empty batch with all slots of a block.

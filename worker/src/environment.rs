@@ -132,6 +132,8 @@ pub struct RangeAnswer {
     pub received_series: u64,
     /// Samples received, kept or not.
     pub received_samples: u64,
+    /// Time spent on reading the answer out, waiting for the network aside.
+    pub parsing: Duration,
     /// Samples that were dropped because their time was not asked for, or came twice, or was out of order.
     pub invalid_samples: u64,
 }
@@ -188,11 +190,8 @@ pub enum WriteError {
 pub trait Tsdb {
     /// Reads one query over one grid, in as many requests as its point limit needs. `keep` is asked once for every
     /// series of the answer; the values of a series that it does not want are not stored.
-    async fn read(
-        &self,
-        read: &RangeRead<'_>,
-        keep: &mut dyn FnMut(&Labels) -> bool,
-    ) -> Result<RangeAnswer, ReadError>;
+    async fn read(&self, read: &RangeRead<'_>, keep: &mut dyn FnMut(&Labels) -> bool)
+    -> Result<RangeAnswer, ReadError>;
     /// The server's `Date`, unix ms, with a resolution of a second; `None` if it sends none.
     async fn server_time(&self) -> Result<Option<i64>, ReadError>;
     /// Sends JSON lines of `/api/v1/import`. `Ok` means that the server answered 2xx.

@@ -3,6 +3,8 @@
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
+use tokio::sync::SemaphorePermit;
+
 use crate::{
     context::{Context, Environment, backoff},
     engine::{JobState, TickInput},
@@ -73,8 +75,8 @@ pub async fn fit<E: Environment>(
     request: FitRequest,
     report: &dyn Fn(&ReadError),
 ) -> Option<FitResult> {
-    let _permit = context.fits.acquire().await.ok()?;
     let FitRequest { plan, fitted_to, placed, scope, cancelled } = request;
+    let mut permit = Some(context.fits.acquire().await.ok()?);
     let query = plan.query.clone();
     let limit = plan.series_limit();
     let window = plan.scheduler.fit_window;
@@ -93,7 +95,8 @@ pub async fn fit<E: Environment>(
     while done < whole.points {
         let points = chunk_points.min(query.max_points_per_query as usize).min(whole.points - done);
         let grid = Grid { start: whole.start + whole.step * done as i64, step: whole.step, points };
-        let answer = read_until_answered(context, labels, &mut result.state, grid, &scope, &cancelled, report).await?;
+        let reading = Reading { context, labels, scope: &scope, cancelled: &cancelled, report };
+        let answer = reading.until_answered(&mut result.state, grid, &mut permit).await?;
         // Every shard sees the same series, kept or not, so all cut the window alike and get the same answers.
         chunk_points = (CHUNK_VALUES / (answer.received_series as usize).max(1)).max(1);
         let started = context.clock.monotonic();
@@ -108,25 +111,37 @@ pub async fn fit<E: Environment>(
     Some(result)
 }
 
-async fn read_until_answered<E: Environment>(
-    context: &Context<E>,
-    labels: &JobLabels,
-    state: &mut JobState,
-    grid: Grid,
-    scope: &FitScope,
-    cancelled: &Cell<bool>,
-    report: &dyn Fn(&ReadError),
-) -> Option<RangeAnswer> {
-    let mut pauses = backoff();
-    loop {
-        if cancelled.get() {
-            return None;
-        }
-        match read(context, labels, state, grid, scope).await {
-            Ok(answer) => return Some(answer),
-            Err(error) => {
-                report(&error);
-                context.clock.sleep(pauses.next().unwrap_or(Duration::from_secs(10))).await;
+/// What stays the same over the reads of a fit.
+struct Reading<'a, E: Environment> {
+    context: &'a Context<E>,
+    labels: &'a JobLabels,
+    scope: &'a FitScope,
+    cancelled: &'a Cell<bool>,
+    report: &'a dyn Fn(&ReadError),
+}
+
+impl<'a, E: Environment> Reading<'a, E> {
+    /// Reads `grid` for as long as it takes. Between attempts the permit is another fit's: a query that the TSDB
+    /// keeps refusing must not hold up the fits of the others.
+    async fn until_answered(
+        &self,
+        state: &mut JobState,
+        grid: Grid,
+        permit: &mut Option<SemaphorePermit<'a>>,
+    ) -> Option<RangeAnswer> {
+        let mut pauses = backoff();
+        loop {
+            if self.cancelled.get() {
+                return None;
+            }
+            match read(self.context, self.labels, state, grid, self.scope).await {
+                Ok(answer) => return Some(answer),
+                Err(error) => {
+                    (self.report)(&error);
+                    drop(permit.take());
+                    self.context.clock.sleep(pauses.next().unwrap_or(Duration::from_secs(10))).await;
+                    *permit = Some(self.context.fits.acquire().await.ok()?);
+                }
             }
         }
     }
@@ -146,13 +161,12 @@ pub async fn read<E: Environment>(
     let started = context.clock.monotonic();
     series.begin_answer();
     let read = RangeRead { query_alias: &plan.query_alias, query: &plan.query, grid };
-    let mut keep = |labels: &Labels| {
-        series.keep(labels, plan, &model.format) && scope.has(labels)
-    };
+    let mut keep = |labels: &Labels| series.keep(labels, plan, &model.format) && scope.has(labels);
     let outcome = context.tsdb().read(&read, &mut keep).await;
     let duration = context.clock.monotonic().saturating_sub(started);
     context.metrics.read_finished(labels, &context.urls.borrow().reader, outcome.as_ref(), duration);
     if let Ok(answer) = &outcome {
+        context.metrics.answer_parsed(labels, &context.urls.borrow().reader, answer.parsing);
         context.observe_server_time(answer.server_time);
     }
     outcome

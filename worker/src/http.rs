@@ -4,10 +4,7 @@
 //! It has threads of its own, so it answers while the loop computes, and it bounds what clients can take: connections,
 //! header and body sizes, and the time for each.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "clients' time limits are no part of the loop and of its simulation"
-)]
+#![expect(clippy::disallowed_methods, reason = "clients' time limits are no part of the loop and of its simulation")]
 
 use std::borrow::Cow;
 use std::net::{SocketAddr, TcpListener};
@@ -116,24 +113,11 @@ impl HttpServer {
     /// # Errors
     /// [`HttpError::Bind`] names the address and the key it comes from.
     pub fn start(options: HttpOptions) -> Result<Self, HttpError> {
-        let HttpOptions {
-            server,
-            pull,
-            limits,
-            metrics,
-            status,
-            redactor,
-        } = options;
+        let HttpOptions { server, pull, limits, metrics, status, redactor } = options;
         let (listener, address) = bind("server.addr and server.port", &server.addr, server.port)?;
-        let separate = pull.filter(|(addr, port)| {
-            *port == 0 || (addr.as_str(), *port) != (&server.addr, server.port)
-        });
+        let separate = pull.filter(|(addr, port)| *port == 0 || (addr.as_str(), *port) != (&server.addr, server.port));
         let pull = match &separate {
-            Some((addr, port)) => Some(bind(
-                "monitoring.pull.addr and monitoring.pull.port",
-                addr,
-                *port,
-            )?),
+            Some((addr, port)) => Some(bind("monitoring.pull.addr and monitoring.pull.port", addr, *port)?),
             None => None,
         };
 
@@ -146,20 +130,10 @@ impl HttpServer {
             .map_err(HttpError::Threads)?;
         let pull_address = pull.as_ref().map(|(_, address)| *address);
         let prefix = normal_prefix(&server.path_prefix);
-        let state = Shared {
-            metrics,
-            status,
-            redactor,
-        };
-        let mut services = vec![(
-            listener,
-            limited(full_routes(&prefix), &limits).with_state(state.clone()),
-        )];
+        let state = Shared { metrics, status, redactor };
+        let mut services = vec![(listener, limited(full_routes(&prefix), &limits).with_state(state.clone()))];
         if let Some((pull, _)) = pull {
-            services.push((
-                pull,
-                limited(pull_routes(&prefix), &limits).with_state(state),
-            ));
+            services.push((pull, limited(pull_routes(&prefix), &limits).with_state(state)));
         }
         let (stop, stopping) = watch::channel(false);
         let (report, stopped) = oneshot::channel();
@@ -182,12 +156,7 @@ impl HttpServer {
         if let Some(address) = pull_address {
             tracing::info!(%address, "Serving /metrics on http://{address}/metrics");
         }
-        Ok(Self {
-            address,
-            pull_address,
-            stop,
-            stopped,
-        })
+        Ok(Self { address, pull_address, stop, stopped })
     }
 
     /// The address and port that were taken.
@@ -213,15 +182,8 @@ impl HttpServer {
 /// A listener and the address it has.
 fn bind(key: &'static str, addr: &str, port: u16) -> Result<(TcpListener, SocketAddr), HttpError> {
     // Brackets are for URLs; an address comes with or without them.
-    let host = addr
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(addr);
-    let failed = |source| HttpError::Bind {
-        key,
-        address: format!("{addr}:{port}"),
-        source,
-    };
+    let host = addr.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(addr);
+    let failed = |source| HttpError::Bind { key, address: format!("{addr}:{port}"), source };
     let listener = TcpListener::bind((host, port)).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
@@ -240,18 +202,9 @@ impl Shared {
     fn status(&self) -> Status {
         // Nothing else is done under the lock: the loop publishes through it.
         let mut status = self.status.borrow().clone();
-        let errors = status
-            .jobs
-            .iter_mut()
-            .filter_map(|job| job.last_error.as_mut());
-        let reasons = status
-            .not_ready
-            .iter_mut()
-            .map(|reason| &mut reason.message);
-        for text in errors
-            .chain(reasons)
-            .chain(status.config.last_error.as_mut())
-        {
+        let errors = status.jobs.iter_mut().filter_map(|job| job.last_error.as_mut());
+        let reasons = status.not_ready.iter_mut().map(|reason| &mut reason.message);
+        for text in errors.chain(reasons).chain(status.config.last_error.as_mut()) {
             if let Cow::Owned(clean) = self.redactor.redact(text) {
                 *text = clean;
             }
@@ -269,12 +222,7 @@ fn normal_prefix(prefix: &str) -> String {
 }
 
 fn full_routes(prefix: &str) -> Router<Shared> {
-    below(
-        prefix,
-        monitoring_routes()
-            .route("/ready", get(ready))
-            .route("/status", get(status)),
-    )
+    below(prefix, monitoring_routes().route("/ready", get(ready)).route("/status", get(status)))
 }
 
 /// Scrape configurations may know the prefix or not, so both are there.
@@ -286,9 +234,7 @@ fn pull_routes(prefix: &str) -> Router<Shared> {
 }
 
 fn monitoring_routes() -> Router<Shared> {
-    Router::new()
-        .route("/metrics", get(metrics))
-        .route("/health", get(health))
+    Router::new().route("/metrics", get(metrics)).route("/health", get(health))
 }
 
 fn below(prefix: &str, routes: Router<Shared>) -> Router<Shared> {
@@ -305,27 +251,18 @@ fn limited(routes: Router<Shared>, limits: &Limits) -> Router<Shared> {
     routes
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn(
-            move |request: Request, next: Next| async move {
-                match tokio::time::timeout(request_timeout, next.run(request)).await {
-                    Ok(response) => response,
-                    Err(_) => refusal(StatusCode::REQUEST_TIMEOUT, "the request took too long"),
-                }
-            },
-        ))
+        .layer(middleware::from_fn(move |request: Request, next: Next| async move {
+            match tokio::time::timeout(request_timeout, next.run(request)).await {
+                Ok(response) => response,
+                Err(_) => refusal(StatusCode::REQUEST_TIMEOUT, "the request took too long"),
+            }
+        }))
         .layer(DefaultBodyLimit::max(limits.body_bytes))
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
     match shared.metrics.encode() {
-        Ok(text) => (
-            [(
-                header::CONTENT_TYPE,
-                "text/plain; version=0.0.4; charset=utf-8",
-            )],
-            text,
-        )
-            .into_response(),
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "No metrics");
             refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())
@@ -339,14 +276,8 @@ async fn health() -> Response {
 }
 
 async fn ready(State(shared): State<Shared>) -> Response {
-    let Status {
-        ready, not_ready, ..
-    } = shared.status();
-    let code = if ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let Status { ready, not_ready, .. } = shared.status();
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(json!({ "ready": ready, "reasons": not_ready }))).into_response()
 }
 
@@ -355,18 +286,11 @@ async fn status(State(shared): State<Shared>) -> Response {
 }
 
 async fn unknown_route(uri: Uri) -> Response {
-    refusal(
-        StatusCode::NOT_FOUND,
-        &format!("no such route: {}", uri.path()),
-    )
+    refusal(StatusCode::NOT_FOUND, &format!("no such route: {}", uri.path()))
 }
 
 async fn wrong_method(request: Request) -> Response {
-    let message = format!(
-        "{} does not allow {}",
-        request.uri().path(),
-        request.method()
-    );
+    let message = format!("{} does not allow {}", request.uri().path(), request.method());
     refusal(StatusCode::METHOD_NOT_ALLOWED, &message)
 }
 
@@ -375,25 +299,15 @@ fn refusal(code: StatusCode, message: &str) -> Response {
 }
 
 /// Accepts connections until `stopping`, then waits for the open ones.
-async fn serve(
-    listener: TcpListener,
-    routes: Router,
-    limits: Limits,
-    mut stopping: watch::Receiver<bool>,
-) {
+async fn serve(listener: TcpListener, routes: Router, limits: Limits, mut stopping: watch::Receiver<bool>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "The HTTP server cannot listen"
-            );
+            tracing::error!(error = &error as &dyn std::error::Error, "The HTTP server cannot listen");
             return;
         }
     };
-    let slots = Arc::new(Semaphore::new(
-        limits.connections.min(Semaphore::MAX_PERMITS),
-    ));
+    let slots = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -413,10 +327,7 @@ async fn serve(
             }
             // Of that connection, or of the process (no more file descriptors): either may pass.
             Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "A connection could not be accepted"
-                );
+                tracing::warn!(error = &error as &dyn std::error::Error, "A connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -429,29 +340,17 @@ async fn accept(
     listener: &tokio::net::TcpListener,
     slots: &Arc<Semaphore>,
 ) -> std::io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots)
-        .acquire_owned()
-        .await
-        .map_err(std::io::Error::other)?;
+    let slot = Arc::clone(slots).acquire_owned().await.map_err(std::io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     Ok((stream, slot))
 }
 
-async fn answer(
-    stream: TcpStream,
-    routes: Router,
-    limits: Limits,
-    mut stopping: watch::Receiver<bool>,
-) {
+async fn answer(stream: TcpStream, routes: Router, limits: Limits, mut stopping: watch::Receiver<bool>) {
     // Only a matter of latency.
     let _ = stream.set_nodelay(true);
     let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_header_size(limits.header_bytes);
-    let mut connection =
-        pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes)));
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_header_size(limits.header_bytes);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes)));
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         _ = stopping.wait_for(|stop| *stop) => None,
@@ -461,15 +360,10 @@ async fn answer(
         Some(ended) => ended,
         None => {
             connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(limits.grace, connection)
-                .await
-                .unwrap_or(Ok(()))
+            tokio::time::timeout(limits.grace, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(
-            error = &error as &dyn std::error::Error,
-            "A connection ended early"
-        );
+        tracing::debug!(error = &error as &dyn std::error::Error, "A connection ended early");
     }
 }

@@ -49,9 +49,7 @@ impl FromStr for LogFormat {
         match text.to_ascii_lowercase().as_str() {
             "json" => Ok(Self::Json),
             "text" => Ok(Self::Text),
-            _ => Err(UnknownFormat {
-                text: text.to_owned(),
-            }),
+            _ => Err(UnknownFormat { text: text.to_owned() }),
         }
     }
 }
@@ -60,11 +58,7 @@ impl LogFormat {
     /// Text if stderr is a terminal, else JSON.
     #[must_use]
     pub fn of_stderr() -> Self {
-        if std::io::stderr().is_terminal() {
-            Self::Text
-        } else {
-            Self::Json
-        }
+        if std::io::stderr().is_terminal() { Self::Text } else { Self::Json }
     }
 }
 
@@ -93,10 +87,7 @@ impl Logging {
         let (logging, dispatch) = Self::to(std::io::stderr(), level, format, now);
         tracing::dispatcher::set_global_default(dispatch)?;
         std::panic::set_hook(Box::new(|panic| {
-            let place = panic
-                .location()
-                .map(ToString::to_string)
-                .unwrap_or_default();
+            let place = panic.location().map(ToString::to_string).unwrap_or_default();
             let reason = panic.payload_as_str().unwrap_or("no reason given");
             tracing::error!(critical = true, place, "Panic: {reason}");
         }));
@@ -110,16 +101,9 @@ impl Logging {
         format: LogFormat,
         now: impl Fn() -> i64 + Send + Sync + 'static,
     ) -> (Self, Dispatch) {
-        let logging = Self {
-            levels: Arc::new(RwLock::new(Levels::new(level))),
-            redactor: Redactor::new(),
-        };
-        let layer = LineLayer {
-            logging: logging.clone(),
-            format,
-            now: Box::new(now),
-            output: Mutex::new(Box::new(output)),
-        };
+        let logging = Self { levels: Arc::new(RwLock::new(Levels::new(level))), redactor: Redactor::new() };
+        let layer =
+            LineLayer { logging: logging.clone(), format, now: Box::new(now), output: Mutex::new(Box::new(output)) };
         (logging, Dispatch::new(Registry::default().with(layer)))
     }
 
@@ -133,10 +117,7 @@ impl Logging {
     ///
     /// # Errors
     /// Names the component whose level does not exist; then nothing changes.
-    pub fn set_component_levels(
-        &self,
-        levels: &BTreeMap<String, String>,
-    ) -> Result<(), ComponentLevelError> {
+    pub fn set_component_levels(&self, levels: &BTreeMap<String, String>) -> Result<(), ComponentLevelError> {
         let changed = self.levels().with_components(levels)?;
         *self.levels.write().unwrap_or_else(PoisonError::into_inner) = changed;
         tracing::callsite::rebuild_interest_cache();
@@ -144,17 +125,11 @@ impl Logging {
     }
 
     fn levels(&self) -> Levels {
-        self.levels
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.levels.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn allow(&self, metadata: &Metadata<'_>) -> bool {
-        self.levels
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .allow(metadata)
+        self.levels.read().unwrap_or_else(PoisonError::into_inner).allow(metadata)
     }
 }
 
@@ -168,11 +143,7 @@ struct LineLayer {
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if self.wants(metadata) {
-            Interest::always()
-        } else {
-            Interest::never()
-        }
+        if self.wants(metadata) { Interest::always() } else { Interest::never() }
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, _context: Context<'_, S>) -> bool {
@@ -202,14 +173,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::default();
-        for span in context
-            .event_scope(event)
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>()
-            .iter()
-            .rev()
-        {
+        for span in context.event_scope(event).into_iter().flatten().collect::<Vec<_>>().iter().rev() {
             if let Some(of_span) = span.extensions().get::<Fields>() {
                 fields.extend(of_span);
             }
@@ -228,15 +192,12 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
         text.push('\n');
         let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever read the log is gone: nobody is left to tell.
-        let _ = output
-            .write_all(text.as_bytes())
-            .and_then(|()| output.flush());
+        let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
     }
 }
 
 impl LineLayer {
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_span() && *metadata.level() <= tracing::Level::INFO
-            || self.logging.allow(metadata)
+        metadata.is_span() && *metadata.level() <= tracing::Level::INFO || self.logging.allow(metadata)
     }
 }

@@ -8,9 +8,7 @@ mod reports;
 
 pub use reports::{ModelRun, ReloadStatus, Stage, WriteSize};
 
-use prometheus::{
-    Gauge, GaugeVec, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
-};
+use prometheus::{Gauge, GaugeVec, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
 use kinds::Kind;
 
@@ -51,10 +49,7 @@ impl JobLabels {
     /// The labels of a model of this job.
     #[must_use]
     pub fn model(&self, model_alias: &str) -> ModelLabels {
-        ModelLabels {
-            job: self.clone(),
-            model_alias: model_alias.to_owned(),
-        }
+        ModelLabels { job: self.clone(), model_alias: model_alias.to_owned() }
     }
 }
 
@@ -71,12 +66,7 @@ impl ModelLabels {
     /// The values in the order of the labels of every model metric.
     #[must_use]
     pub fn values(&self) -> [&str; 4] {
-        [
-            &self.job.query_key,
-            &self.model_alias,
-            &self.job.scheduler_alias,
-            &self.job.preset,
-        ]
+        [&self.job.query_key, &self.model_alias, &self.job.scheduler_alias, &self.job.preset]
     }
 }
 
@@ -94,29 +84,13 @@ const URL: &[&str] = &["url", "query_key", "scheduler_alias", "preset"];
 const URL_CODE: &[&str] = &["url", "query_key", "scheduler_alias", "preset", "code"];
 const URL_STEP: &[&str] = &["url", "query_key", "scheduler_alias", "preset", "step"];
 const MODEL: &[&str] = &["query_key", "model_alias", "scheduler_alias", "preset"];
-const MODEL_STAGE: &[&str] = &[
-    "query_key",
-    "model_alias",
-    "scheduler_alias",
-    "preset",
-    "stage",
-];
-const MODEL_STATUS: &[&str] = &[
-    "query_key",
-    "model_alias",
-    "scheduler_alias",
-    "preset",
-    "status",
-];
+const MODEL_STAGE: &[&str] = &["query_key", "model_alias", "scheduler_alias", "preset", "stage"];
+const MODEL_STATUS: &[&str] = &["query_key", "model_alias", "scheduler_alias", "preset", "status"];
 
 /// Requests to a TSDB: from a millisecond on the same node to the longest time limit that makes sense.
-const REQUEST_SECONDS: &[f64] = &[
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
-];
+const REQUEST_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
 /// Work on data in memory: one series up to a fit of a large query.
-const WORK_SECONDS: &[f64] = &[
-    0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0,
-];
+const WORK_SECONDS: &[f64] = &[0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0];
 const NO_BUCKETS: &[f64] = &[];
 
 /// Declares [`Metrics`]: a field's doc comment is the metric's help text as well.
@@ -182,8 +156,6 @@ declare_metrics! {
     reader_timeseries_received: IntCounterVec = "vmanomaly_reader_timeseries_received_total", URL, NO_BUCKETS;
     /// Samples received.
     reader_datapoints_received: IntCounterVec = "vmanomaly_reader_datapoints_received_total", URL, NO_BUCKETS;
-    /// Answers that wait to be learnt and scored; steadily above 0 means too little CPU.
-    reader_processing_tasks_queued: IntGaugeVec = "vmanomaly_reader_processing_tasks_queued", URL, NO_BUCKETS;
 
     /// Successful runs of a model, by stage.
     model_runs: IntCounterVec = "vmanomaly_model_runs_total", MODEL_STAGE, NO_BUCKETS;
@@ -271,13 +243,8 @@ impl Metrics {
         let registry = Registry::new();
         #[cfg(target_os = "linux")]
         registry
-            .register(Box::new(
-                prometheus::process_collector::ProcessCollector::for_self(),
-            ))
-            .map_err(|source| MetricsError::Definition {
-                name: "process".to_owned(),
-                source,
-            })?;
+            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+            .map_err(|source| MetricsError::Definition { name: "process".to_owned(), source })?;
         let metrics = Self::declare(registry, preset)?;
         metrics.start_time.set(start as f64 / 1e3);
         metrics.version_info.with_label_values(&[version]).set(1);
@@ -285,11 +252,7 @@ impl Metrics {
         for status in [ReloadStatus::Success, ReloadStatus::Failure] {
             metrics.config_reloads.with_label_values(&[status.as_str()]);
         }
-        for counter in [
-            &metrics.log_damaged_records,
-            &metrics.log_append_errors,
-            &metrics.snapshot_errors,
-        ] {
+        for counter in [&metrics.log_damaged_records, &metrics.log_append_errors, &metrics.snapshot_errors] {
             counter.with_label_values(&[preset]);
         }
         Ok(metrics)
@@ -306,9 +269,7 @@ impl Metrics {
     /// # Errors
     /// [`MetricsError::Encoding`] if a family cannot be written.
     pub fn encode(&self) -> Result<String, MetricsError> {
-        TextEncoder::new()
-            .encode_to_string(&self.registry.gather())
-            .map_err(MetricsError::Encoding)
+        TextEncoder::new().encode_to_string(&self.registry.gather()).map_err(MetricsError::Encoding)
     }
 
     /// Makes the counters of failures of a job appear with 0, so that the first failure is an increase.
@@ -324,9 +285,7 @@ impl Metrics {
             counter.with_label_values(&job.values());
         }
         self.job_standing_still.with_label_values(&job.values());
-        self.scheduler_alive
-            .with_label_values(&[&job.scheduler_alias, &job.preset])
-            .set(1);
+        self.scheduler_alive.with_label_values(&[&job.scheduler_alias, &job.preset]).set(1);
     }
 
     /// Makes the counters of failures of a model appear with 0, so that the first failure is an increase.
@@ -337,18 +296,13 @@ impl Metrics {
             self.model_runs_skipped.with_label_values(&values);
         }
         self.refits_unscheduled.with_label_values(&model.values());
-        self.snapshot_damaged_blocks
-            .with_label_values(&model.values());
+        self.snapshot_damaged_blocks.with_label_values(&model.values());
     }
 
     /// Removes every series of a job, those of its models included.
     pub fn remove_job(&self, job: &JobLabels) {
         let [query_key, scheduler_alias, preset] = job.values();
-        self.remove_where(&[
-            ("query_key", query_key),
-            ("scheduler_alias", scheduler_alias),
-            ("preset", preset),
-        ]);
+        self.remove_where(&[("query_key", query_key), ("scheduler_alias", scheduler_alias), ("preset", preset)]);
     }
 
     /// Removes every series of a model within a job.

@@ -202,14 +202,16 @@ fn push_json<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, item: &T) {
 /// itself; no part is empty.
 #[must_use]
 pub fn split_lines(body: &Bytes, max: usize) -> Vec<Bytes> {
-    let mut parts = Vec::new();
+    let is_line_end = |byte: &u8| *byte == b'\n';
     let mut rest = body.clone();
+    let mut parts = Vec::new();
     while rest.len() > max {
-        // Only the bytes around the cut are looked at.
-        let end = |byte: &u8| *byte == b'\n';
-        let within = rest[..max].iter().rposition(end);
-        let cut = within.or_else(|| rest.iter().position(end)).map_or(rest.len(), |place| place + 1);
-        parts.push(rest.split_to(cut));
+        let (most, beyond) = rest.split_at(max);
+        let length = match most.iter().rposition(is_line_end) {
+            Some(last) => last + 1,
+            None => beyond.iter().position(is_line_end).map_or(rest.len(), |first| max + first + 1),
+        };
+        parts.push(rest.split_to(length));
     }
     if !rest.is_empty() {
         parts.push(rest);
@@ -347,6 +349,8 @@ mod tests {
                 prop_assert!(index + 1 == parts.len() || part.ends_with(b"\n"));
                 let line_count = part.split_inclusive(|byte| *byte == b'\n').count();
                 prop_assert!(part.len() <= max || line_count == 1);
+                let next_line = parts.get(index + 1).and_then(|next| next.split_inclusive(|byte| *byte == b'\n').next());
+                prop_assert!(next_line.is_none_or(|line| part.len() + line.len() > max), "parts are as large as may be");
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use config::ownership::{Spread, ownership_key, shard_of_key};
-use config::worker::{DetectionDirection, HttpClient, Model, ModelClass, Query, Scheduler, Writer, WorkerConfig};
+use config::worker::{DetectionDirection, HttpClient, Model, ModelClass, Query, Scheduler, WorkerConfig, Writer};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -120,11 +120,7 @@ pub fn plan(
                 source: source(&config.reader.client, query, &config.reader),
                 models,
                 output: output(&config.writer, &config.preset),
-                share: Share {
-                    shard,
-                    shards: topology.shards,
-                    spread: topology.spread(query_alias).clone(),
-                },
+                share: Share { shard, shards: topology.shards, spread: topology.spread(query_alias).clone() },
             });
         }
     }
@@ -203,17 +199,21 @@ impl JobPlan {
 #[must_use]
 pub fn spec(model: &Model) -> detect::spec::ModelSpec {
     match model.class {
-        ModelClass::ZscoreOnline { z_threshold } => detect::spec::ModelSpec::ZscoreOnline(detect::zscore::ZscoreOnlineArgs {
-            z_threshold,
-            decay: model.decay,
-            history_strength: model.history_strength,
-        }),
-        ModelClass::MadOnline { threshold, compression } => detect::spec::ModelSpec::MadOnline(detect::mad::MadOnlineArgs {
-            threshold,
-            compression,
-            decay: model.decay,
-            history_strength: model.history_strength,
-        }),
+        ModelClass::ZscoreOnline { z_threshold } => {
+            detect::spec::ModelSpec::ZscoreOnline(detect::zscore::ZscoreOnlineArgs {
+                z_threshold,
+                decay: model.decay,
+                history_strength: model.history_strength,
+            })
+        }
+        ModelClass::MadOnline { threshold, compression } => {
+            detect::spec::ModelSpec::MadOnline(detect::mad::MadOnlineArgs {
+                threshold,
+                compression,
+                decay: model.decay,
+                history_strength: model.history_strength,
+            })
+        }
     }
 }
 

@@ -35,6 +35,11 @@ impl Schedule {
         }
     }
 
+    /// Lets the first fit come at once, wherever the scheduler's `start_from` is; scheduled fits stay where they are.
+    pub fn start_at_once(&mut self) {
+        self.not_before = None;
+    }
+
     /// The newest tick at or before `time`.
     #[must_use]
     pub fn tick_at(&self, time: i64) -> i64 {

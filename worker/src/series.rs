@@ -173,14 +173,15 @@ impl SeriesTable {
     /// Decides which rows of the answer are taken in, and gives new series their slots: series with state keep their
     /// place, then the hash of the labels decides, so that the order of the answer does not matter.
     pub fn admit(&mut self, answer: &RangeAnswer, tick: i64, limit: usize) -> Admitted {
-        let mut admitted = Admitted {
-            collisions: self.collisions(),
-            own_scores: self.own_scores_in_answer,
-            ..Admitted::default()
-        };
+        let mut admitted =
+            Admitted { collisions: self.collisions(), own_scores: self.own_scores_in_answer, ..Admitted::default() };
         let collided = |output: u64, sharing: &HashMap<u64, Vec<Labels>>| {
             sharing.contains_key(&output)
-                && admitted.collisions.iter().flatten().any(|labels| self.known.get(labels).is_some_and(|known| known.output == output))
+                && admitted
+                    .collisions
+                    .iter()
+                    .flatten()
+                    .any(|labels| self.known.get(labels).is_some_and(|known| known.output == output))
         };
         let mut waiting: Vec<(&Labels, usize)> = Vec::new();
         let mut rows = Vec::with_capacity(answer.series.len());
@@ -238,10 +239,11 @@ impl SeriesTable {
             }
             Some(_) => {}
         }
-        self.known
-            .entry(labels.clone())
-            .and_modify(|known| known.place = Place::Slot(slot))
-            .or_insert(Known { output: 0, place: Place::Slot(slot), answer: 0 });
+        self.known.entry(labels.clone()).and_modify(|known| known.place = Place::Slot(slot)).or_insert(Known {
+            output: 0,
+            place: Place::Slot(slot),
+            answer: 0,
+        });
     }
 
     /// Fills in what [`SeriesTable::put`] cannot know: the outputs' labels of every series with state.

@@ -1,11 +1,6 @@
 //! The worker as a process: command line, files, signals, and the loop between them.
 
-use std::{
-    process::ExitCode,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{process::ExitCode, rc::Rc, sync::Arc, time::Duration};
 
 use config::{
     load::Source,
@@ -13,6 +8,7 @@ use config::{
     topology::Topology,
     worker::WorkerConfig,
 };
+use futures_util::{StreamExt, stream};
 use tokio::sync::{mpsc, watch};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -99,8 +95,12 @@ fn serve(arguments: &Arguments, logging: &Logging, clock: SystemClock) -> Result
     let files = read_files(arguments)?;
     let staged = stage(arguments, &files, logging, capacity.threads(0))?;
     tracing::info!(
-        version = env!("CARGO_PKG_VERSION"), jobs = staged.jobs.len(), shard = staged.shard,
-        shards = staged.topology.shards.get(), digest = staged.digest, "Config has been loaded successfully"
+        version = env!("CARGO_PKG_VERSION"),
+        jobs = staged.jobs.len(),
+        shard = staged.shard,
+        shards = staged.topology.shards.get(),
+        digest = staged.digest,
+        "Config has been loaded successfully"
     );
     if arguments.dry_run {
         println!(
@@ -181,9 +181,9 @@ async fn work(
     let Staged { config, topology, shard, jobs, tsdb, digest } = staged;
     let started = clock.monotonic();
     let (storage, left) = open_storage(arguments, &config, &metrics).await?;
-    let folder = storage.is_some().then(|| arguments.state_folder.as_ref().map(|path| path.display().to_string())).flatten();
-    let (context, spawned) =
-        Context::<Process>::new(clock, tsdb, Alone, storage, metrics.clone(), &config);
+    let folder =
+        storage.is_some().then(|| arguments.state_folder.as_ref().map(|path| path.display().to_string())).flatten();
+    let (context, spawned) = Context::<Process>::new(clock, tsdb, Alone, storage, metrics.clone(), &config);
     let (commands, receiver) = mpsc::unbounded_channel();
     let worker = Worker::new((context.clone(), spawned), receiver).run(jobs, left);
     tokio::pin!(worker);
@@ -210,7 +210,13 @@ async fn work(
         status: status_receiver,
         redactor: logging.redactor().clone(),
     })?;
-    let mut watcher = Watcher::new(watched(arguments), arguments.config_check_interval, files);
+    let watcher = Watcher::new(watched(arguments), arguments.config_check_interval, files);
+    // A stream keeps its wait while the loop below turns: the interval is longer than the status'.
+    let changes = stream::unfold(watcher, |mut watcher| async move {
+        let changed = watcher.changed(&clock).await;
+        Some((changed, watcher))
+    });
+    tokio::pin!(changes);
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let mut restoring = true;
     loop {
@@ -223,7 +229,7 @@ async fn work(
         tokio::select! {
             biased;
             () = &mut worker => break,
-            changed = watcher.changed(&clock), if arguments.watch => {
+            Some(changed) = changes.next(), if arguments.watch => {
                 let outcome = changed.map_err(Fatal::from).and_then(|files| {
                     stage(arguments, &files, logging, Capacity::of_this_process().threads(0))
                 });

@@ -1,9 +1,6 @@
 //! The clock of the machine.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the one place that asks the machine for the time"
-)]
+#![expect(clippy::disallowed_methods, reason = "the one place that asks the machine for the time")]
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -20,9 +17,7 @@ impl SystemClock {
     /// A clock whose monotonic time starts now.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            origin: Instant::now(),
-        }
+        Self { origin: Instant::now() }
     }
 }
 
@@ -62,14 +57,8 @@ mod tests {
     #[test]
     fn a_clock_before_1970_gives_negative_times_rounded_towards_the_past() {
         assert_eq!(unix_milliseconds(UNIX_EPOCH - Duration::from_micros(1)), -1);
-        assert_eq!(
-            unix_milliseconds(UNIX_EPOCH - Duration::from_secs(2)),
-            -2_000
-        );
-        assert_eq!(
-            unix_milliseconds(UNIX_EPOCH + Duration::from_micros(1_999)),
-            1
-        );
+        assert_eq!(unix_milliseconds(UNIX_EPOCH - Duration::from_secs(2)), -2_000);
+        assert_eq!(unix_milliseconds(UNIX_EPOCH + Duration::from_micros(1_999)), 1);
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     rc::Rc,
+    time::Duration,
 };
 
 use futures_util::{
@@ -14,6 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     context::{Context, Environment, Spawned},
+    environment::Clock,
     input_log::Recovered,
     job::{Job, JobHistory, JobView},
     plan::JobPlan,
@@ -35,11 +37,16 @@ pub enum Command<E: Environment> {
     Stop,
 }
 
+/// Jobs get so long to come to a safe point when the worker stops.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
 /// A worker's jobs and what they share.
 pub struct Worker<E: Environment> {
     context: Rc<Context<E>>,
     spawned: Spawned,
     commands: mpsc::UnboundedReceiver<Command<E>>,
+    jobs: FuturesUnordered<LocalBoxFuture<'static, ()>>,
+    /// What jobs have started beside themselves.
     tasks: FuturesUnordered<LocalBoxFuture<'static, ()>>,
     /// Ends a job at once, wherever it is; by name.
     running: BTreeMap<String, AbortHandle>,
@@ -48,11 +55,15 @@ pub struct Worker<E: Environment> {
 impl<E: Environment> Worker<E> {
     /// A worker over `context`.
     #[must_use]
-    pub fn new(
-        (context, spawned): (Rc<Context<E>>, Spawned),
-        commands: mpsc::UnboundedReceiver<Command<E>>,
-    ) -> Self {
-        Self { context, spawned, commands, tasks: FuturesUnordered::new(), running: BTreeMap::new() }
+    pub fn new((context, spawned): (Rc<Context<E>>, Spawned), commands: mpsc::UnboundedReceiver<Command<E>>) -> Self {
+        Self {
+            context,
+            spawned,
+            commands,
+            jobs: FuturesUnordered::new(),
+            tasks: FuturesUnordered::new(),
+            running: BTreeMap::new(),
+        }
     }
 
     /// Runs the jobs, first taking in what a former process left, until [`Command::Stop`].
@@ -74,6 +85,7 @@ impl<E: Environment> Worker<E> {
                     Some(Command::Stop) | None => break,
                 },
                 Some(task) = self.spawned.recv() => self.tasks.push(task),
+                Some(()) = self.jobs.next(), if !self.jobs.is_empty() => {}
                 Some(()) = self.tasks.next(), if !self.tasks.is_empty() => {}
             }
         }
@@ -82,7 +94,13 @@ impl<E: Environment> Worker<E> {
             view.mailbox().stop = true;
             view.wake();
         }
-        while self.tasks.next().await.is_some() {}
+        let over = async { while self.jobs.next().await.is_some() {} };
+        tokio::select! {
+            biased;
+            () = over => {}
+            // A request may hang; a job survives its end anywhere.
+            () = self.context.clock.sleep(STOP_WITHIN) => {}
+        }
     }
 
     fn start(&mut self, plan: JobPlan, history: Option<JobHistory>) {
@@ -91,7 +109,7 @@ impl<E: Environment> Worker<E> {
         let (handle, registration) = AbortHandle::new_pair();
         self.running.insert(view.key.clone(), handle);
         let job = Abortable::new(Job::new(self.context.clone(), view, plan).run(history), registration);
-        self.tasks.push(Box::pin(async move {
+        self.jobs.push(Box::pin(async move {
             // Aborted or over: the same to the worker.
             let _ = job.await;
         }));

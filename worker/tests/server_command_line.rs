@@ -9,18 +9,10 @@ use std::time::Duration;
 use worker::command_line::{Arguments, CommandLineError, TopologySource};
 use worker::logging::{LogFormat, LogLevel};
 
-fn parse_with(
-    arguments: &[&str],
-    environment: &[(&str, &str)],
-) -> Result<Arguments, CommandLineError> {
+fn parse_with(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Arguments, CommandLineError> {
     let environment: HashMap<&str, &str> = environment.iter().copied().collect();
-    let arguments = std::iter::once("vmanomaly")
-        .chain(arguments.iter().copied())
-        .map(Into::into)
-        .collect();
-    Arguments::parse(arguments, |name| {
-        environment.get(name).map(|value| (*value).to_owned())
-    })
+    let arguments = std::iter::once("vmanomaly").chain(arguments.iter().copied()).map(Into::into).collect();
+    Arguments::parse(arguments, |name| environment.get(name).map(|value| (*value).to_owned()))
 }
 
 fn parse(arguments: &[&str]) -> Arguments {
@@ -38,37 +30,19 @@ fn without_arguments_the_documented_defaults_hold() {
     assert!(!arguments.watch && !arguments.dry_run);
     assert_eq!(arguments.config_check_interval, Duration::from_secs(30));
     assert_eq!(arguments.logger_level, LogLevel::Info);
-    assert_eq!(
-        (
-            arguments.logger_format,
-            arguments.topology,
-            arguments.state_folder
-        ),
-        (None, None, None)
-    );
+    assert_eq!((arguments.logger_format, arguments.topology, arguments.state_folder), (None, None, None));
     assert!(arguments.remarks.is_empty());
 }
 
 #[test]
 fn the_command_line_that_the_vm_operator_makes_is_understood() {
-    let line = [
-        "--loggerLevel=warning",
-        "--license.forceOffline",
-        "--licenseFile=/l",
-        "--watch",
-        "/config/v.yaml",
-    ];
+    let line = ["--loggerLevel=warning", "--license.forceOffline", "--licenseFile=/l", "--watch", "/config/v.yaml"];
     let arguments = parse(&line);
     assert_eq!(arguments.logger_level, LogLevel::Warning);
     assert!(arguments.watch);
     assert_eq!(arguments.configs, [PathBuf::from("/config/v.yaml")]);
     assert_eq!(arguments.remarks.len(), 2);
-    assert!(
-        arguments
-            .remarks
-            .iter()
-            .all(|(level, text)| *level == LogLevel::Debug && text.contains("--license"))
-    );
+    assert!(arguments.remarks.iter().all(|(level, text)| *level == LogLevel::Debug && text.contains("--license")));
 }
 
 #[test]
@@ -89,38 +63,26 @@ fn all_flags_take_their_values_in_any_form_and_among_the_files() {
         "2",
         "a=b.yaml",
     ]);
-    assert_eq!(
-        arguments.configs,
-        ["a.yaml", "b.yaml", "a=b.yaml"].map(PathBuf::from)
-    );
+    assert_eq!(arguments.configs, ["a.yaml", "b.yaml", "a=b.yaml"].map(PathBuf::from));
     assert!(arguments.watch && arguments.dry_run);
     assert_eq!(arguments.config_check_interval, Duration::from_secs(5));
     assert_eq!(arguments.logger_level, LogLevel::Critical);
     assert_eq!(arguments.logger_format, Some(LogFormat::Text));
     assert_eq!(arguments.state_folder, Some("/state".into()));
-    assert_eq!(
-        arguments.topology,
-        Some(TopologySource::File("/t.yaml".into()))
-    );
+    assert_eq!(arguments.topology, Some(TopologySource::File("/t.yaml".into())));
     assert_eq!(arguments.shard(4), Ok(2));
 }
 
 #[test]
 fn the_last_of_repeated_flags_counts() {
     assert!(!parse(&["--watch", "-watch=false"]).watch);
-    assert_eq!(
-        parse(&["loggerLevel=DEBUG", "--log-level", "error"]).logger_level,
-        LogLevel::Error
-    );
+    assert_eq!(parse(&["loggerLevel=DEBUG", "--log-level", "error"]).logger_level, LogLevel::Error);
 }
 
 #[test]
 fn an_unknown_flag_is_refused_with_the_nearest_one() {
     let message = refusal(&["-wacth"]);
-    assert!(
-        message.contains("--wacth") && message.contains("--watch"),
-        "{message}"
-    );
+    assert!(message.contains("--wacth") && message.contains("--watch"), "{message}");
     let message = refusal(&["--loggerLvl=INFO"]);
     assert!(message.contains("--loggerLevel"), "{message}");
 }
@@ -137,24 +99,17 @@ fn a_value_that_does_not_fit_is_refused_with_its_flag() {
     ] {
         let message = refusal(&[argument]);
         let flag = argument.trim_start_matches('-').split('=').next().unwrap();
-        assert!(
-            message.contains(flag) && message.contains(hint),
-            "{message}"
-        );
+        assert!(message.contains(flag) && message.contains(hint), "{message}");
     }
 }
 
 #[test]
 fn help_and_version_end_with_success_and_errors_do_not() {
     for flag in ["-h", "--help", "-help", "--version", "-version"] {
-        let CommandLineError::Flags(error) = parse_with(&[flag], &[]).unwrap_err() else {
-            panic!("{flag}")
-        };
+        let CommandLineError::Flags(error) = parse_with(&[flag], &[]).unwrap_err() else { panic!("{flag}") };
         assert!(!error.use_stderr(), "{flag}");
     }
-    let CommandLineError::Flags(error) = parse_with(&["--nonsense"], &[]).unwrap_err() else {
-        panic!()
-    };
+    let CommandLineError::Flags(error) = parse_with(&["--nonsense"], &[]).unwrap_err() else { panic!() };
     assert!(error.use_stderr());
 }
 
@@ -164,62 +119,33 @@ fn the_shard_comes_from_the_flag_then_the_variable_then_the_pod() {
         parse_with(arguments, environment).unwrap().shard(shards)
     };
     let pod = ("HOSTNAME", "vmanomaly-7");
-    assert_eq!(
-        shard(&["--shard=1"], &[("VMANOMALY_MEMBER_NUM", "2"), pod], 9),
-        Ok(1)
-    );
+    assert_eq!(shard(&["--shard=1"], &[("VMANOMALY_MEMBER_NUM", "2"), pod], 9), Ok(1));
     assert_eq!(shard(&[], &[("VMANOMALY_MEMBER_NUM", "2"), pod], 9), Ok(2));
-    assert_eq!(
-        shard(&[], &[("VMANOMALY_MEMBER_NUM", "vmanomaly-set-5")], 9),
-        Ok(5)
-    );
+    assert_eq!(shard(&[], &[("VMANOMALY_MEMBER_NUM", "vmanomaly-set-5")], 9), Ok(5));
     assert_eq!(shard(&[], &[pod], 9), Ok(7));
     assert_eq!(shard(&[], &[("POD_NAME", "a-3"), pod], 9), Ok(3));
     assert_eq!(shard(&[], &[pod], 1), Ok(0), "one shard needs no number");
-    let message = shard(&[], &[("HOSTNAME", "laptop")], 2)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.contains("2 shards") && message.contains("--shard"),
-        "{message}"
-    );
+    let message = shard(&[], &[("HOSTNAME", "laptop")], 2).unwrap_err().to_string();
+    assert!(message.contains("2 shards") && message.contains("--shard"), "{message}");
 }
 
 #[test]
 fn vmanomalys_environment_variables_are_honoured() {
-    let environment = [
-        ("VMANOMALY_MODEL_DUMPS_DIR", "/storage/model"),
-        ("VMANOMALY_MEMBERS_COUNT", "3"),
-    ];
+    let environment = [("VMANOMALY_MODEL_DUMPS_DIR", "/storage/model"), ("VMANOMALY_MEMBERS_COUNT", "3")];
     let arguments = parse_with(&[], &environment).unwrap();
     assert_eq!(arguments.state_folder, Some("/storage/model".into()));
     assert_eq!(arguments.topology, Some(TopologySource::Members(3)));
-    let arguments =
-        parse_with(&["--stateFolder=/other", "--topology=t.yaml"], &environment).unwrap();
+    let arguments = parse_with(&["--stateFolder=/other", "--topology=t.yaml"], &environment).unwrap();
     assert_eq!(arguments.state_folder, Some("/other".into()));
-    assert_eq!(
-        arguments.topology,
-        Some(TopologySource::File("t.yaml".into()))
-    );
-    assert_eq!(
-        parse_with(&[], &[("VMANOMALY_MEMBERS_COUNT", "")])
-            .unwrap()
-            .topology,
-        None
-    );
+    assert_eq!(arguments.topology, Some(TopologySource::File("t.yaml".into())));
+    assert_eq!(parse_with(&[], &[("VMANOMALY_MEMBERS_COUNT", "")]).unwrap().topology, None);
 }
 
 #[test]
 fn an_impossible_environment_variable_is_refused_by_name() {
-    for (name, value) in [
-        ("VMANOMALY_MEMBERS_COUNT", "0"),
-        ("VMANOMALY_MEMBER_NUM", "first"),
-    ] {
+    for (name, value) in [("VMANOMALY_MEMBERS_COUNT", "0"), ("VMANOMALY_MEMBER_NUM", "first")] {
         let message = parse_with(&[], &[(name, value)]).unwrap_err().to_string();
-        assert!(
-            message.contains(name) && message.contains(value),
-            "{message}"
-        );
+        assert!(message.contains(name) && message.contains(value), "{message}");
     }
 }
 
@@ -227,10 +153,5 @@ fn an_impossible_environment_variable_is_refused_by_name() {
 fn a_replication_factor_that_has_no_effect_is_said_aloud() {
     let arguments = parse_with(&[], &[("VMANOMALY_REPLICATION_FACTOR", "2")]).unwrap();
     assert_eq!(arguments.remarks[0].0, LogLevel::Warning);
-    assert!(
-        parse_with(&[], &[("VMANOMALY_REPLICATION_FACTOR", "1")])
-            .unwrap()
-            .remarks
-            .is_empty()
-    );
+    assert!(parse_with(&[], &[("VMANOMALY_REPLICATION_FACTOR", "1")]).unwrap().remarks.is_empty());
 }

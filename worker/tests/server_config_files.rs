@@ -1,10 +1,6 @@
 //! Configuration files and ConfigMap folders on a real file system.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, and writes the files"
-)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by panicking, and writes the files")]
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -29,29 +25,16 @@ fn read_one(path: &Path) -> Result<ConfigFiles, String> {
 }
 
 fn texts(files: &ConfigFiles) -> Vec<&str> {
-    files
-        .sources
-        .iter()
-        .map(|(_, text)| text.as_str())
-        .collect()
+    files.sources.iter().map(|(_, text)| text.as_str()).collect()
 }
 
 #[test]
 fn a_folder_gives_its_yaml_files_sorted_by_name_and_nothing_else() {
-    let folder = folder(&[
-        ("b.yml", "b"),
-        ("a.yaml", "a"),
-        (".hidden.yaml", "x"),
-        ("notes.txt", "x"),
-    ]);
+    let folder = folder(&[("b.yml", "b"), ("a.yaml", "a"), (".hidden.yaml", "x"), ("notes.txt", "x")]);
     fs::create_dir(folder.path().join("deeper.yaml")).unwrap();
     let files = read_one(folder.path()).unwrap();
     assert_eq!(texts(&files), ["a", "b"]);
-    assert!(
-        files.sources[0].0.ends_with("/a.yaml"),
-        "named for messages: {}",
-        files.sources[0].0
-    );
+    assert!(files.sources[0].0.ends_with("/a.yaml"), "named for messages: {}", files.sources[0].0);
 }
 
 #[test]
@@ -64,15 +47,9 @@ fn paths_are_read_in_the_order_given_and_a_named_file_needs_no_yaml_name() {
 #[test]
 fn every_refusal_names_the_path() {
     let folder = folder(&[("latin.yaml", ""), ("huge.yaml", "")]);
-    let (latin, huge) = (
-        folder.path().join("latin.yaml"),
-        folder.path().join("huge.yaml"),
-    );
+    let (latin, huge) = (folder.path().join("latin.yaml"), folder.path().join("huge.yaml"));
     fs::write(&latin, b"a: \xe4").unwrap();
-    fs::File::create(&huge)
-        .unwrap()
-        .set_len(LARGEST_FILE + 1)
-        .unwrap();
+    fs::File::create(&huge).unwrap().set_len(LARGEST_FILE + 1).unwrap();
     fs::create_dir(folder.path().join("empty")).unwrap();
     std::os::unix::fs::symlink("nowhere", folder.path().join("dangling.yaml")).unwrap();
     for (path, hint) in [
@@ -84,10 +61,7 @@ fn every_refusal_names_the_path() {
         (folder.path().join("latin.yaml/below"), "cannot be read"),
     ] {
         let message = read_one(&path).unwrap_err();
-        assert!(
-            message.starts_with(&path.display().to_string()) && message.contains(hint),
-            "{message}"
-        );
+        assert!(message.starts_with(&path.display().to_string()) && message.contains(hint), "{message}");
     }
 }
 
@@ -111,10 +85,7 @@ struct Script<'a> {
 
 impl<'a> Script<'a> {
     fn new(steps: Vec<Step<'a>>) -> Self {
-        Self {
-            steps: RefCell::new(steps.into()),
-            slept: RefCell::default(),
-        }
+        Self { steps: RefCell::new(steps.into()), slept: RefCell::default() }
     }
 }
 
@@ -167,22 +138,10 @@ async fn a_change_is_told_once_after_it_has_read_the_same_twice() {
     let mut watcher = watch(file.clone());
     let half_written = || fs::write(&file, "2 hal").unwrap();
     let written = || fs::write(&file, "2 whole").unwrap();
-    let script = Script::new(vec![
-        nothing(),
-        Box::new(half_written),
-        Box::new(written),
-        nothing(),
-        nothing(),
-    ]);
-    assert_eq!(
-        told(&mut watcher, &script).await,
-        [Ok("2 whole".to_owned())]
-    );
+    let script = Script::new(vec![nothing(), Box::new(half_written), Box::new(written), nothing(), nothing()]);
+    assert_eq!(told(&mut watcher, &script).await, [Ok("2 whole".to_owned())]);
     let second = Duration::from_secs(1);
-    assert_eq!(
-        script.slept.borrow()[..4],
-        [INTERVAL, INTERVAL, second, second]
-    );
+    assert_eq!(script.slept.borrow()[..4], [INTERVAL, INTERVAL, second, second]);
 }
 
 #[tokio::test]
@@ -239,9 +198,5 @@ async fn a_file_that_goes_away_is_told_once_until_it_was_back() {
     ]);
     let told = told(&mut watcher, &script).await;
     assert_eq!(told.len(), 2, "{told:?}");
-    assert!(
-        told.iter()
-            .all(|news| news.as_ref().unwrap_err().contains("a.yaml: no such file")),
-        "{told:?}"
-    );
+    assert!(told.iter().all(|news| news.as_ref().unwrap_err().contains("a.yaml: no such file")), "{told:?}");
 }

@@ -1,10 +1,6 @@
 //! The HTTP server over real connections.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, and waits for clients"
-)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by panicking, and waits for clients")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,8 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use config::status::{
-    CONTRACT_VERSION, ConfigStatus, JobPhase, JobStatus, NotReady, NotReadyReason, ReloadState,
-    Status,
+    CONTRACT_VERSION, ConfigStatus, JobPhase, JobStatus, NotReady, NotReadyReason, ReloadState, Status,
 };
 use config::worker::Server;
 use serde_json::Value;
@@ -47,11 +42,7 @@ fn status(ready: bool) -> Status {
 fn options(path_prefix: &str) -> (HttpOptions, watch::Sender<Status>) {
     let (publish, status) = watch::channel(status(true));
     let options = HttpOptions {
-        server: Server {
-            addr: "127.0.0.1".into(),
-            port: 0,
-            path_prefix: path_prefix.into(),
-        },
+        server: Server { addr: "127.0.0.1".into(), port: 0, path_prefix: path_prefix.into() },
         pull: None,
         limits: Limits::default(),
         metrics: Arc::new(Metrics::new("default", "1.2.3", 0).unwrap()),
@@ -64,19 +55,11 @@ fn options(path_prefix: &str) -> (HttpOptions, watch::Sender<Status>) {
 /// One request, (status, header, body); it blocks the whole thread.
 fn request(address: SocketAddr, line: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
-    write!(
-        stream,
-        "{line} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
+    write!(stream, "{line} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     let (header, body) = text.split_once("\r\n\r\n").unwrap();
-    (
-        header.split(' ').nth(1).unwrap().parse().unwrap(),
-        header.to_ascii_lowercase(),
-        body.to_owned(),
-    )
+    (header.split(' ').nth(1).unwrap().parse().unwrap(), header.to_ascii_lowercase(), body.to_owned())
 }
 
 fn json(address: SocketAddr, path: &str) -> (u16, Value) {
@@ -96,16 +79,9 @@ async fn a_usual_client_gets_every_route_over_one_connection() {
         ("ready", "application/json"),
         ("status", "application/json"),
     ] {
-        let response = client
-            .get(format!("http://{}/{path}", server.address()))
-            .send()
-            .await
-            .unwrap();
+        let response = client.get(format!("http://{}/{path}", server.address())).send().await.unwrap();
         assert_eq!(
-            (
-                response.status().as_u16(),
-                &response.headers()["content-type"]
-            ),
+            (response.status().as_u16(), &response.headers()["content-type"]),
             (200, &content_type.parse().unwrap())
         );
         assert!(!response.text().await.unwrap().is_empty());
@@ -119,11 +95,7 @@ async fn it_answers_while_the_loop_computes() {
     let server = HttpServer::start(options).unwrap();
     // This blocks the only thread of this runtime.
     assert_eq!(request(server.address(), "GET /health").0, 200);
-    assert!(
-        request(server.address(), "GET /metrics")
-            .2
-            .contains("vmanomaly_version_info{version=\"1.2.3\"} 1")
-    );
+    assert!(request(server.address(), "GET /metrics").2.contains("vmanomaly_version_info{version=\"1.2.3\"} 1"));
 }
 
 #[tokio::test]
@@ -131,16 +103,10 @@ async fn readiness_and_status_are_what_the_loop_published_last_without_secrets()
     let (options, publish) = options("");
     options.redactor.register("pa55word");
     let server = HttpServer::start(options).unwrap();
-    assert_eq!(
-        json(server.address(), "/ready"),
-        (200, serde_json::json!({ "ready": true, "reasons": [] }))
-    );
+    assert_eq!(json(server.address(), "/ready"), (200, serde_json::json!({ "ready": true, "reasons": [] })));
     let mut waiting = status(false);
     let message = "http://me:secret@tsdb says pa55word is wrong".to_owned();
-    waiting.not_ready = vec![NotReady {
-        reason: NotReadyReason::StandingStill,
-        message: message.clone(),
-    }];
+    waiting.not_ready = vec![NotReady { reason: NotReadyReason::StandingStill, message: message.clone() }];
     waiting.config.last_error = Some(message.clone());
     waiting.jobs.push(JobStatus {
         scheduler: "s".into(),
@@ -158,22 +124,11 @@ async fn readiness_and_status_are_what_the_loop_published_last_without_secrets()
     });
     publish.send_replace(waiting);
     let (code, reasons) = json(server.address(), "/ready");
-    assert_eq!(
-        (code, &reasons["reasons"][0]["reason"]),
-        (503, &"standing_still".into())
-    );
+    assert_eq!((code, &reasons["reasons"][0]["reason"]), (503, &"standing_still".into()));
     let (code, answer) = json(server.address(), "/status");
-    assert_eq!(
-        (code, &answer["jobs"][0]["active_series"]),
-        (200, &3.into())
-    );
+    assert_eq!((code, &answer["jobs"][0]["active_series"]), (200, &3.into()));
     for text in [reasons.to_string(), answer.to_string()] {
-        assert!(
-            text.contains("[redacted]")
-                && !text.contains("pa55word")
-                && !text.contains("me:secret"),
-            "{text}"
-        );
+        assert!(text.contains("[redacted]") && !text.contains("pa55word") && !text.contains("me:secret"), "{text}");
     }
 }
 
@@ -185,13 +140,7 @@ async fn every_route_is_below_the_prefix_which_may_have_any_characters() {
         let path = format!("/{}/health", prefix.trim_matches('/'));
         assert_eq!(json(server.address(), &path).0, 200);
         let (code, body) = json(server.address(), "/health");
-        assert_eq!(
-            (code, body),
-            (
-                404,
-                serde_json::json!({ "error": "no such route: /health" })
-            )
-        );
+        assert_eq!((code, body), (404, serde_json::json!({ "error": "no such route: /health" })));
         assert_eq!(json(server.address(), &format!("{path}/more")).0, 404);
     }
 }
@@ -202,10 +151,7 @@ async fn a_wrong_method_is_refused_in_json() {
     let server = HttpServer::start(options).unwrap();
     let (code, header, body) = request(server.address(), "POST /metrics");
     assert_eq!(code, 405);
-    assert!(
-        header.contains("allow: get") && body.contains("does not allow POST"),
-        "{header} {body}"
-    );
+    assert!(header.contains("allow: get") && body.contains("does not allow POST"), "{header} {body}");
 }
 
 #[tokio::test]
@@ -214,31 +160,19 @@ async fn the_second_listener_has_metrics_and_health_with_and_without_the_prefix(
     options.pull = Some(("127.0.0.1".into(), 0));
     let server = HttpServer::start(options).unwrap();
     let pull = server.pull_address().unwrap();
-    for (path, code) in [
-        ("/metrics", 200),
-        ("/p/metrics", 200),
-        ("/p/health", 200),
-        ("/p/status", 404),
-    ] {
+    for (path, code) in [("/metrics", 200), ("/p/metrics", 200), ("/p/health", 200), ("/p/status", 404)] {
         assert_eq!(request(pull, &format!("GET {path}")).0, code, "{path}");
     }
 }
 
 #[tokio::test]
 async fn the_same_address_for_both_is_one_listener() {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (mut options, _publish) = options("");
     options.server.port = port;
     options.pull = Some(("127.0.0.1".into(), port));
     let server = HttpServer::start(options).unwrap();
-    assert_eq!(
-        (server.address().port(), server.pull_address()),
-        (port, None)
-    );
+    assert_eq!((server.address().port(), server.pull_address()), (port, None));
 }
 
 #[tokio::test]
@@ -249,17 +183,11 @@ async fn an_address_that_is_taken_is_named_with_its_key() {
     of_server.server.port = port;
     let (mut of_pull, _publish) = options("");
     of_pull.pull = Some(("127.0.0.1".into(), port));
-    for (options, key) in [
-        (of_server, "server.port"),
-        (of_pull, "monitoring.pull.port"),
-    ] {
+    for (options, key) in [(of_server, "server.port"), (of_pull, "monitoring.pull.port")] {
         let error = HttpServer::start(options).unwrap_err();
         assert!(matches!(error, HttpError::Bind { .. }));
         let message = error.to_string();
-        assert!(
-            message.contains(key) && message.contains(&format!("127.0.0.1:{port}")),
-            "{message}"
-        );
+        assert!(message.contains(key) && message.contains(&format!("127.0.0.1:{port}")), "{message}");
     }
 }
 

@@ -24,23 +24,13 @@ impl Write for Buffer {
 
 impl Buffer {
     fn lines(&self) -> Vec<String> {
-        String::from_utf8(self.0.lock().unwrap().clone())
-            .unwrap()
-            .lines()
-            .map(str::to_owned)
-            .collect()
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap().lines().map(str::to_owned).collect()
     }
     fn json(&self) -> Vec<Value> {
-        self.lines()
-            .iter()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        self.lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
     fn messages(&self) -> Vec<String> {
-        self.json()
-            .iter()
-            .map(|line| line["message"].as_str().unwrap().to_owned())
-            .collect()
+        self.json().iter().map(|line| line["message"].as_str().unwrap().to_owned()).collect()
     }
 }
 
@@ -51,10 +41,7 @@ fn logging(level: LogLevel, format: LogFormat) -> (Logging, Dispatch, Buffer) {
 }
 
 fn component_levels(levels: &[(&str, &str)]) -> BTreeMap<String, String> {
-    levels
-        .iter()
-        .map(|(name, level)| ((*name).to_owned(), (*level).to_owned()))
-        .collect()
+    levels.iter().map(|(name, level)| ((*name).to_owned(), (*level).to_owned())).collect()
 }
 
 fn one_line_of_each_level_in_two_components() {
@@ -68,12 +55,7 @@ fn one_line_of_each_level_in_two_components() {
 fn a_line_is_a_flat_json_object_with_the_fields_of_its_spans() {
     let (_, dispatch, buffer) = logging(LogLevel::Info, LogFormat::Json);
     tracing::dispatcher::with_default(&dispatch, || {
-        let span = info_span!(
-            "tick",
-            query_key = "cpu",
-            tick = 1,
-            outcome = tracing::field::Empty
-        );
+        let span = info_span!("tick", query_key = "cpu", tick = 1, outcome = tracing::field::Empty);
         span.record("outcome", "written");
         let _entered = span.enter();
         warn!(target: "worker::reader::vm", series = 3, share = 0.5, odd = f64::NAN, tick = 2, level = "x", "two\n\"lines\"");
@@ -91,24 +73,14 @@ fn levels_of_components_change_at_run_time_and_back() {
     let (logging, dispatch, buffer) = logging(LogLevel::Info, LogFormat::Json);
     tracing::dispatcher::with_default(&dispatch, || {
         one_line_of_each_level_in_two_components();
-        logging
-            .set_component_levels(&component_levels(&[
-                ("reader", "debug"),
-                ("writer.vm", "ERROR"),
-            ]))
-            .unwrap();
+        logging.set_component_levels(&component_levels(&[("reader", "debug"), ("writer.vm", "ERROR")])).unwrap();
         one_line_of_each_level_in_two_components();
-        logging
-            .set_component_levels(&component_levels(&[("reader", "loud")]))
-            .unwrap_err();
+        logging.set_component_levels(&component_levels(&[("reader", "loud")])).unwrap_err();
         logging.set_component_levels(&BTreeMap::new()).unwrap();
         one_line_of_each_level_in_two_components();
     });
     let at_base = ["reader info", "writer info"];
-    assert_eq!(
-        buffer.messages(),
-        [&at_base[..], &["reader debug", "reader info"], &at_base].concat()
-    );
+    assert_eq!(buffer.messages(), [&at_base[..], &["reader debug", "reader info"], &at_base].concat());
 }
 
 #[test]
@@ -154,8 +126,7 @@ fn a_text_line_is_one_line_whatever_a_server_answers() {
     tracing::dispatcher::with_default(&dispatch, || {
         info!(target: "worker::reader::vm", answer = "a\nb", "bad\n\u{1b}[31manswer");
     });
-    let expected =
-        r#"2023-11-14T22:13:20.123Z INFO     reader.vm: bad\n\u{1b}[31manswer answer="a\nb""#;
+    let expected = r#"2023-11-14T22:13:20.123Z INFO     reader.vm: bad\n\u{1b}[31manswer answer="a\nb""#;
     assert_eq!(buffer.lines(), [expected]);
 }
 
@@ -169,10 +140,7 @@ fn an_error_is_logged_with_its_causes() {
         let outer = Outer(std::io::Error::other("connection refused"));
         error!(error = &outer as &dyn std::error::Error, "no data");
     });
-    assert_eq!(
-        buffer.json()[0]["error"],
-        "the read failed: connection refused"
-    );
+    assert_eq!(buffer.json()[0]["error"], "the read failed: connection refused");
 }
 
 #[test]
@@ -191,20 +159,8 @@ fn a_panic_is_a_critical_line_on_stderr_without_secrets() {
         .output()
         .unwrap();
     let stderr = String::from_utf8(child.stderr).unwrap();
-    let line: Value = stderr
-        .lines()
-        .find_map(|line| serde_json::from_str(line).ok())
-        .unwrap();
-    assert_eq!(
-        (&line["level"], &line["message"]),
-        (&"CRITICAL".into(), &"Panic: no way with [redacted]".into())
-    );
-    assert!(
-        line["place"]
-            .as_str()
-            .unwrap()
-            .contains("server_logging.rs"),
-        "{line}"
-    );
+    let line: Value = stderr.lines().find_map(|line| serde_json::from_str(line).ok()).unwrap();
+    assert_eq!((&line["level"], &line["message"]), (&"CRITICAL".into(), &"Panic: no way with [redacted]".into()));
+    assert!(line["place"].as_str().unwrap().contains("server_logging.rs"), "{line}");
     assert!(!stderr.contains("hunter22"), "{stderr}");
 }

@@ -13,7 +13,7 @@ fn crashes_and_outages_change_no_score_and_leave_no_gap() {
     assert!(undisturbed.scores() > 3_000, "only {} scores", undisturbed.scores());
     let mut crashes = 0;
     let mut outages = 0;
-    for seed in 0..40 {
+    for seed in 0..24 {
         let disturbed = World::new(7).run(&Disturbance::from_seed(seed), 180 * MINUTES);
         crashes += disturbed.crashes;
         outages += disturbed.outages;
@@ -21,7 +21,29 @@ fn crashes_and_outages_change_no_score_and_leave_no_gap() {
         assert_eq!(disturbed.unscheduled_refits, 0, "seed {seed}");
         disturbed.assert_same_scores(&undisturbed, seed);
     }
-    assert!(crashes > 100 && outages > 100, "{crashes} crashes, {outages} outages");
+    assert!(crashes > 80 && outages > 80, "{crashes} crashes, {outages} outages");
+}
+
+#[test]
+fn a_written_score_keeps_its_value_when_the_tsdb_answers_late_reads_otherwise() {
+    let undisturbed = World::new(7).run(&Disturbance::none(), 120 * MINUTES);
+    for seed in 100..112 {
+        let disturbed = World::new(7).shifting().run(&Disturbance::from_seed(seed), 120 * MINUTES);
+        assert!(disturbed.crashes > 0 && disturbed.outages > 0);
+        assert_eq!(disturbed.rewritten_with_other_values, 0, "seed {seed}");
+        disturbed.assert_same_times(&undisturbed, seed);
+    }
+}
+
+#[test]
+fn a_fit_that_takes_over_late_has_learnt_the_ticks_in_between() {
+    let early = World::new(5).fit_lag(1).run(&Disturbance::none(), 120 * MINUTES);
+    let late = World::new(5).fit_lag(6).run(&Disturbance::none(), 120 * MINUTES);
+    let equal: Vec<bool> = early.equal_times(&late, "minutely").into_values().collect();
+    let changes = equal.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    // Every 17 minutes, at 30 s a sample, up to five minutes differ: while one fit scores already and the other not yet.
+    assert!(changes >= 2 * 5, "the fits made no difference: {changes} changes");
+    assert!(equal.iter().filter(|equal| **equal).count() > equal.len() / 2);
 }
 
 #[test]

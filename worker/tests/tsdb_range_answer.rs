@@ -8,29 +8,31 @@ use detect::model::{MISSING, is_missing};
 use proptest::prelude::*;
 use worker::environment::{Grid, RangeAnswer};
 use worker::labels::Labels;
+use worker::tsdb::answer_error::{AnswerError, Limits};
 use worker::tsdb::columns::{Columns, split};
-use worker::tsdb::label_cache::LabelCache;
-use worker::tsdb::range_answer::{AnswerError, Limits, RangeAnswerParser};
+use worker::tsdb::known_series::KnownSeries;
+use worker::tsdb::range_answer::RangeAnswerParser;
 
 const GRID: Grid = Grid { start: 1_700_000_000_000, step: 15_000, points: 8 };
 
 fn parse_with<'a>(
-    cache: &mut LabelCache,
+    known: &mut KnownSeries,
     limits: Limits,
     chunks: impl Iterator<Item = &'a [u8]>,
 ) -> Result<RangeAnswer, AnswerError> {
     let part = split(GRID, usize::MAX).next().unwrap();
     let mut columns = Columns::new(GRID);
-    let mut parser = RangeAnswerParser::new(part, limits, &mut columns, cache, &[]);
+    let mut parser = RangeAnswerParser::new(part, limits, &mut columns, known, &[]);
     for chunk in chunks {
         parser.push(chunk, &mut |_: &Labels| true)?;
     }
     parser.finish()?;
+    known.end_read();
     Ok(columns.finish(None))
 }
 
 fn parse(text: &[u8]) -> Result<RangeAnswer, AnswerError> {
-    parse_with(&mut LabelCache::new(100), Limits::default(), std::iter::once(text))
+    parse_with(&mut KnownSeries::new(100), Limits::default(), std::iter::once(text))
 }
 
 /// What a test compares: labels with the bits of their values, and what was counted.
@@ -179,12 +181,12 @@ proptest! {
         let text = write(&all, space, result_first);
         let (series, [count, samples, invalid]) = expect(&all);
         let expected = (series, [text.len() as u64, count, samples, invalid]);
-        let mut cache = LabelCache::new(3);
-        let whole = parse_with(&mut cache, Limits::default(), std::iter::once(text.as_bytes()));
+        let mut known = KnownSeries::new(3);
+        let whole = parse_with(&mut known, Limits::default(), std::iter::once(text.as_bytes()));
         prop_assert_eq!(seen(&whole.unwrap()), expected.clone());
-        let in_pieces = parse_with(&mut cache, Limits::default(), cut(text.as_bytes(), &cuts).into_iter());
+        let in_pieces = parse_with(&mut known, Limits::default(), cut(text.as_bytes(), &cuts).into_iter());
         prop_assert_eq!(seen(&in_pieces.unwrap()), expected.clone());
-        let in_bytes = parse_with(&mut cache, Limits::default(), text.as_bytes().chunks(1));
+        let in_bytes = parse_with(&mut known, Limits::default(), text.as_bytes().chunks(1));
         prop_assert_eq!(seen(&in_bytes.unwrap()), expected);
     }
 
@@ -208,7 +210,7 @@ proptest! {
             bytes[place] = byte;
         }
         let whole = parse(&bytes).map(|answer| seen(&answer));
-        let pieces = parse_with(&mut LabelCache::new(9), Limits::default(), cut(&bytes, &cuts).into_iter());
+        let pieces = parse_with(&mut KnownSeries::new(9), Limits::default(), cut(&bytes, &cuts).into_iter());
         // Messages may show more or less of the bytes.
         prop_assert_eq!(whole.ok(), pieces.ok().map(|answer| seen(&answer)));
     }
@@ -222,7 +224,7 @@ proptest! {
         cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..8),
     ) {
         prop_assert!(parse(&bytes).is_err());
-        prop_assert!(parse_with(&mut LabelCache::new(9), Limits::default(), cut(&bytes, &cuts).into_iter()).is_err());
+        prop_assert!(parse_with(&mut KnownSeries::new(9), Limits::default(), cut(&bytes, &cuts).into_iter()).is_err());
     }
 }
 
@@ -263,7 +265,7 @@ fn a_limit_that_is_exceeded_is_named() {
     );
     let enough = Limits { body_bytes: text.len() as u64, series_bytes: 1000, label_bytes: 110, series: 2 };
     for chunk in [1, 7, 10_000] {
-        let parse = |limits| parse_with(&mut LabelCache::new(9), limits, text.as_bytes().chunks(chunk));
+        let parse = |limits| parse_with(&mut KnownSeries::new(9), limits, text.as_bytes().chunks(chunk));
         parse(enough).unwrap();
         for (limits, named) in [
             (Limits { body_bytes: enough.body_bytes - 1, ..enough }, "the answer in bytes"),
@@ -276,7 +278,7 @@ fn a_limit_that_is_exceeded_is_named() {
         }
         let endless = text.replace("\"1\"]]", &format!("\"{}\"]]", "1".repeat(5000)));
         let error =
-            parse_with(&mut LabelCache::new(9), Limits::default(), endless.as_bytes().chunks(chunk)).unwrap_err();
+            parse_with(&mut KnownSeries::new(9), Limits::default(), endless.as_bytes().chunks(chunk)).unwrap_err();
         assert!(matches!(error, AnswerError::TooLarge { what: "a sample in bytes", .. }), "{error}");
     }
 }

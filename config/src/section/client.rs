@@ -21,18 +21,8 @@ pub(crate) const SECTION: Section = Section {
             Presence::Absent("a single-node database"),
             "Tenant of a VictoriaMetrics cluster; `multitenant` reads all tenants, and writes to the tenant in the labels `vm_account_id` and `vm_project_id`.",
         ),
-        Key::new(
-            "user",
-            Kind::Text,
-            Presence::Absent("no basic authentication"),
-            "User name of basic authentication.",
-        ),
-        Key::new(
-            "password",
-            Kind::Secret,
-            Presence::Absent("no password"),
-            "Password of basic authentication.",
-        ),
+        Key::new("user", Kind::Text, Presence::Absent("no basic authentication"), "User name of basic authentication."),
+        Key::new("password", Kind::Secret, Presence::Absent("no password"), "Password of basic authentication."),
         Key::new(
             "password_file",
             Kind::File,
@@ -64,29 +54,13 @@ pub(crate) const SECTION: Section = Section {
             Presence::Absent("no client certificate"),
             "Client certificate for mutual TLS, PEM.",
         ),
-        Key::new(
-            "tls_key_file",
-            Kind::File,
-            Presence::Absent("no client key"),
-            "Key of the client certificate, PEM.",
-        ),
-        Key::new(
-            "timeout",
-            Kind::Duration,
-            Presence::Default("30s"),
-            "Time limit of one request.",
-        ),
+        Key::new("tls_key_file", Kind::File, Presence::Absent("no client key"), "Key of the client certificate, PEM."),
+        Key::new("timeout", Kind::Duration, Presence::Default("30s"), "Time limit of one request."),
     ],
 };
 
-pub(crate) const TENANT: Kind = Kind::Special(
-    "tenant",
-    "`account`, `account:project` (numbers) or `multitenant`",
-);
-const VERIFY: Kind = Kind::Special(
-    "Boolean or path",
-    "`true`, `false` or the path of a PEM file",
-);
+pub(crate) const TENANT: Kind = Kind::Special("tenant", "`account`, `account:project` (numbers) or `multitenant`");
+const VERIFY: Kind = Kind::Special("Boolean or path", "`true`, `false` or the path of a PEM file");
 
 /// `multitenant`, or `account:project` with the project filled in.
 pub(crate) fn parse_tenant(text: &str) -> Result<String, String> {
@@ -113,11 +87,7 @@ pub(crate) fn build(fields: &Fields<'_>, route: &str, problems: &mut Problems) -
             }
             (_, Ok(tenant)) => tenant_id = Some(tenant),
             (_, Err(reason)) => {
-                fields.conflict(
-                    "datasource_url",
-                    format!("the tenant in the path {reason}"),
-                    problems,
-                );
+                fields.conflict("datasource_url", format!("the tenant in the path {reason}"), problems);
             }
         }
         url = base.to_owned();
@@ -130,9 +100,7 @@ pub(crate) fn build(fields: &Fields<'_>, route: &str, problems: &mut Problems) -
         password_file: fields.text("password_file", problems),
         bearer_token: fields.text("bearer_token", problems),
         bearer_token_file: fields.text("bearer_token_file", problems),
-        verify_tls: fields
-            .parsed("verify_tls", problems, verify_tls)
-            .unwrap_or(VerifyTls::System),
+        verify_tls: fields.parsed("verify_tls", problems, verify_tls).unwrap_or(VerifyTls::System),
         tls_cert_file: fields.text("tls_cert_file", problems),
         tls_key_file: fields.text("tls_key_file", problems),
         timeout: fields.duration("timeout", problems).unwrap_or_default(),
@@ -153,10 +121,7 @@ fn verify_tls(text: &str) -> Result<VerifyTls, String> {
 /// Keys that exclude or need each other.
 fn check(fields: &Fields<'_>, problems: &mut Problems) {
     let has = |name: &str| fields.raw(name).is_some();
-    for (inline, file) in [
-        ("password", "password_file"),
-        ("bearer_token", "bearer_token_file"),
-    ] {
+    for (inline, file) in [("password", "password_file"), ("bearer_token", "bearer_token_file")] {
         if has(inline) && has(file) {
             fields.conflict(file, format!("and `{inline}` exclude each other"), problems);
         }
@@ -164,11 +129,7 @@ fn check(fields: &Fields<'_>, problems: &mut Problems) {
     let basic = has("user") || has("password") || has("password_file");
     for token in ["bearer_token", "bearer_token_file"] {
         if basic && has(token) {
-            fields.conflict(
-                token,
-                "and basic authentication exclude each other",
-                problems,
-            );
+            fields.conflict(token, "and basic authentication exclude each other", problems);
         }
     }
     for password in ["password", "password_file"] {
@@ -176,10 +137,7 @@ fn check(fields: &Fields<'_>, problems: &mut Problems) {
             fields.conflict(password, "needs `user`", problems);
         }
     }
-    for (one, other) in [
-        ("tls_cert_file", "tls_key_file"),
-        ("tls_key_file", "tls_cert_file"),
-    ] {
+    for (one, other) in [("tls_cert_file", "tls_key_file"), ("tls_key_file", "tls_cert_file")] {
         if has(one) && !has(other) {
             fields.conflict(one, format!("needs `{other}`"), problems);
         }
@@ -201,9 +159,7 @@ fn url(fields: &Fields<'_>, problems: &mut Problems) -> Option<String> {
 }
 
 fn check_url(text: &str) -> Result<(), &'static str> {
-    let rest = text
-        .strip_prefix("http://")
-        .or_else(|| text.strip_prefix("https://"));
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     let rest = rest.ok_or("must start with `http://` or `https://`")?;
     if text.contains(|character: char| character.is_whitespace() || character.is_control()) {
         return Err("must not contain white space");

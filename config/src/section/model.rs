@@ -75,10 +75,7 @@ pub(crate) const SECTION: Section = Section {
             Presence::Default("1"),
             "Multiplies the weight of what a fit has seen against the samples after it.",
         ),
-        Key::ignored(
-            "args",
-            "the model classes of this version take no arguments of an inner library",
-        ),
+        Key::ignored("args", "the model classes of this version take no arguments of an inner library"),
         Key::refused("ttl", "a lifetime per model; use `settings.retention.ttl`"),
     ],
 };
@@ -113,31 +110,17 @@ pub(crate) const MAD_ONLINE: Section = Section {
     ],
 };
 
-const ATTACHMENT: Kind = Kind::Special(
-    "list of aliases or word",
-    "a list of aliases, `all`, `null` or `[]`",
-);
+const ATTACHMENT: Kind = Kind::Special("list of aliases or word", "a list of aliases, `all`, `null` or `[]`");
 
 /// What both classes can produce, in the default order.
 const SERIES: [&str; 5] = ["anomaly_score", "y", "yhat", "yhat_lower", "yhat_upper"];
 const SERIES_DEFAULT: &str = "[anomaly_score, y, yhat, yhat_lower, yhat_upper]";
-const SERIES_ALLOWED: &str =
-    "a list, not empty, of `anomaly_score`, `y`, `yhat`, `yhat_lower`, `yhat_upper`";
+const SERIES_ALLOWED: &str = "a list, not empty, of `anomaly_score`, `y`, `yhat`, `yhat_lower`, `yhat_upper`";
 
 /// Arguments of classes that are not there yet, so that a misplaced one is named as such.
 const OTHER_ARGUMENTS: &[(&str, &[&str])] = &[
-    (
-        "quantiles",
-        &[
-            "quantile_online",
-            "temporal_envelope",
-            "temporal_envelope_multivariate",
-        ],
-    ),
-    (
-        "iqr_threshold",
-        &["quantile_online", "rolling_quantile", "temporal_envelope"],
-    ),
+    ("quantiles", &["quantile_online", "temporal_envelope", "temporal_envelope_multivariate"]),
+    ("iqr_threshold", &["quantile_online", "rolling_quantile", "temporal_envelope"]),
     ("seasonal_interval", &["quantile_online"]),
     ("min_subseason", &["quantile_online"]),
     ("season_starts_from", &["quantile_online"]),
@@ -148,37 +131,15 @@ const OTHER_ARGUMENTS: &[(&str, &[&str])] = &[
     ("window_steps", &["rolling_quantile"]),
     ("period", &["std"]),
     ("z_threshold", &["std", "holtwinters"]),
-    (
-        "alpha",
-        &["temporal_envelope", "temporal_envelope_multivariate"],
-    ),
-    (
-        "loss_reactivity",
-        &["temporal_envelope", "temporal_envelope_multivariate"],
-    ),
-    (
-        "changepoint_window",
-        &["temporal_envelope", "temporal_envelope_multivariate"],
-    ),
-    (
-        "holidays",
-        &["temporal_envelope", "temporal_envelope_multivariate"],
-    ),
-    (
-        "seasonalities",
-        &[
-            "temporal_envelope",
-            "temporal_envelope_multivariate",
-            "prophet",
-        ],
-    ),
+    ("alpha", &["temporal_envelope", "temporal_envelope_multivariate"]),
+    ("loss_reactivity", &["temporal_envelope", "temporal_envelope_multivariate"]),
+    ("changepoint_window", &["temporal_envelope", "temporal_envelope_multivariate"]),
+    ("holidays", &["temporal_envelope", "temporal_envelope_multivariate"]),
+    ("seasonalities", &["temporal_envelope", "temporal_envelope_multivariate", "prophet"]),
     ("dependency_rank", &["temporal_envelope_multivariate"]),
     ("score_aggregation", &["temporal_envelope_multivariate"]),
     ("max_channels", &["temporal_envelope_multivariate"]),
-    (
-        "recommended_max_channels",
-        &["temporal_envelope_multivariate"],
-    ),
+    ("recommended_max_channels", &["temporal_envelope_multivariate"]),
     ("random_state", &["temporal_envelope_multivariate"]),
     ("forecast_at", &["prophet", "temporal_envelope"]),
     ("tz_aware", &["prophet"]),
@@ -186,21 +147,9 @@ const OTHER_ARGUMENTS: &[(&str, &[&str])] = &[
     ("tz_use_cyclical_encoding", &["prophet"]),
     ("frequency", &["holtwinters"]),
     ("seasonality", &["holtwinters"]),
-    (
-        "contamination",
-        &["isolation_forest", "isolation_forest_multivariate"],
-    ),
-    (
-        "seasonal_features",
-        &["isolation_forest", "isolation_forest_multivariate"],
-    ),
-    (
-        "groupby",
-        &[
-            "isolation_forest_multivariate",
-            "temporal_envelope_multivariate",
-        ],
-    ),
+    ("contamination", &["isolation_forest", "isolation_forest_multivariate"]),
+    ("seasonal_features", &["isolation_forest", "isolation_forest_multivariate"]),
+    ("groupby", &["isolation_forest_multivariate", "temporal_envelope_multivariate"]),
     ("tuned_class_name", &["auto"]),
     ("optimization_params", &["auto"]),
 ];
@@ -215,8 +164,7 @@ fn attachment(
 ) -> Vec<String> {
     let all = || aliases.iter().map(|alias| (*alias).to_owned()).collect();
     if !fields.is_written(name) {
-        let message =
-            format!("absent: the model is attached to all {name}; write `{name}: all` to say so");
+        let message = format!("absent: the model is attached to all {name}; write `{name}: all` to say so");
         fields.warn(name, message, problems);
         return all();
     }
@@ -242,15 +190,7 @@ fn attachment(
             Value::Scalar(scalar) => {
                 let nearest = nearest(&scalar.text, aliases.iter().copied()).map(str::to_owned);
                 let alias = scalar.template.as_ref().unwrap_or(&scalar.text).clone();
-                problems.error(
-                    &item.place,
-                    path,
-                    Fault::UnknownAlias {
-                        kind,
-                        alias,
-                        nearest,
-                    },
-                );
+                problems.error(&item.place, path, Fault::UnknownAlias { kind, alias, nearest });
             }
             Value::Faulty => {}
             _ => problems.error(&item.place, path, wrong_type("an alias", item)),
@@ -283,10 +223,7 @@ fn provide_series(fields: &Fields<'_>, problems: &mut Problems) -> Vec<String> {
             }
             Value::Scalar(scalar) => {
                 let hint = did_you_mean(nearest(&scalar.text, SERIES));
-                let reason = format!(
-                    "the class does not produce this series; it produces {}{hint}",
-                    SERIES.join(", ")
-                );
+                let reason = format!("the class does not produce this series; it produces {}{hint}", SERIES.join(", "));
                 let fault = not_allowed(scalar, reason, || SERIES_ALLOWED.into());
                 problems.error(&item.place, path, fault);
             }
@@ -295,11 +232,7 @@ fn provide_series(fields: &Fields<'_>, problems: &mut Problems) -> Vec<String> {
         }
     }
     if provided.is_empty() && problems.errors.len() == errors {
-        fields.conflict(
-            "provide_series",
-            format!("must be {SERIES_ALLOWED}"),
-            problems,
-        );
+        fields.conflict("provide_series", format!("must be {SERIES_ALLOWED}"), problems);
     }
     provided
 }
@@ -327,34 +260,24 @@ pub(crate) fn build(
         }
         return None;
     };
-    let own = if name == "mad_online" {
-        &MAD_ONLINE
-    } else {
-        &ZSCORE_ONLINE
-    };
+    let own = if name == "mad_online" { &MAD_ONLINE } else { &ZSCORE_ONLINE };
     let elsewhere = |key: &str| {
         let mut classes: Vec<String> = Vec::new();
-        for (class, section) in [
-            ("zscore_online", &ZSCORE_ONLINE),
-            ("mad_online", &MAD_ONLINE),
-        ] {
+        for (class, section) in [("zscore_online", &ZSCORE_ONLINE), ("mad_online", &MAD_ONLINE)] {
             if class != name && section.keys.iter().any(|argument| argument.name == key) {
                 classes.push(class.into());
             }
         }
-        let others = OTHER_ARGUMENTS
-            .iter()
-            .filter(|(argument, _)| *argument == key);
-        classes.extend(
-            others.flat_map(|(_, classes)| classes.iter().map(|class| (*class).to_owned())),
-        );
+        let others = OTHER_ARGUMENTS.iter().filter(|(argument, _)| *argument == key);
+        classes.extend(others.flat_map(|(_, classes)| classes.iter().map(|class| (*class).to_owned())));
         (!classes.is_empty()).then(|| (name.to_owned(), classes))
     };
     let sections = [&SECTION, own, &policy::SECTION];
     let fields = Fields::open_with(&sections, node, path, &elsewhere, problems)?;
     for policy in policy::SECTION.keys {
         if fields.raw(policy.name).is_some() {
-            let message = "on a model is deprecated and only holds for queries without the key; write it at `reader.queries`";
+            let message =
+                "on a model is deprecated and only holds for queries without the key; write it at `reader.queries`";
             fields.warn(policy.name, message, problems);
         }
     }
@@ -364,9 +287,7 @@ pub(crate) fn build(
             compression: fields.whole("compression", problems).unwrap_or_default(),
         }
     } else {
-        ModelClass::ZscoreOnline {
-            z_threshold: fields.number("z_threshold", problems).unwrap_or_default(),
-        }
+        ModelClass::ZscoreOnline { z_threshold: fields.number("z_threshold", problems).unwrap_or_default() }
     };
     Some(Model {
         class,
@@ -374,19 +295,13 @@ pub(crate) fn build(
         schedulers: attachment(&fields, "schedulers", "scheduler", schedulers, problems),
         provide_series: provide_series(&fields, problems),
         scale: fields.sides("scale", problems).unwrap_or_default(),
-        clip_predictions: fields
-            .boolean("clip_predictions", problems)
-            .unwrap_or_default(),
+        clip_predictions: fields.boolean("clip_predictions", problems).unwrap_or_default(),
         anomaly_score_outside_data_range: fields
             .number("anomaly_score_outside_data_range", problems)
             .unwrap_or(outside_data_range),
         policies: policy::build(&fields, problems),
-        min_n_samples_seen: fields
-            .whole("min_n_samples_seen", problems)
-            .unwrap_or_default(),
+        min_n_samples_seen: fields.whole("min_n_samples_seen", problems).unwrap_or_default(),
         decay: fields.number("decay", problems).unwrap_or_default(),
-        history_strength: fields
-            .number("history_strength", problems)
-            .unwrap_or_default(),
+        history_strength: fields.number("history_strength", problems).unwrap_or_default(),
     })
 }

@@ -15,31 +15,79 @@ pub(crate) const SECTION: Section = Section {
     about: "Where samples come from: range queries of VictoriaMetrics or Prometheus. The keys of a connection belong here too.",
     keys: &[
         Key::new("class", Kind::Special("class", "`vm`"), Presence::Default("vm"), "`vm`, or `reader.vm.VmReader`."),
-        Key::new("queries", Kind::Entries(&QUERY), Presence::Required,
-            "The queries by alias. `alias: \"expression\"` is an old form of `alias: {expr: \"expression\"}`."),
+        Key::new(
+            "queries",
+            Kind::Entries(&QUERY),
+            Presence::Required,
+            "The queries by alias. `alias: \"expression\"` is an old form of `alias: {expr: \"expression\"}`.",
+        ),
         Key::new("sampling_period", Kind::Duration, Presence::Required, "Resolution of queries that have no `step`."),
-        Key::new("data_range", Kind::Range, Presence::Absent("`[-inf, inf]`"),
-            "Valid domain of queries for which neither the query nor the model says one."),
-        Key::new("query_range_path", ROUTE, Presence::Default("/api/v1/query_range"), "Path of range queries below the base URL."),
+        Key::new(
+            "data_range",
+            Kind::Range,
+            Presence::Absent("`[-inf, inf]`"),
+            "Valid domain of queries for which neither the query nor the model says one.",
+        ),
+        Key::new(
+            "query_range_path",
+            ROUTE,
+            Presence::Default("/api/v1/query_range"),
+            "Path of range queries below the base URL.",
+        ),
         Key::new("fetch_timeout", Kind::Duration, Presence::Absent("`timeout`"), "Time limit of one range query."),
-        Key::new("workers", Kind::Integer(0, 1024), Presence::Default("0"),
-            "Concurrent requests. 0: as many as there are queries, at most two per CPU."),
-        Key::new("extra_filters", Kind::Texts, Presence::Absent("none"), "Series selectors that apply to every query (`extra_filters[]` of VictoriaMetrics)."),
-        Key::new("latency_offset", LATENCY, Presence::Default("1ms"),
-            "Sent as `latency_offset`, so that VictoriaMetrics does not hide the newest samples. `\"\"` sends none."),
-        Key::new("max_points_per_query", POINTS, Presence::Default("10000"),
-            "Points of one request; longer windows are read in several requests. The default is below the limits of Prometheus (11,000) and VictoriaMetrics (30,000). vmanomaly asks the server instead."),
+        Key::new(
+            "workers",
+            Kind::Integer(0, 1024),
+            Presence::Default("0"),
+            "Concurrent requests. 0: as many as there are queries, at most two per CPU.",
+        ),
+        Key::new(
+            "extra_filters",
+            Kind::Texts,
+            Presence::Absent("none"),
+            "Series selectors that apply to every query (`extra_filters[]` of VictoriaMetrics).",
+        ),
+        Key::new(
+            "latency_offset",
+            LATENCY,
+            Presence::Default("1ms"),
+            "Sent as `latency_offset`, so that VictoriaMetrics does not hide the newest samples. `\"\"` sends none.",
+        ),
+        Key::new(
+            "max_points_per_query",
+            POINTS,
+            Presence::Default("10000"),
+            "Points of one request; longer windows are read in several requests. The default is below the limits of Prometheus (11,000) and VictoriaMetrics (30,000). vmanomaly asks the server instead.",
+        ),
         Key::new("tz", Kind::Zone, Presence::Default("UTC"), "Time zone of hours of the day and days of the week."),
-        Key::new("offset", Kind::Offset, Presence::Default("0s"), "Shift of the queried interval: `-60s` looks 60 seconds earlier."),
-        Key::new("max_lookback", Kind::Duration, Presence::Absent("not sent"),
-            "Sent as `max_lookback`: how far VictoriaMetrics looks back for the last sample before a point.").own(),
-        Key::new("series_limit", SERIES_LIMIT, Presence::Default("100000"),
-            "Most series of one query over all shards; what is beyond is refused and counted.").own(),
+        Key::new(
+            "offset",
+            Kind::Offset,
+            Presence::Default("0s"),
+            "Shift of the queried interval: `-60s` looks 60 seconds earlier.",
+        ),
+        Key::new(
+            "max_lookback",
+            Kind::Duration,
+            Presence::Absent("not sent"),
+            "Sent as `max_lookback`: how far VictoriaMetrics looks back for the last sample before a point.",
+        )
+        .own(),
+        Key::new(
+            "series_limit",
+            SERIES_LIMIT,
+            Presence::Default("100000"),
+            "Most series of one query over all shards; what is beyond is refused and counted.",
+        )
+        .own(),
         Key::ignored("health_path", "the query path itself is probed"),
         Key::ignored("processing_timeout", "answers are parsed while they stream"),
         Key::ignored("series_processing_batch_size", "answers are parsed while they stream"),
         Key::ignored("query_from_last_seen_timestamp", "missed ticks are always caught up one by one"),
-        Key::ignored("query_last_seen_max_lookback", "missed ticks are always caught up, bounded by `settings.max_catch_up`"),
+        Key::ignored(
+            "query_last_seen_max_lookback",
+            "missed ticks are always caught up, bounded by `settings.max_catch_up`",
+        ),
     ],
 };
 
@@ -47,24 +95,9 @@ pub(crate) const QUERY: Section = Section {
     title: "`reader.queries.<alias>`",
     about: "One query. Its policies (below) belong here too.",
     keys: &[
-        Key::new(
-            "expr",
-            Kind::Text,
-            Presence::Required,
-            "MetricsQL or PromQL.",
-        ),
-        Key::new(
-            "step",
-            Kind::Duration,
-            Presence::Absent("`reader.sampling_period`"),
-            "Resolution.",
-        ),
-        Key::new(
-            "max_points_per_query",
-            POINTS,
-            Presence::Absent("the value of `reader`"),
-            "Points of one request.",
-        ),
+        Key::new("expr", Kind::Text, Presence::Required, "MetricsQL or PromQL."),
+        Key::new("step", Kind::Duration, Presence::Absent("`reader.sampling_period`"), "Resolution."),
+        Key::new("max_points_per_query", POINTS, Presence::Absent("the value of `reader`"), "Points of one request."),
         Key::new(
             "tz",
             Kind::Zone,
@@ -77,19 +110,9 @@ pub(crate) const QUERY: Section = Section {
             Presence::Absent("the value of `reader`"),
             "Tenant; needs a `tenant_id` of the reader.",
         ),
-        Key::new(
-            "offset",
-            Kind::Offset,
-            Presence::Absent("the value of `reader`"),
-            "Shift of the queried interval.",
-        ),
-        Key::new(
-            "max_lookback",
-            Kind::Duration,
-            Presence::Absent("the value of `reader`"),
-            "Sent as `max_lookback`.",
-        )
-        .own(),
+        Key::new("offset", Kind::Offset, Presence::Absent("the value of `reader`"), "Shift of the queried interval."),
+        Key::new("max_lookback", Kind::Duration, Presence::Absent("the value of `reader`"), "Sent as `max_lookback`.")
+            .own(),
         Key::new(
             "series_limit",
             SERIES_LIMIT,
@@ -124,21 +147,12 @@ struct Fallbacks {
 }
 
 pub(crate) fn build(node: &Node, problems: &mut Problems) -> Option<Built> {
-    class::resolve(
-        "reader",
-        class::READERS,
-        node,
-        "reader",
-        Some("vm"),
-        problems,
-    )?;
+    class::resolve("reader", class::READERS, node, "reader", Some("vm"), problems)?;
     let fields = Fields::open(&[&SECTION, &client::SECTION], node, "reader", problems)?;
     let client = client::build(&fields, "select", problems);
     let fallbacks = Fallbacks {
         sampling_period: fields.duration("sampling_period", problems),
-        max_points_per_query: fields
-            .whole("max_points_per_query", problems)
-            .unwrap_or_default(),
+        max_points_per_query: fields.whole("max_points_per_query", problems).unwrap_or_default(),
         tz: fields.zone("tz", problems).unwrap_or_default(),
         tenant_id: client.tenant_id.clone(),
         offset: fields.duration("offset", problems).unwrap_or_default(),
@@ -156,14 +170,10 @@ pub(crate) fn build(node: &Node, problems: &mut Problems) -> Option<Built> {
         if text.trim().is_empty() {
             return Ok(None);
         }
-        crate::duration::parse_non_negative(text)
-            .map(Some)
-            .map_err(|error| error.to_string())
+        crate::duration::parse_non_negative(text).map(Some).map_err(|error| error.to_string())
     });
     let reader = Reader {
-        query_range_path: fields
-            .parsed("query_range_path", problems, route)
-            .unwrap_or_default(),
+        query_range_path: fields.parsed("query_range_path", problems, route).unwrap_or_default(),
         queries,
         workers: fields.whole("workers", problems).unwrap_or_default(),
         extra_filters: if fields.raw("extra_filters").is_some() {
@@ -172,38 +182,22 @@ pub(crate) fn build(node: &Node, problems: &mut Problems) -> Option<Built> {
             Vec::new()
         },
         latency_offset: latency_offset.flatten(),
-        fetch_timeout: fields
-            .duration("fetch_timeout", problems)
-            .unwrap_or(client.timeout),
+        fetch_timeout: fields.duration("fetch_timeout", problems).unwrap_or(client.timeout),
         client,
     };
-    Some(Built {
-        reader,
-        data_range: fields.range("data_range", problems),
-    })
+    Some(Built { reader, data_range: fields.range("data_range", problems) })
 }
 
 /// With a slash at its start.
 fn route(text: &str) -> Result<String, String> {
     let text = text.trim();
-    if text.is_empty()
-        || text.contains(|character: char| character.is_whitespace() || "?#".contains(character))
-    {
+    if text.is_empty() || text.contains(|character: char| character.is_whitespace() || "?#".contains(character)) {
         return Err(format!("must be {}", ROUTE.allowed()));
     }
-    Ok(if text.starts_with('/') {
-        text.to_owned()
-    } else {
-        format!("/{text}")
-    })
+    Ok(if text.starts_with('/') { text.to_owned() } else { format!("/{text}") })
 }
 
-fn query(
-    entry: &Entry,
-    path: &str,
-    fallbacks: &Fallbacks,
-    problems: &mut Problems,
-) -> Option<Query> {
+fn query(entry: &Entry, path: &str, fallbacks: &Fallbacks, problems: &mut Problems) -> Option<Query> {
     let with_fallbacks = |expr: String, step: i64| Query {
         expr,
         step,
@@ -227,9 +221,7 @@ fn query(
     }
     let fields = Fields::open(&[&QUERY, &policy::SECTION], &entry.node, path, problems)?;
     let expr = fields.text("expr", problems);
-    let step = fields
-        .duration("step", problems)
-        .or(fallbacks.sampling_period);
+    let step = fields.duration("step", problems).or(fallbacks.sampling_period);
     let mut query = with_fallbacks(expr.unwrap_or_default(), step.unwrap_or_default());
     query.policies = policy::build(&fields, problems);
     if let Some(tenant_id) = fields.parsed("tenant_id", problems, client::parse_tenant) {

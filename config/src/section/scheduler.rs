@@ -40,27 +40,15 @@ const START: Kind = Kind::Special(
 const LEAST_SECOND: Kind = Kind::Special("duration", "a duration of at least 1s, as in `1m`");
 
 pub(crate) fn build(node: &Node, path: &str, problems: &mut Problems) -> Option<Scheduler> {
-    class::resolve(
-        "scheduler",
-        class::SCHEDULERS,
-        node,
-        path,
-        Some("periodic"),
-        problems,
-    )?;
+    class::resolve("scheduler", class::SCHEDULERS, node, path, Some("periodic"), problems)?;
     let fields = Fields::open(&[&SECTION], node, path, problems)?;
     let fit_window = fields.duration("fit_window", problems);
     let infer_every = fields.parsed("infer_every", problems, at_least_a_second);
-    let mut fit_every = fields
-        .parsed("fit_every", problems, at_least_a_second)
-        .or(infer_every);
+    let mut fit_every = fields.parsed("fit_every", problems, at_least_a_second).or(infer_every);
     if let (Some(fit), Some(infer)) = (fit_every, infer_every)
         && fit < infer
     {
-        let message = format!(
-            "shorter than `infer_every`; raised to {}",
-            duration::format(infer)
-        );
+        let message = format!("shorter than `infer_every`; raised to {}", duration::format(infer));
         fields.warn("fit_every", message, problems);
         fit_every = infer_every;
     }
@@ -73,18 +61,10 @@ pub(crate) fn build(node: &Node, path: &str, problems: &mut Problems) -> Option<
     if let (Some(lag), Some(infer), Some(fit)) = (fit_lag, infer_every, fit_every) {
         if lag % infer != 0 {
             let infer = duration::format(infer);
-            fields.not_allowed(
-                "fit_lag",
-                format!("must be a multiple of `infer_every`, {infer}"),
-                problems,
-            );
+            fields.not_allowed("fit_lag", format!("must be a multiple of `infer_every`, {infer}"), problems);
         } else if lag > fit {
             let fit = duration::format(fit);
-            fields.not_allowed(
-                "fit_lag",
-                format!("must be at most `fit_every`, {fit}"),
-                problems,
-            );
+            fields.not_allowed("fit_lag", format!("must be at most `fit_every`, {fit}"), problems);
         }
     }
     Some(Scheduler {
@@ -113,10 +93,7 @@ fn start_from(text: &str, zone: &TimeZone) -> Result<StartFrom, String> {
     }
     let instant = text.parse::<jiff::Timestamp>().ok().or_else(|| {
         let local: DateTime = text.parse().ok()?;
-        local
-            .to_zoned(zone.clone())
-            .ok()
-            .map(|moment| moment.timestamp())
+        local.to_zoned(zone.clone()).ok().map(|moment| moment.timestamp())
     });
     let instant = instant.ok_or_else(|| format!("must be {}", START.allowed()))?;
     Ok(StartFrom::At(instant.as_millisecond()))
@@ -125,11 +102,8 @@ fn start_from(text: &str, zone: &TimeZone) -> Result<StartFrom, String> {
 fn time_of_day(text: &str) -> Option<StartFrom> {
     let (hour, minute) = text.split_once(':')?;
     let number = |text: &str, most: u8| {
-        let digits =
-            (1..=2).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-        text.parse::<u8>()
-            .ok()
-            .filter(|value| digits && *value <= most)
+        let digits = (1..=2).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u8>().ok().filter(|value| digits && *value <= most)
     };
     Some(StartFrom::TimeOfDay(number(hour, 23)?, number(minute, 59)?))
 }

@@ -19,10 +19,7 @@ pub(crate) const MONITORING: Section = Section {
             Presence::Absent("no listener of its own"),
             "A listener of its own for `/metrics`; `pull: {}` starts it with its defaults.",
         ),
-        Key::ignored(
-            "push",
-            "pushing metrics is not supported yet; scrape `/metrics`",
-        ),
+        Key::ignored("push", "pushing metrics is not supported yet; scrape `/metrics`"),
     ],
 };
 
@@ -30,22 +27,14 @@ pub(crate) const PULL: Section = Section {
     title: "`monitoring.pull`",
     about: "A listener of its own for `/metrics`.",
     keys: &[
-        Key::new(
-            "addr",
-            Kind::Text,
-            Presence::Default("0.0.0.0"),
-            "Address to listen on.",
-        ),
+        Key::new("addr", Kind::Text, Presence::Default("0.0.0.0"), "Address to listen on."),
         Key::new(
             "port",
             PORT,
             Presence::Default("8080"),
             "Port to listen on; 0 takes a free one. The same port as `server.port` means: no listener of its own.",
         ),
-        Key::ignored(
-            "enabled",
-            "the section's presence decides; remove the section to have no listener",
-        ),
+        Key::ignored("enabled", "the section's presence decides; remove the section to have no listener"),
     ],
 };
 
@@ -53,37 +42,18 @@ pub(crate) const SERVER: Section = Section {
     title: "`server`",
     about: "The HTTP server with `/health`, `/ready`, `/status` and `/metrics`.",
     keys: &[
-        Key::new(
-            "addr",
-            Kind::Text,
-            Presence::Default("0.0.0.0"),
-            "Address to listen on.",
-        ),
-        Key::new(
-            "port",
-            PORT,
-            Presence::Default("8490"),
-            "Port to listen on; 0 takes a free one.",
-        ),
+        Key::new("addr", Kind::Text, Presence::Default("0.0.0.0"), "Address to listen on."),
+        Key::new("port", PORT, Presence::Default("8490"), "Port to listen on; 0 takes a free one."),
         Key::new(
             "path_prefix",
             Kind::Text,
             Presence::Absent("no prefix"),
             "Prefix of every route; slashes at its ends are optional.",
         ),
-        Key::ignored(
-            "ui_default_state",
-            "there is no user interface in this version",
-        ),
-        Key::ignored(
-            "max_concurrent_tasks",
-            "there are no detection tasks over HTTP in this version",
-        ),
+        Key::ignored("ui_default_state", "there is no user interface in this version"),
+        Key::ignored("max_concurrent_tasks", "there are no detection tasks over HTTP in this version"),
         Key::ignored("uvicorn_config", "the server is not uvicorn"),
-        Key::ignored(
-            "use_reader_connection_settings",
-            "there is no user interface in this version",
-        ),
+        Key::ignored("use_reader_connection_settings", "there is no user interface in this version"),
     ],
 };
 
@@ -109,12 +79,7 @@ pub(crate) const SETTINGS: Section = Section {
             Presence::Absent("`true` if a state folder is set"),
             "Keep what was learnt over restarts.",
         ),
-        Key::new(
-            "retention",
-            Kind::Section(&RETENTION),
-            Presence::Absent("series are kept"),
-            "When to forget series.",
-        ),
+        Key::new("retention", Kind::Section(&RETENTION), Presence::Absent("series are kept"), "When to forget series."),
         Key::new(
             "logger_levels",
             LEVELS,
@@ -149,17 +114,9 @@ pub(crate) const SETTINGS: Section = Section {
             "A changed block of state is written at most so often.",
         )
         .own(),
-        Key::new(
-            "snapshot_bytes_per_second",
-            Kind::Size(65_536),
-            Presence::Default("4MiB"),
-            "Byte rate of snapshots.",
-        )
-        .own(),
-        Key::ignored(
-            "native_threads_per_worker",
-            "there is no native numeric library with threads of its own",
-        ),
+        Key::new("snapshot_bytes_per_second", Kind::Size(65_536), Presence::Default("4MiB"), "Byte rate of snapshots.")
+            .own(),
+        Key::ignored("native_threads_per_worker", "there is no native numeric library with threads of its own"),
     ],
 };
 
@@ -173,20 +130,13 @@ pub(crate) const RETENTION: Section = Section {
             Presence::Required,
             "A series that had no sample for so long, in tick time, is dropped.",
         ),
-        Key::new(
-            "check_interval",
-            Kind::Duration,
-            Presence::Absent("at every snapshot"),
-            "How often that is checked.",
-        ),
+        Key::new("check_interval", Kind::Duration, Presence::Absent("at every snapshot"), "How often that is checked."),
     ],
 };
 
 const PORT: Kind = Kind::Integer(0, 65_535);
-const LEVELS: Kind = Kind::Special(
-    "map of words",
-    "a map from prefixes to `debug`, `info`, `warning`, `error` or `critical`",
-);
+const LEVELS: Kind =
+    Kind::Special("map of words", "a map from prefixes to `debug`, `info`, `warning`, `error` or `critical`");
 
 pub(crate) fn monitoring(node: &Node, problems: &mut Problems) -> Option<Monitoring> {
     let fields = Fields::open(&[&MONITORING], node, "monitoring", problems)?;
@@ -196,9 +146,7 @@ pub(crate) fn monitoring(node: &Node, problems: &mut Problems) -> Option<Monitor
     let pull = Fields::open(&[&PULL], pull, "monitoring.pull", problems)?;
     let addr = pull.text("addr", problems);
     let port = pull.whole("port", problems);
-    Some(Monitoring {
-        pull: Some((addr?, port?)),
-    })
+    Some(Monitoring { pull: Some((addr?, port?)) })
 }
 
 pub(crate) fn server(node: &Node, problems: &mut Problems) -> Option<Server> {
@@ -209,19 +157,11 @@ pub(crate) fn server(node: &Node, problems: &mut Problems) -> Option<Server> {
         if prefix.contains(wrong) || prefix.contains("//") {
             return Err("must be a path, as in `/anomaly`".to_owned());
         }
-        Ok(if prefix.is_empty() {
-            String::new()
-        } else {
-            format!("/{prefix}")
-        })
+        Ok(if prefix.is_empty() { String::new() } else { format!("/{prefix}") })
     });
     let addr = fields.text("addr", problems);
     let port = fields.whole("port", problems);
-    Some(Server {
-        addr: addr?,
-        port: port?,
-        path_prefix: prefix.unwrap_or_default(),
-    })
+    Some(Server { addr: addr?, port: port?, path_prefix: prefix.unwrap_or_default() })
 }
 
 pub(crate) fn settings(node: &Node, problems: &mut Problems) -> Option<(Settings, f64)> {
@@ -238,13 +178,8 @@ pub(crate) fn settings(node: &Node, problems: &mut Problems) -> Option<(Settings
             retention.warn("check_interval", message, problems);
         }
     }
-    let workers = fields
-        .integer("n_workers", problems)
-        .unwrap_or_default()
-        .max(0);
-    let outside = fields
-        .number("anomaly_score_outside_data_range", problems)
-        .unwrap_or_default();
+    let workers = fields.integer("n_workers", problems).unwrap_or_default().max(0);
+    let outside = fields.number("anomaly_score_outside_data_range", problems).unwrap_or_default();
     let settings = Settings {
         n_workers: usize::try_from(workers).unwrap_or_default(),
         restore_state: fields.boolean("restore_state", problems),
@@ -252,18 +187,10 @@ pub(crate) fn settings(node: &Node, problems: &mut Problems) -> Option<(Settings
         retention_check_interval: check_interval,
         logger_levels: logger_levels(&fields, problems),
         settle: fields.duration("settle", problems).unwrap_or_default(),
-        max_catch_up: fields
-            .duration("max_catch_up", problems)
-            .unwrap_or_default(),
-        catch_up_delay: fields
-            .duration("catch_up_delay", problems)
-            .unwrap_or_default(),
-        snapshot_interval: fields
-            .duration("snapshot_interval", problems)
-            .unwrap_or_default(),
-        snapshot_bytes_per_second: fields
-            .size("snapshot_bytes_per_second", problems)
-            .unwrap_or_default(),
+        max_catch_up: fields.duration("max_catch_up", problems).unwrap_or_default(),
+        catch_up_delay: fields.duration("catch_up_delay", problems).unwrap_or_default(),
+        snapshot_interval: fields.duration("snapshot_interval", problems).unwrap_or_default(),
+        snapshot_bytes_per_second: fields.size("snapshot_bytes_per_second", problems).unwrap_or_default(),
     };
     Some((settings, outside))
 }
@@ -276,11 +203,7 @@ fn logger_levels(fields: &Fields<'_>, problems: &mut Problems) -> BTreeMap<Strin
     };
     let Value::Map(entries) = &node.value else {
         if node.value != Value::Faulty {
-            fields.error(
-                "logger_levels",
-                wrong_type(&LEVELS.allowed(), node),
-                problems,
-            );
+            fields.error("logger_levels", wrong_type(&LEVELS.allowed(), node), problems);
         }
         return levels;
     };
@@ -300,16 +223,8 @@ fn logger_levels(fields: &Fields<'_>, problems: &mut Problems) -> BTreeMap<Strin
         if WORDS.contains(&word.as_str()) {
             levels.insert(entry.key.clone(), word);
         } else {
-            let reason = format!(
-                "must be one of {}{}",
-                WORDS.join(", "),
-                did_you_mean(nearest(&word, WORDS))
-            );
-            problems.error(
-                &entry.node.place,
-                path,
-                not_allowed(scalar, reason, || "a level".into()),
-            );
+            let reason = format!("must be one of {}{}", WORDS.join(", "), did_you_mean(nearest(&word, WORDS)));
+            problems.error(&entry.node.place, path, not_allowed(scalar, reason, || "a level".into()));
         }
     }
     levels

@@ -14,12 +14,7 @@ pub(crate) const SECTION: Section = Section {
     title: "`writer`",
     about: "Where scores go: `/api/v1/import` of VictoriaMetrics. The keys of a connection belong here too.",
     keys: &[
-        Key::new(
-            "class",
-            Kind::Special("class", "`vm`"),
-            Presence::Default("vm"),
-            "`vm`, or `writer.vm.VmWriter`.",
-        ),
+        Key::new("class", Kind::Special("class", "`vm`"), Presence::Default("vm"), "`vm`, or `writer.vm.VmWriter`."),
         Key::new(
             "metric_format",
             FORMAT,
@@ -32,36 +27,21 @@ pub(crate) const SECTION: Section = Section {
             Presence::Default("1"),
             "Extra attempts after a connection-level failure within one write. (After them the worker stands still and writes later; nothing is dropped.)",
         ),
-        Key::new(
-            "max_request_bytes",
-            Kind::Size(65_536),
-            Presence::Default("8MiB"),
-            "Largest body of one write.",
-        )
-        .own(),
+        Key::new("max_request_bytes", Kind::Size(65_536), Presence::Default("8MiB"), "Largest body of one write.")
+            .own(),
         Key::ignored("import_json_path", "scores go to `/api/v1/import`"),
         Key::ignored("health_path", "there is no separate health probe"),
     ],
 };
 
-const FORMAT: Kind = Kind::Special(
-    "map of texts",
-    "a map with `__name__`, `for` and further labels",
-);
+const FORMAT: Kind = Kind::Special("map of texts", "a map with `__name__`, `for` and further labels");
 
 /// Labels that the worker adds itself.
 const OWN_LABELS: [&str; 3] = ["model_alias", "scheduler_alias", "preset"];
 
 /// `queries` is the number of queries that are in use: their outputs must not collide.
 pub(crate) fn build(node: &Node, queries: usize, problems: &mut Problems) -> Option<Writer> {
-    class::resolve(
-        "writer",
-        class::WRITERS,
-        node,
-        "writer",
-        Some("vm"),
-        problems,
-    )?;
+    class::resolve("writer", class::WRITERS, node, "writer", Some("vm"), problems)?;
     let fields = Fields::open(&[&SECTION, &client::SECTION], node, "writer", problems)?;
     let client = client::build(&fields, "insert", problems);
     let (metric_name, labels) = metric_format(&fields, queries, problems);
@@ -72,17 +52,11 @@ pub(crate) fn build(node: &Node, queries: usize, problems: &mut Problems) -> Opt
         metric_name,
         labels,
         connection_retry_attempts: attempts.unwrap_or_default(),
-        max_request_bytes: bytes
-            .and_then(|bytes| usize::try_from(bytes).ok())
-            .unwrap_or_default(),
+        max_request_bytes: bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default(),
     })
 }
 
-fn metric_format(
-    fields: &Fields<'_>,
-    queries: usize,
-    problems: &mut Problems,
-) -> (String, BTreeMap<String, String>) {
+fn metric_format(fields: &Fields<'_>, queries: usize, problems: &mut Problems) -> (String, BTreeMap<String, String>) {
     let mut name = "$VAR".to_owned();
     let mut labels = BTreeMap::from([("for".to_owned(), "$QUERY_KEY".to_owned())]);
     let Some(node) = fields.raw("metric_format") else {
@@ -90,11 +64,7 @@ fn metric_format(
     };
     let Value::Map(entries) = &node.value else {
         if node.value != Value::Faulty {
-            fields.error(
-                "metric_format",
-                wrong_type(&FORMAT.allowed(), node),
-                problems,
-            );
+            fields.error("metric_format", wrong_type(&FORMAT.allowed(), node), problems);
         }
         return (name, labels);
     };
@@ -128,29 +98,21 @@ fn check(entry: &Entry, scalar: &Scalar, queries: usize) -> Result<(), String> {
     }
     let rest = template.replace("$QUERY_KEY", "").replace("$VAR", "");
     if rest.contains('$') {
-        return Err(
-            "only `$VAR` and `$QUERY_KEY` are replaced; there are no other placeholders".into(),
-        );
+        return Err("only `$VAR` and `$QUERY_KEY` are replaced; there are no other placeholders".into());
     }
     if key == "__name__" {
         if !template.contains("$VAR") {
             return Err("must contain `$VAR`, or all output series would have one name".into());
         }
         if template.contains("$QUERY_KEY") {
-            return Err(
-                "must not contain `$QUERY_KEY`; that belongs into a label such as `for`".into(),
-            );
+            return Err("must not contain `$QUERY_KEY`; that belongs into a label such as `for`".into());
         }
         if !is_name(&template.replace("$VAR", "y"), true) {
-            return Err(
-                "is no metric name: letters, digits, `_` and `:`, not a digit first".into(),
-            );
+            return Err("is no metric name: letters, digits, `_` and `:`, not a digit first".into());
         }
     }
     if key == "for" && queries > 1 && !template.contains("$QUERY_KEY") {
-        return Err(
-            "must contain `$QUERY_KEY`, or the outputs of the queries would collide".into(),
-        );
+        return Err("must contain `$QUERY_KEY`, or the outputs of the queries would collide".into());
     }
     Ok(())
 }
@@ -158,7 +120,7 @@ fn check(entry: &Entry, scalar: &Scalar, queries: usize) -> Result<(), String> {
 fn is_name(text: &str, metric: bool) -> bool {
     !text.starts_with(|first: char| first.is_ascii_digit())
         && !text.is_empty()
-        && text.chars().all(|character| {
-            character.is_ascii_alphanumeric() || character == '_' || (metric && character == ':')
-        })
+        && text
+            .chars()
+            .all(|character| character.is_ascii_alphanumeric() || character == '_' || (metric && character == ':'))
 }

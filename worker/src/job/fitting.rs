@@ -89,10 +89,10 @@ impl<E: Environment> Job<E> {
         }
         let unfitted = self.state.models.iter().any(|model| model.fitted_to.is_none());
         let newcomers = self.fitting.newcomers_beside.take_if(|_| !unfitted && self.fitting.due.is_none());
-        let fitted_to = if unfitted || newcomers.is_some() { Some(position) } else { self.fitting.due };
+        let fitted_to = if unfitted || newcomers.is_some() { Some(position) } else { self.fitting.due.take() };
         let Some(fitted_to) = fitted_to else { return };
-        self.fitting.due = None;
-        if newcomers.is_none() {
+        if !unfitted {
+            // A fit of everything has the newcomers too.
             self.fitting.newcomers_beside = None;
         }
         let mut plan = self.state.plan.clone();
@@ -100,17 +100,27 @@ impl<E: Environment> Job<E> {
             .state
             .models
             .iter()
-            .filter(|model| newcomers.is_some() || model.fitted_to.is_none_or(|last| last < fitted_to))
+            .filter(|model| match model.fitted_to {
+                None => unfitted,
+                Some(last) => !unfitted && (newcomers.is_some() || last < fitted_to),
+            })
             .map(|model| model.plan.clone())
             .collect();
         if plan.models.is_empty() {
             return;
         }
-        self.since_fit.retain(|input| input.tick > fitted_to);
+        let needed_after = self.fitting.due.map_or(fitted_to, |due| due.min(fitted_to));
+        self.since_fit.retain(|input| input.tick > needed_after);
         self.fitting.number += 1;
         let cancelled = Rc::new(Cell::new(false));
         self.fitting.running = Some(Running { fitted_to, partial: newcomers.is_some(), cancelled: cancelled.clone() });
-        let request = FitRequest { plan, fitted_to, placed: self.placed(), scope: newcomers.map_or(FitScope::All, FitScope::Except), cancelled };
+        let request = FitRequest {
+            plan,
+            fitted_to,
+            placed: self.placed(),
+            scope: newcomers.map_or(FitScope::All, FitScope::Except),
+            cancelled,
+        };
         let (context, view, labels) = (self.context.clone(), self.view.clone(), self.labels.clone());
         let number = self.fitting.number;
         let nothing_fitted = !self.state.fitted();
@@ -174,8 +184,7 @@ impl<E: Environment> Job<E> {
         self.since_fit.retain(|input| due.is_some_and(|due| input.tick > due));
         self.save_everything().await;
         for model in &models {
-            let record =
-                Record::Fit { job: self.view.key.clone(), model: model.clone(), fitted_to, from: tick };
+            let record = Record::Fit { job: self.view.key.clone(), model: model.clone(), fitted_to, from: tick };
             if self.log(&record).await == Wait::Interrupted && self.view.stopping() {
                 return Wait::Interrupted;
             }
@@ -208,9 +217,10 @@ impl<E: Environment> Job<E> {
         let mut first = Vec::new();
         for (position, fit_model) in result.state.models.iter().enumerate() {
             let labels = self.labels.model(&fit_model.plan.alias);
-            let target = self.state.models.iter().position(|model| {
-                model.plan.alias == fit_model.plan.alias && model.signature == fit_model.signature
-            });
+            let target =
+                self.state.models.iter().position(|model| {
+                    model.plan.alias == fit_model.plan.alias && model.signature == fit_model.signature
+                });
             let Some(target) = target else { continue };
             for (fit_slot, slot) in &slots {
                 let Some(state) = result.state.save(*fit_slot, position) else { continue };
@@ -223,14 +233,19 @@ impl<E: Environment> Job<E> {
             let before = *fitted_to;
             // The schedule of the other series' fits goes on as it was when only some series were fitted.
             *fitted_to = before.filter(|_| result.partial).or(Some(result.fitted_to));
-            if before.is_some() { replaced.push(target) } else { first.push(target) }
+            if before.is_some() {
+                replaced.push(target)
+            } else {
+                first.push(target)
+            }
             if result.samples == 0 {
                 self.context.metrics.model_run_skipped(&labels, Stage::Fit);
             } else {
                 let run = ModelRun { accepted: result.samples, produced: 0, duration: result.learning };
                 self.context.metrics.model_run(&labels, Stage::Fit, run);
             }
-            self.context.metrics.fit_finished(&labels, "success");
+            let status = if result.partial { "partial" } else { "success" };
+            self.context.metrics.fit_finished(&labels, status);
         }
         let fitted: HashSet<u32> = slots.iter().map(|(_, slot)| *slot).collect();
         for input in since_fit.filter(|input| input.tick > result.fitted_to) {
@@ -247,7 +262,13 @@ impl<E: Environment> Job<E> {
         let series = only.len();
         tracing::warn!(job = %self.view.key, series, fitted_to, "states of series are lost and are learnt again from the TSDB");
         let plan = self.state.plan.clone();
-        let request = FitRequest { plan, fitted_to, placed: self.placed(), scope: FitScope::Only(only), cancelled: cancelled.clone() };
+        let request = FitRequest {
+            plan,
+            fitted_to,
+            placed: self.placed(),
+            scope: FitScope::Only(only),
+            cancelled: cancelled.clone(),
+        };
         let (context, view, labels) = (self.context.clone(), self.view.clone(), self.labels.clone());
         let report = |error: &crate::environment::ReadError| {
             if view.stopping() {

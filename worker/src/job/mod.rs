@@ -43,6 +43,8 @@ pub struct Job<E: Environment> {
     logged_plan: Option<u64>,
     fitting: Fitting,
     saving: Saving,
+    /// The TSDB was away: collectors may still have to deliver what they have kept.
+    after_outage: bool,
     /// Ticks that a due fit has not seen, oldest first.
     since_fit: VecDeque<TickInput>,
 }
@@ -60,8 +62,7 @@ impl<E: Environment> Job<E> {
     /// A job that has learnt nothing yet, with what a former process left of it.
     pub fn new(context: Rc<Context<E>>, view: Rc<JobView>, plan: JobPlan) -> Self {
         let labels = view.labels.clone();
-        let schedule =
-            Schedule::new(&plan.scheduler, &plan.scheduler_alias, &plan.query_alias, context.clock.now());
+        let schedule = Schedule::new(&plan.scheduler, &plan.scheduler_alias, &plan.query_alias, context.clock.now());
         let job = Self {
             view,
             labels,
@@ -70,6 +71,7 @@ impl<E: Environment> Job<E> {
             logged_plan: None,
             fitting: Fitting::default(),
             saving: Saving::default(),
+            after_outage: false,
             since_fit: VecDeque::new(),
             state: JobState::new(plan),
             context,
@@ -99,10 +101,13 @@ impl<E: Environment> Job<E> {
                 continue;
             };
             let tick = position + self.schedule.infer_every;
+            self.view.set_next(tick);
             self.start_due_fit(position);
             if self.must_wait_for_fit(tick) {
-                self.view.set_phase(JobPhase::Fitting);
-                self.view.changed().await;
+                self.view.set_waiting_for_fit();
+                let settle = self.context.settings.borrow().settle;
+                self.report_lag(self.schedule.due_at(tick, settle));
+                self.sleep(LONGEST_SLEEP).await;
                 continue;
             }
             if self.take_over_fit(tick).await == Wait::Interrupted {
@@ -227,11 +232,7 @@ impl<E: Environment> Job<E> {
         self.saving.changed(&expired);
         if !expired.is_empty() {
             tracing::info!(job = %self.view.key, series = expired.len(), "series not seen for the TTL dropped");
-            self.context
-                .metrics
-                .series_expired
-                .with_label_values(&self.labels.values())
-                .inc_by(expired.len() as u64);
+            self.context.metrics.series_expired.with_label_values(&self.labels.values()).inc_by(expired.len() as u64);
         }
         if self.context.storage.is_none() {
             self.state.series.reclaim(|_| false);
@@ -252,7 +253,11 @@ impl<E: Environment> Job<E> {
             self.position = None;
             self.since_fit.clear();
         }
+        let former: Vec<String> = self.state.models.iter().map(|model| model.plan.alias.clone()).collect();
         self.state.apply(plan);
+        for alias in former.iter().filter(|alias| self.state.models.iter().all(|model| model.plan.alias != **alias)) {
+            self.context.metrics.remove_model(&self.labels.model(alias));
+        }
         self.saving.all_changed(&self.state);
         self.announce();
         self.report_series();
@@ -314,7 +319,7 @@ impl<E: Environment> Job<E> {
         let monotonic = self.context.clock.monotonic();
         if let Some(skew) = self.context.server_time.borrow().skew(self.context.clock.now(), monotonic) {
             // A `Date` says no more than the second.
-            let skew = if (-1_000..0).contains(&skew) || (0..1_000).contains(&skew) { 0 } else { skew };
+            let skew = if skew.abs() < 1_000 { 0 } else { skew };
             self.context.metrics.clock_skew.with_label_values(&self.labels.values()).set(skew as f64 / 1e3);
         }
     }

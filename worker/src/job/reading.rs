@@ -49,21 +49,23 @@ impl<E: Environment> Job<E> {
     /// Reads a tick, for as long as it takes.
     pub(super) async fn read_tick(&mut self, tick: i64) -> TickRead {
         let mut pauses = backoff();
-        let mut outage = false;
         loop {
             let newest = self.newest_due();
             if let Some(to) = self.too_old(tick, newest) {
                 return TickRead::Skip { to, reason: SkipReason::BeyondCatchUp };
             }
             match self.attempt(tick).await {
-                Attempt::Answered(_) if outage && newest > tick => {
+                Attempt::Answered(_) if self.after_outage && newest > tick => {
                     if self.wait_for_backlog().await == Wait::Interrupted {
                         return TickRead::Interrupted;
                     }
-                    outage = false;
+                    self.after_outage = false;
                     continue;
                 }
-                Attempt::Answered(answer) => return TickRead::Input(self.accept(tick, &answer)),
+                Attempt::Answered(answer) => {
+                    self.after_outage = false;
+                    return TickRead::Input(self.accept(tick, &answer));
+                }
                 Attempt::Refused(words) if newest > tick => match self.attempt(newest).await {
                     Attempt::Answered(_) => {
                         tracing::warn!(job = %self.view.key, tick, reason = %words, "the TSDB refuses a tick but answers a later one");
@@ -72,13 +74,13 @@ impl<E: Environment> Job<E> {
                     }
                     Attempt::Refused(_) => self.stand_still(&words),
                     Attempt::Away(words) => {
-                        outage = true;
+                        self.after_outage = true;
                         self.stand_still(&words);
                     }
                 },
                 Attempt::Refused(words) => self.stand_still(&words),
                 Attempt::Away(words) => {
-                    outage = true;
+                    self.after_outage = true;
                     self.stand_still(&words);
                 }
             }

@@ -81,17 +81,12 @@ impl<E: Environment> Job<E> {
         if blocks.is_empty() && lost_blocks.is_empty() {
             return;
         }
-        let plan = match self.logged_configuration(&logged).await {
-            Some(plan) => plan,
-            None => self.state.plan.clone(),
-        };
-        self.logged_plan = logged.configuration;
-        self.schedule = Schedule::new(
-            &plan.scheduler,
-            &plan.scheduler_alias,
-            &plan.query_alias,
-            self.context.clock.now(),
-        );
+        let former = self.logged_configuration(&logged).await;
+        // One that cannot be read is stored anew with the next tick.
+        self.logged_plan = logged.configuration.filter(|_| former.is_some());
+        let plan = former.unwrap_or_else(|| self.state.plan.clone());
+        self.schedule =
+            Schedule::new(&plan.scheduler, &plan.scheduler_alias, &plan.query_alias, self.context.clock.now());
         self.state = JobState::new(plan);
         let mut watermarks: HashMap<u32, i64> = HashMap::new();
         let mut rebuild = ByLabels::default();
@@ -106,7 +101,12 @@ impl<E: Environment> Job<E> {
         }
         self.settle_series();
         let newest_watermark = watermarks.values().copied().max();
-        let Some(last) = logged.last().into_iter().chain(newest_watermark).max() else { return };
+        let Some(last) = logged.last().into_iter().chain(newest_watermark).max() else {
+            // It began long ago: the scheduler's next start may be a whole `fit_every` away.
+            tracing::error!(job = %self.view.key, "everything that the job had learnt is lost, it begins anew at once");
+            self.schedule.start_at_once();
+            return;
+        };
         if self.state.models.iter().any(|model| model.fitted_to.is_some()) {
             self.replay(&logged, &labels, &watermarks, last).await;
         }
@@ -147,11 +147,15 @@ impl<E: Environment> Job<E> {
 
     async fn logged_configuration(&self, logged: &Logged) -> Option<JobPlan> {
         let storage = self.context.storage.as_ref()?;
-        let canonical = storage.snapshots.configuration(logged.configuration?).await.ok()??;
-        match serde_json::from_slice(&canonical) {
+        let read = match storage.snapshots.configuration(logged.configuration?).await {
+            Ok(Some(canonical)) => serde_json::from_slice(&canonical).map_err(|error| error.to_string()),
+            Ok(None) => Err("it is missing".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        match read {
             Ok(plan) => Some(plan),
             Err(error) => {
-                tracing::warn!(job = %self.view.key, %error, "the job's former configuration cannot be read");
+                tracing::warn!(job = %self.view.key, error, "the job's former configuration cannot be read, the present one takes its place");
                 None
             }
         }
@@ -177,7 +181,9 @@ impl<E: Environment> Job<E> {
                 let model = &self.state.models[position];
                 let Some(fitted_to) = model.fitted_to else { continue };
                 let states = block.models.iter().find(|states| {
-                    states.alias == model.plan.alias && states.signature == model.signature && states.fitted_to == fitted_to
+                    states.alias == model.plan.alias
+                        && states.signature == model.signature
+                        && states.fitted_to == fitted_to
                 });
                 for (index, series) in block.series.iter().enumerate() {
                     match states.map(|states| states.states.get(index).and_then(Option::as_ref)) {
@@ -227,6 +233,8 @@ impl<E: Environment> Job<E> {
                 let input = &input.filtered(|slot| self.state.series.get(slot).is_some());
                 // A written tick may be in a snapshot, so one that no snapshot has may be unwritten.
                 if tick == last && newest < last {
+                    // The TSDB may be away: everything but this one write is restored.
+                    self.view.restored();
                     self.score_and_write(input).await;
                 } else {
                     let unlearnt = |block: u32, _: usize| watermarks.get(&block).is_none_or(|learnt| *learnt < tick);

@@ -136,12 +136,14 @@ impl<E: Environment> Job<E> {
         let context = self.context.clone();
         let (Some(storage), Some(position)) = (&context.storage, self.position) else { return };
         // A block without series says that the fit is done.
-        let blocks: Vec<_> = (0..self.state.block_count().max(1)).map(|index| self.state.image(index, position)).collect();
+        let blocks: Vec<_> =
+            (0..self.state.block_count().max(1)).map(|index| self.state.image(index, position)).collect();
         let mut pauses = backoff();
         while let Err(error) = storage.snapshots.write_all(&blocks).await {
             self.report_snapshot_error(&error);
             self.stand_still(&format!("the fit cannot be made durable: {error}"));
-            if self.view.stopping() || self.sleep_for_disk(pauses.next().unwrap_or(LONGEST_SLEEP)).await == Wait::Interrupted
+            if self.view.stopping()
+                || self.sleep_for_disk(pauses.next().unwrap_or(LONGEST_SLEEP)).await == Wait::Interrupted
             {
                 return;
             }

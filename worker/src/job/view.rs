@@ -122,6 +122,18 @@ impl JobView {
         self.status.borrow_mut().phase = phase;
     }
 
+    pub(super) fn set_next(&self, tick: i64) {
+        self.status.borrow_mut().next_tick_ms = Some(tick);
+    }
+
+    /// A fit that cannot read says so itself: that stays.
+    pub(super) fn set_waiting_for_fit(&self) {
+        let mut status = self.status.borrow_mut();
+        if status.phase != JobPhase::StandingStill {
+            status.phase = JobPhase::Fitting;
+        }
+    }
+
     pub(super) fn standing_still(&self) -> bool {
         self.status.borrow().phase == JobPhase::StandingStill
     }

@@ -124,7 +124,9 @@ impl<E: Environment> Job<E> {
                 series: 0,
             };
             match self.write_until_decided(&part, url, size).await {
-                Some(WriteError::TooLarge { .. }) if halves(&part).is_some() => parts.extend(halves(&part).into_iter().flatten()),
+                Some(WriteError::TooLarge { .. }) if halves(&part).is_some() => {
+                    parts.extend(halves(&part).into_iter().flatten())
+                }
                 Some(error) => {
                     let code = match &error {
                         WriteError::Refused { status, .. } => status.to_string(),

@@ -50,9 +50,7 @@ impl LogLevel {
             tracing::Level::TRACE | tracing::Level::DEBUG => Self::Debug,
             tracing::Level::INFO => Self::Info,
             tracing::Level::WARN => Self::Warning,
-            tracing::Level::ERROR if metadata.fields().field("critical").is_some() => {
-                Self::Critical
-            }
+            tracing::Level::ERROR if metadata.fields().field("critical").is_some() => Self::Critical,
             tracing::Level::ERROR => Self::Error,
         }
     }
@@ -83,9 +81,7 @@ impl FromStr for LogLevel {
             "warning" | "warn" => Ok(Self::Warning),
             "error" => Ok(Self::Error),
             "critical" | "fatal" => Ok(Self::Critical),
-            _ => Err(UnknownLevel {
-                text: text.to_owned(),
-            }),
+            _ => Err(UnknownLevel { text: text.to_owned() }),
         }
     }
 }
@@ -117,35 +113,23 @@ impl Levels {
     /// The same level for all components.
     #[must_use]
     pub fn new(base: LogLevel) -> Self {
-        Self {
-            base,
-            components: Vec::new(),
-        }
+        Self { base, components: Vec::new() }
     }
 
     /// These levels with `settings.logger_levels` in place of the ones before.
     ///
     /// # Errors
     /// Names the component whose level does not exist.
-    pub fn with_components(
-        &self,
-        levels: &BTreeMap<String, String>,
-    ) -> Result<Self, ComponentLevelError> {
+    pub fn with_components(&self, levels: &BTreeMap<String, String>) -> Result<Self, ComponentLevelError> {
         let mut components = levels
             .iter()
             .map(|(component, level)| match level.parse() {
                 Ok(level) => Ok((without_root(component).to_owned(), level)),
-                Err(source) => Err(ComponentLevelError {
-                    component: component.clone(),
-                    source,
-                }),
+                Err(source) => Err(ComponentLevelError { component: component.clone(), source }),
             })
             .collect::<Result<Vec<_>, _>>()?;
         components.sort_by_key(|(component, _)| std::cmp::Reverse(component.len()));
-        Ok(Self {
-            base: self.base,
-            components,
-        })
+        Ok(Self { base: self.base, components })
     }
 
     /// Whether an event is to be logged.
@@ -164,9 +148,7 @@ impl Levels {
             if prefix.is_empty() {
                 return own;
             }
-            component
-                .strip_prefix(prefix.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            component.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         });
         match named {
             Some((_, level)) => *level,
@@ -178,11 +160,7 @@ impl Levels {
     /// No event above this is ever allowed.
     #[must_use]
     pub fn most_verbose(&self) -> LevelFilter {
-        let lowest = self
-            .components
-            .iter()
-            .map(|(_, level)| *level)
-            .fold(self.base, LogLevel::min);
+        let lowest = self.components.iter().map(|(_, level)| *level).fold(self.base, LogLevel::min);
         lowest.most_verbose_tracing_level()
     }
 }
@@ -218,23 +196,13 @@ mod tests {
     use super::*;
 
     fn levels(base: LogLevel, components: &[(&str, &str)]) -> Levels {
-        let map = components
-            .iter()
-            .map(|(name, level)| ((*name).to_owned(), (*level).to_owned()))
-            .collect();
+        let map = components.iter().map(|(name, level)| ((*name).to_owned(), (*level).to_owned())).collect();
         Levels::new(base).with_components(&map).unwrap()
     }
 
     #[test]
     fn the_longest_prefix_of_whole_words_decides() {
-        let levels = levels(
-            LogLevel::Info,
-            &[
-                ("reader", "error"),
-                ("reader.vm", "Debug"),
-                ("vmanomaly", "WARNING"),
-            ],
-        );
+        let levels = levels(LogLevel::Info, &[("reader", "error"), ("reader.vm", "Debug"), ("vmanomaly", "WARNING")]);
         assert_eq!(levels.threshold("reader.vm", true), LogLevel::Debug);
         assert_eq!(levels.threshold("reader.vm.parse", true), LogLevel::Debug);
         assert_eq!(levels.threshold("reader.vlogs", true), LogLevel::Error);
@@ -244,31 +212,16 @@ mod tests {
 
     #[test]
     fn libraries_log_warnings_unless_they_are_named() {
-        assert_eq!(
-            levels(LogLevel::Debug, &[]).threshold("hyper.proto", false),
-            LogLevel::Warning
-        );
-        assert_eq!(
-            levels(LogLevel::Error, &[]).threshold("hyper.proto", false),
-            LogLevel::Error
-        );
-        assert_eq!(
-            levels(LogLevel::Info, &[("hyper", "debug")]).threshold("hyper.proto", false),
-            LogLevel::Debug
-        );
+        assert_eq!(levels(LogLevel::Debug, &[]).threshold("hyper.proto", false), LogLevel::Warning);
+        assert_eq!(levels(LogLevel::Error, &[]).threshold("hyper.proto", false), LogLevel::Error);
+        assert_eq!(levels(LogLevel::Info, &[("hyper", "debug")]).threshold("hyper.proto", false), LogLevel::Debug);
     }
 
     #[test]
     fn a_level_that_does_not_exist_is_refused_with_its_key() {
         let map = BTreeMap::from([("reader.vm".to_owned(), "loud".to_owned())]);
-        let message = Levels::new(LogLevel::Info)
-            .with_components(&map)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            message.contains("settings.logger_levels.reader.vm") && message.contains("`loud`"),
-            "{message}"
-        );
+        let message = Levels::new(LogLevel::Info).with_components(&map).unwrap_err().to_string();
+        assert!(message.contains("settings.logger_levels.reader.vm") && message.contains("`loud`"), "{message}");
     }
 
     #[test]

@@ -57,11 +57,7 @@ impl Visit for Fields {
 
     fn record_f64(&mut self, field: &Field, value: f64) {
         // JSON has no NaN and no infinity.
-        let value = if value.is_finite() {
-            Value::from(value)
-        } else {
-            Value::from(value.to_string())
-        };
+        let value = if value.is_finite() { Value::from(value) } else { Value::from(value.to_string()) };
         self.set(field.name(), value);
     }
 
@@ -102,18 +98,9 @@ impl Line {
             quoted(&redactor.redact(self.message())),
         );
         for (name, value) in self.named() {
-            let prefix = if RESERVED.contains(&name) {
-                "field_"
-            } else {
-                ""
-            };
+            let prefix = if RESERVED.contains(&name) { "field_" } else { "" };
             // Writing to a string cannot fail.
-            let _ = write!(
-                line,
-                ",{}:{}",
-                quoted(&format!("{prefix}{name}")),
-                redacted(value, redactor)
-            );
+            let _ = write!(line, ",{}:{}", quoted(&format!("{prefix}{name}")), redacted(value, redactor));
         }
         line.push('}');
         line
@@ -123,10 +110,7 @@ impl Line {
     pub(super) fn text(&self, redactor: &Redactor) -> String {
         let (timestamp, level, component) = (rfc3339(self.timestamp), self.level, &self.component);
         let message = redactor.redact(self.message());
-        let mut line = format!(
-            "{timestamp} {level:<8} {component}: {}",
-            on_one_line(&message)
-        );
+        let mut line = format!("{timestamp} {level:<8} {component}: {}", on_one_line(&message));
         for (name, value) in self.named() {
             // Writing to a string cannot fail.
             let _ = write!(line, " {name}={}", redacted(value, redactor));
@@ -135,22 +119,12 @@ impl Line {
     }
 
     fn message(&self) -> &str {
-        let message = self
-            .fields
-            .values
-            .iter()
-            .find(|(name, _)| *name == "message");
-        message
-            .and_then(|(_, value)| value.as_str())
-            .unwrap_or_default()
+        let message = self.fields.values.iter().find(|(name, _)| *name == "message");
+        message.and_then(|(_, value)| value.as_str()).unwrap_or_default()
     }
 
     fn named(&self) -> impl Iterator<Item = (&'static str, &Value)> {
-        let named = self
-            .fields
-            .values
-            .iter()
-            .filter(|(name, _)| !["message", "critical"].contains(name));
+        let named = self.fields.values.iter().filter(|(name, _)| !["message", "critical"].contains(name));
         named.map(|(name, value)| (*name, value))
     }
 }
@@ -169,15 +143,14 @@ fn quoted(text: &str) -> String {
 
 /// Nothing that a server answers can look like a line of its own, or command the terminal.
 fn on_one_line(text: &str) -> String {
-    text.chars()
-        .fold(String::with_capacity(text.len()), |mut line, character| {
-            if character.is_control() {
-                line.extend(character.escape_default());
-            } else {
-                line.push(character);
-            }
-            line
-        })
+    text.chars().fold(String::with_capacity(text.len()), |mut line, character| {
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+        line
+    })
 }
 
 /// UTC with ms; a time outside jiff's years -9999 to 9999 is its nearest end.

@@ -61,9 +61,7 @@ impl Redactor {
                 secrets.forms.push((secret.to_owned(), form));
             }
         }
-        secrets
-            .forms
-            .sort_by_key(|(_, form)| std::cmp::Reverse(form.len()));
+        secrets.forms.sort_by_key(|(_, form)| std::cmp::Reverse(form.len()));
     }
 
     /// Hides `password`, and `user` with `password` as an HTTP client sends them.
@@ -98,9 +96,7 @@ impl Redactor {
     /// this grow for ever.
     pub fn forget(&self, secret: &str) {
         let mut secrets = self.secrets.write().unwrap_or_else(PoisonError::into_inner);
-        secrets
-            .forms
-            .retain(|(registered, _)| registered != secret.trim());
+        secrets.forms.retain(|(registered, _)| registered != secret.trim());
     }
 
     /// `text` without secrets.
@@ -150,9 +146,7 @@ fn stands_alone(text: &str, start: usize, end: usize) -> bool {
 /// Host, port and credentials of a URL whose scheme is cut off.
 fn authority(rest: &str) -> &str {
     let end = rest.find(|character: char| {
-        character.is_whitespace()
-            || character.is_control()
-            || "/?#\"'<>\\`(),;{}[]".contains(character)
+        character.is_whitespace() || character.is_control() || "/?#\"'<>\\`(),;{}[]".contains(character)
     });
     &rest[..end.unwrap_or(rest.len())]
 }
@@ -162,10 +156,7 @@ fn url_credentials_in(text: &str) -> Vec<(usize, usize)> {
     text.match_indices("://")
         .filter_map(|(scheme_end, separator)| {
             let start = scheme_end + separator.len();
-            authority(&text[start..])
-                .rfind('@')
-                .filter(|length| *length > 0)
-                .map(|length| (start, start + length))
+            authority(&text[start..]).rfind('@').filter(|length| *length > 0).map(|length| (start, start + length))
         })
         .collect()
 }
@@ -177,10 +168,7 @@ fn authorization_in(text: &str) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     for (header, name) in lower.match_indices("authorization") {
         let after_name = header + name.len();
-        let value = after_name
-            + lower[after_name..]
-                .find(|c: char| !"\\\"':= ".contains(c))
-                .unwrap_or(0);
+        let value = after_name + lower[after_name..].find(|c: char| !"\\\"':= ".contains(c)).unwrap_or(0);
         for scheme in ["basic ", "bearer "] {
             if let Some(credentials) = lower[value..].strip_prefix(scheme) {
                 let spaces = credentials.len() - credentials.trim_start_matches(' ').len();
@@ -223,9 +211,7 @@ fn percent_decoded(text: &str) -> String {
     let mut bytes = text.as_bytes();
     while let Some((first, rest)) = bytes.split_first() {
         let escape = match (first, rest) {
-            (b'%', [high, low, ..]) => char::from(*high)
-                .to_digit(16)
-                .zip(char::from(*low).to_digit(16)),
+            (b'%', [high, low, ..]) => char::from(*high).to_digit(16).zip(char::from(*low).to_digit(16)),
             _ => None,
         };
         match escape {
@@ -253,11 +239,7 @@ fn base64(bytes: &[u8]) -> String {
         for digit in 0..4 {
             // Six bits are below 64.
             let letter = ALPHABET[(group >> (18 - 6 * digit) & 63) as usize];
-            text.push(if digit <= chunk.len() {
-                char::from(letter)
-            } else {
-                '='
-            });
+            text.push(if digit <= chunk.len() { char::from(letter) } else { '=' });
         }
     }
     text
@@ -278,23 +260,11 @@ mod tests {
     #[test]
     fn credentials_are_hidden_where_they_usually_stand_even_if_nobody_registered_them() {
         for (text, clean) in [
-            (
-                "GET http://user:pa%2Fss@tsdb:8428/api",
-                "GET http://[redacted]@tsdb:8428/api",
-            ),
+            ("GET http://user:pa%2Fss@tsdb:8428/api", "GET http://[redacted]@tsdb:8428/api"),
             ("(https://token@host)", "(https://[redacted]@host)"),
-            (
-                "a http://a:b@x and http://c:d@y",
-                "a http://[redacted]@x and http://[redacted]@y",
-            ),
-            (
-                "Authorization: Basic dTpw",
-                "Authorization: Basic [redacted]",
-            ),
-            (
-                r#"{"authorization": "Bearer ey.J.x", "a": 1}"#,
-                r#"{"authorization": "Bearer [redacted]", "a": 1}"#,
-            ),
+            ("a http://a:b@x and http://c:d@y", "a http://[redacted]@x and http://[redacted]@y"),
+            ("Authorization: Basic dTpw", "Authorization: Basic [redacted]"),
+            (r#"{"authorization": "Bearer ey.J.x", "a": 1}"#, r#"{"authorization": "Bearer [redacted]", "a": 1}"#),
         ] {
             assert_eq!(Redactor::new().redact(text), clean);
         }
@@ -302,14 +272,9 @@ mod tests {
 
     #[test]
     fn what_is_no_secret_stays() {
-        for text in [
-            "http://tsdb:8428/a@b",
-            "mail me@here",
-            "basic auth",
-            "authorization: none",
-            "://",
-            "authorization",
-        ] {
+        for text in
+            ["http://tsdb:8428/a@b", "mail me@here", "basic auth", "authorization: none", "://", "authorization"]
+        {
             assert_eq!(Redactor::new().redact(text), text);
         }
     }
@@ -319,10 +284,7 @@ mod tests {
         // The example of RFC 7617 section 2.
         let redactor = Redactor::new();
         redactor.register_basic_auth("Aladdin", "open sesame");
-        assert_eq!(
-            redactor.redact("got QWxhZGRpbjpvcGVuIHNlc2FtZQ== back"),
-            "got [redacted] back"
-        );
+        assert_eq!(redactor.redact("got QWxhZGRpbjpvcGVuIHNlc2FtZQ== back"), "got [redacted] back");
         assert_eq!(redactor.redact("open sesame"), REDACTED);
     }
 
@@ -330,26 +292,17 @@ mod tests {
     fn the_password_of_a_url_is_hidden_wherever_it_turns_up() {
         let redactor = Redactor::new();
         redactor.register_url("https://me:p%40ssword@host/path");
-        assert_eq!(
-            redactor.redact("wrong password p@ssword (p%40ssword)"),
-            "wrong password [redacted] ([redacted])"
-        );
+        assert_eq!(redactor.redact("wrong password p@ssword (p%40ssword)"), "wrong password [redacted] ([redacted])");
     }
 
     #[test]
     fn a_longer_secret_is_hidden_whole_if_a_shorter_one_is_part_of_it() {
-        assert_eq!(
-            knowing(&["hunter", "hunter22"]).redact("hunter22, hunter"),
-            "[redacted], [redacted]"
-        );
+        assert_eq!(knowing(&["hunter", "hunter22"]).redact("hunter22, hunter"), "[redacted], [redacted]");
     }
 
     #[test]
     fn a_short_secret_does_not_tear_words_apart() {
-        assert_eq!(
-            knowing(&["in"]).redact("running in 'in'"),
-            "running [redacted] '[redacted]'"
-        );
+        assert_eq!(knowing(&["in"]).redact("running in 'in'"), "running [redacted] '[redacted]'");
     }
 
     #[test]

@@ -3,10 +3,7 @@
 use std::collections::HashMap;
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
-use prometheus::{
-    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
-};
+use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::MetricsError;
 
@@ -29,10 +26,7 @@ pub(super) fn register<K: Kind>(
 ) -> Result<K, MetricsError> {
     K::make(name, help.trim(), labels, buckets)
         .and_then(|metric| registry.register(Box::new(metric.clone())).map(|()| metric))
-        .map_err(|source| MetricsError::Definition {
-            name: name.to_owned(),
-            source,
-        })
+        .map_err(|source| MetricsError::Definition { name: name.to_owned(), source })
 }
 
 fn remove_series<B: MetricVecBuilder>(vector: &MetricVec<B>, wanted: &[(&str, &str)])
@@ -41,15 +35,9 @@ where
 {
     for family in vector.collect() {
         for metric in family.get_metric() {
-            let labels: HashMap<&str, &str> = metric
-                .get_label()
-                .iter()
-                .map(|label| (label.name(), label.value()))
-                .collect();
-            if wanted
-                .iter()
-                .all(|(name, value)| labels.get(name) == Some(value))
-            {
+            let labels: HashMap<&str, &str> =
+                metric.get_label().iter().map(|label| (label.name(), label.value())).collect();
+            if wanted.iter().all(|(name, value)| labels.get(name) == Some(value)) {
                 // An error means that somebody else removed it since it was listed.
                 let _ = vector.remove(&labels);
             }
@@ -86,10 +74,7 @@ single_kind!(IntGauge, Gauge);
 
 impl Kind for HistogramVec {
     fn make(name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> prometheus::Result<Self> {
-        Self::new(
-            HistogramOpts::new(name, help).buckets(buckets.to_vec()),
-            labels,
-        )
+        Self::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)
     }
 
     fn remove_where(&self, wanted: &[(&str, &str)]) {

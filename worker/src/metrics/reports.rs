@@ -102,30 +102,18 @@ impl Metrics {
     ) {
         let url = public_url(url);
         let labels = url_labels(&url, job);
-        self.reader_request_duration
-            .with_label_values(&labels)
-            .observe(duration.as_secs_f64());
+        self.reader_request_duration.with_label_values(&labels).observe(duration.as_secs_f64());
         let code = match outcome {
             Ok(_) => Cow::Borrowed("200"),
             Err(ReadError::Refused { status, .. }) => Cow::Owned(status.to_string()),
             Err(ReadError::Unavailable { code, .. }) => Cow::Borrowed(code.as_str()),
         };
-        self.reader_responses
-            .with_label_values(&with_last(labels, &code))
-            .inc();
+        self.reader_responses.with_label_values(&with_last(labels, &code)).inc();
         if let Ok(answer) = outcome {
-            self.reader_received_bytes
-                .with_label_values(&labels)
-                .inc_by(answer.received_bytes);
-            self.reader_timeseries_received
-                .with_label_values(&labels)
-                .inc_by(answer.received_series);
-            self.reader_datapoints_received
-                .with_label_values(&labels)
-                .inc_by(answer.received_samples);
-            self.invalid_samples
-                .with_label_values(&job.values())
-                .inc_by(answer.invalid_samples);
+            self.reader_received_bytes.with_label_values(&labels).inc_by(answer.received_bytes);
+            self.reader_timeseries_received.with_label_values(&labels).inc_by(answer.received_series);
+            self.reader_datapoints_received.with_label_values(&labels).inc_by(answer.received_samples);
+            self.invalid_samples.with_label_values(&job.values()).inc_by(answer.invalid_samples);
         }
     }
 
@@ -141,12 +129,8 @@ impl Metrics {
     pub fn body_made(&self, job: &JobLabels, url: &str, series: u64, duration: Duration) {
         let url = public_url(url);
         let labels = url_labels(&url, job);
-        self.writer_request_serialize
-            .with_label_values(&labels)
-            .observe(duration.as_secs_f64());
-        self.writer_timeseries_sent
-            .with_label_values(&labels)
-            .inc_by(series);
+        self.writer_request_serialize.with_label_values(&labels).observe(duration.as_secs_f64());
+        self.writer_timeseries_sent.with_label_values(&labels).inc_by(series);
     }
 
     /// A write that `url` accepted or did not within `duration`. Samples that are given up for good are
@@ -161,108 +145,75 @@ impl Metrics {
     ) {
         let url = public_url(url);
         let labels = url_labels(&url, job);
-        self.writer_request_duration
-            .with_label_values(&labels)
-            .observe(duration.as_secs_f64());
+        self.writer_request_duration.with_label_values(&labels).observe(duration.as_secs_f64());
         let code = match outcome {
             Ok(()) => Cow::Borrowed("204"),
             Err(WriteError::Refused { status, .. }) => Cow::Owned(status.to_string()),
             Err(WriteError::TooLarge { .. }) => Cow::Borrowed("413"),
             Err(WriteError::Unavailable { code, .. }) => Cow::Borrowed(code.as_str()),
         };
-        self.writer_responses
-            .with_label_values(&with_last(labels, &code))
-            .inc();
+        self.writer_responses.with_label_values(&with_last(labels, &code)).inc();
         if outcome.is_ok() {
-            self.writer_sent_bytes
-                .with_label_values(&labels)
-                .inc_by(size.bytes);
-            self.writer_datapoints_sent
-                .with_label_values(&labels)
-                .inc_by(size.samples);
+            self.writer_sent_bytes.with_label_values(&labels).inc_by(size.bytes);
+            self.writer_datapoints_sent.with_label_values(&labels).inc_by(size.samples);
         }
     }
 
     /// Samples that the TSDB refused for good with `code`.
     pub fn samples_dropped(&self, job: &JobLabels, code: &str, samples: u64) {
         let [query_key, scheduler_alias, preset] = job.values();
-        self.writer_dropped
-            .with_label_values(&[query_key, scheduler_alias, preset, code])
-            .inc_by(samples);
+        self.writer_dropped.with_label_values(&[query_key, scheduler_alias, preset, code]).inc_by(samples);
     }
 
     /// `ticks` ticks that were not scored because of `reason`.
     pub fn ticks_skipped(&self, job: &JobLabels, reason: &str, ticks: u64) {
         let [query_key, scheduler_alias, preset] = job.values();
-        self.ticks_skipped
-            .with_label_values(&[query_key, scheduler_alias, preset, reason])
-            .inc_by(ticks);
+        self.ticks_skipped.with_label_values(&[query_key, scheduler_alias, preset, reason]).inc_by(ticks);
     }
 
     /// Where a job is: the age of its oldest due and unwritten tick, and whether it waits for the TSDB.
     pub fn job_position(&self, job: &JobLabels, lag: Duration, standing_still: bool) {
-        self.job_lag
-            .with_label_values(&job.values())
-            .set(lag.as_secs_f64());
-        self.job_standing_still
-            .with_label_values(&job.values())
-            .set(i64::from(standing_still));
+        self.job_lag.with_label_values(&job.values()).set(lag.as_secs_f64());
+        self.job_standing_still.with_label_values(&job.values()).set(i64::from(standing_still));
     }
 
     /// A model's run that succeeded.
     pub fn model_run(&self, model: &ModelLabels, stage: Stage, run: ModelRun) {
         let labels = with_last(model.values(), stage.as_str());
         self.model_runs.with_label_values(&labels).inc();
-        self.model_run_duration
-            .with_label_values(&labels)
-            .observe(run.duration.as_secs_f64());
-        self.model_datapoints_accepted
-            .with_label_values(&labels)
-            .inc_by(run.accepted);
+        self.model_run_duration.with_label_values(&labels).observe(run.duration.as_secs_f64());
+        self.model_datapoints_accepted.with_label_values(&labels).inc_by(run.accepted);
         if stage != Stage::Fit {
-            self.model_datapoints_produced
-                .with_label_values(&labels)
-                .inc_by(run.produced);
+            self.model_datapoints_produced.with_label_values(&labels).inc_by(run.produced);
         }
     }
 
     /// A model's run that was expected not to happen.
     pub fn model_run_skipped(&self, model: &ModelLabels, stage: Stage) {
-        self.model_runs_skipped
-            .with_label_values(&with_last(model.values(), stage.as_str()))
-            .inc();
+        self.model_runs_skipped.with_label_values(&with_last(model.values(), stage.as_str())).inc();
     }
 
     /// A model's run that failed.
     pub fn model_run_failed(&self, model: &ModelLabels, stage: Stage) {
-        self.model_run_errors
-            .with_label_values(&with_last(model.values(), stage.as_str()))
-            .inc();
+        self.model_run_errors.with_label_values(&with_last(model.values(), stage.as_str())).inc();
     }
 
     /// A fit that ended with `status`.
     pub fn fit_finished(&self, model: &ModelLabels, status: &str) {
-        self.fits
-            .with_label_values(&with_last(model.values(), status))
-            .inc();
+        self.fits.with_label_values(&with_last(model.values(), status)).inc();
     }
 
     /// A block of a snapshot that was written.
     pub fn snapshot_block_written(&self, model: &ModelLabels, bytes: u64) {
-        self.snapshot_blocks_written
-            .with_label_values(&model.values())
-            .inc();
-        self.snapshot_bytes_written
-            .with_label_values(&model.values())
-            .inc_by(bytes);
+        self.snapshot_blocks_written.with_label_values(&model.values()).inc();
+        self.snapshot_bytes_written.with_label_values(&model.values()).inc_by(bytes);
     }
 
     /// What the process may use, and how many threads compute.
     pub fn capacity(&self, capacity: &Capacity, threads: usize) {
         self.cpu_cores_available.set(capacity.cpus);
         if let Some(bytes) = capacity.memory_bytes {
-            self.available_memory
-                .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            self.available_memory.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         }
         self.native_threads.set(threads as i64);
     }
@@ -270,17 +221,13 @@ impl Metrics {
     /// Jobs in the whole configuration, and those of this shard.
     pub fn entities(&self, total: usize, shard: usize) {
         for (scope, count) in [("total", total), ("shard", shard)] {
-            self.config_entities
-                .with_label_values(&[self.preset(), scope])
-                .set(count as i64);
+            self.config_entities.with_label_values(&[self.preset(), scope]).set(count as i64);
         }
     }
 
     /// A changed configuration that was applied or not at `now`, unix ms.
     pub fn config_reloaded(&self, status: ReloadStatus, now: i64) {
-        self.config_reloads
-            .with_label_values(&[status.as_str()])
-            .inc();
+        self.config_reloads.with_label_values(&[status.as_str()]).inc();
         self.config_in_force(status, now);
     }
 
@@ -293,8 +240,7 @@ impl Metrics {
         let success = status == ReloadStatus::Success;
         self.config_last_reload_successful.set(i64::from(success));
         if success {
-            self.config_last_reload_success_timestamp
-                .set(now as f64 / 1e3);
+            self.config_last_reload_success_timestamp.set(now as f64 / 1e3);
         }
     }
 }

@@ -1,12 +1,9 @@
 //! Collects the series of one or several consecutive answers into one matrix.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::BuildHasherDefault;
+use std::time::Duration;
 
 use detect::model::MISSING;
 
-use super::label_cache::HashedKey;
 use crate::environment::{Grid, RangeAnswer};
 use crate::labels::Labels;
 
@@ -37,67 +34,68 @@ pub fn split(grid: Grid, max_points: usize) -> impl Iterator<Item = Part> {
 #[derive(Debug)]
 pub struct Columns {
     grid: Grid,
-    /// Every label set of the answer, kept or not.
-    seen: HashMap<Labels, Seen, BuildHasherDefault<HashedKey>>,
+    /// By the number of the series, kept or not.
+    seen: Vec<Option<Seen>>,
+    series: usize,
     answer: RangeAnswer,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     /// Row in the matrix; `None` if it is not kept.
-    row: Option<usize>,
+    row: Option<u32>,
     /// Offset of the part that brought it last.
     part: usize,
 }
 
-/// One answer has this label set twice.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Duplicate(pub Labels);
+/// One answer has a series twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Duplicate;
 
 impl Columns {
     /// Without series.
     #[must_use]
     pub fn new(grid: Grid) -> Self {
-        Self { grid, seen: HashMap::default(), answer: RangeAnswer::default() }
+        Self { grid, seen: Vec::new(), series: 0, answer: RangeAnswer::default() }
     }
 
-    /// Makes room for so many series, kept or not.
-    pub fn reserve(&mut self, series: usize) {
-        self.seen.reserve(series.saturating_sub(self.seen.len()));
-    }
-
-    /// Adds what one answer says about a series: `row` has one value for each time of `part`. `keep` is asked when
-    /// the series comes for the first time.
+    /// Adds what one answer says about a series: `row` has one value for each time of `part`. Series have numbers,
+    /// small ones and the same in all parts. `keep` is asked when a series comes for the first time.
     ///
     /// # Errors
     /// When the same part brought it already.
     pub fn add(
         &mut self,
-        labels: Labels,
+        number: usize,
+        labels: &Labels,
         part: Part,
         row: &[f64],
         keep: &mut dyn FnMut(&Labels) -> bool,
     ) -> Result<(), Duplicate> {
-        let answer = &mut self.answer;
-        let seen = match self.seen.entry(labels) {
-            Entry::Occupied(entry) if entry.get().part == part.offset => return Err(Duplicate(entry.key().clone())),
-            Entry::Occupied(entry) => {
-                let seen = entry.into_mut();
+        if self.seen.len() <= number {
+            self.seen.resize(number + 1, None);
+        }
+        let kept = match &mut self.seen[number] {
+            Some(seen) if seen.part == part.offset => return Err(Duplicate),
+            Some(seen) => {
                 seen.part = part.offset;
-                *seen
+                seen.row
             }
-            Entry::Vacant(entry) => {
-                let row = keep(entry.key()).then(|| {
-                    answer.series.push(entry.key().clone());
+            unseen => {
+                self.series += 1;
+                let row = keep(labels).then(|| {
+                    let answer = &mut self.answer;
+                    answer.series.push(labels.clone());
                     answer.values.resize(answer.values.len() + self.grid.points, MISSING);
-                    answer.series.len() - 1
+                    (answer.series.len() - 1) as u32
                 });
-                *entry.insert(Seen { row, part: part.offset })
+                *unseen = Some(Seen { row, part: part.offset });
+                row
             }
         };
-        if let Some(index) = seen.row {
-            let start = index * self.grid.points + part.offset;
-            answer.values[start..start + row.len()].copy_from_slice(row);
+        if let Some(index) = kept {
+            let start = index as usize * self.grid.points + part.offset;
+            self.answer.values[start..start + row.len()].copy_from_slice(row);
         }
         Ok(())
     }
@@ -105,7 +103,7 @@ impl Columns {
     /// Distinct series so far, kept or not.
     #[must_use]
     pub fn series(&self) -> usize {
-        self.seen.len()
+        self.series
     }
 
     /// Counts what was received.
@@ -114,6 +112,11 @@ impl Columns {
         self.answer.received_series += series;
         self.answer.received_samples += samples;
         self.answer.invalid_samples += invalid_samples;
+    }
+
+    /// Adds to the time spent on reading the answer out.
+    pub fn spent(&mut self, parsing: Duration) {
+        self.answer.parsing += parsing;
     }
 
     /// The matrix. `received_series` counts a series once for every part that has it.
@@ -159,14 +162,15 @@ mod tests {
             *labels != dropped
         };
         let mut columns = Columns::new(grid);
-        columns.add(a.clone(), first, &[1.0, 2.0], &mut keep).unwrap();
-        columns.add(dropped.clone(), first, &[9.0, 9.0], &mut keep).unwrap();
-        columns.add(b.clone(), second, &[3.0, MISSING], &mut keep).unwrap();
-        columns.add(dropped.clone(), second, &[9.0, 9.0], &mut keep).unwrap();
-        columns.add(b.clone(), third, &[f64::NAN], &mut keep).unwrap();
-        columns.add(a.clone(), third, &[5.0], &mut keep).unwrap();
-        assert_eq!(columns.add(a.clone(), third, &[5.0], &mut keep), Err(Duplicate(a.clone())));
-        assert_eq!(columns.add(dropped.clone(), second, &[5.0, 5.0], &mut keep), Err(Duplicate(dropped.clone())));
+        columns.add(7, &a, first, &[1.0, 2.0], &mut keep).unwrap();
+        columns.add(0, &dropped, first, &[9.0, 9.0], &mut keep).unwrap();
+        columns.add(3, &b, second, &[3.0, MISSING], &mut keep).unwrap();
+        columns.add(0, &dropped, second, &[9.0, 9.0], &mut keep).unwrap();
+        columns.add(3, &b, third, &[f64::NAN], &mut keep).unwrap();
+        columns.add(7, &a, third, &[5.0], &mut keep).unwrap();
+        assert_eq!(columns.add(7, &a, third, &[5.0], &mut keep), Err(Duplicate));
+        assert_eq!(columns.add(0, &dropped, second, &[5.0, 5.0], &mut keep), Err(Duplicate));
+        assert_eq!(columns.series(), 3);
         let answer = columns.finish(None);
         assert_eq!(asked, [a.clone(), dropped, b.clone()]);
         assert_eq!(answer.series, [a, b]);

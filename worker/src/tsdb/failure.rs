@@ -6,8 +6,8 @@ use std::io::ErrorKind;
 use reqwest::header::LOCATION;
 use reqwest::{Response, StatusCode};
 
+use super::answer_error::AnswerError;
 use super::endpoint::chain;
-use super::range_answer::AnswerError;
 use crate::environment::{ReadError, WriteError};
 
 /// Longest text of a server that is passed on, bytes.

@@ -26,10 +26,12 @@ impl ValueEnd {
         while let Some(byte) = piece.get(index) {
             match (self.place, byte) {
                 (Place::String, _) => {
-                    // Most bytes are inside strings.
-                    let rest = piece.get(index..).unwrap_or_default();
-                    index += rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
-                    if piece.get(index) == Some(&b'\\') {
+                    // Most bytes are in strings.
+                    match piece[index..].iter().position(|byte| matches!(byte, b'"' | b'\\')) {
+                        None => return None,
+                        Some(length) => index += length,
+                    }
+                    if piece[index] == b'\\' {
                         self.place = Place::Escape;
                     } else {
                         self.place = Place::Between;

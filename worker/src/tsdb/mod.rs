@@ -1,17 +1,19 @@
 //! The time series database over HTTP: VictoriaMetrics (single node or cluster) or Prometheus.
 
+pub mod answer_error;
 pub mod columns;
 mod endpoint;
 mod failure;
 mod json_value;
-pub mod label_cache;
+pub mod known_series;
+mod metric;
 pub mod range_answer;
 mod sample;
 mod secret_file;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use config::worker::{Query, Reader, Writer};
@@ -20,10 +22,11 @@ use reqwest::{Response, Url};
 
 use crate::environment::{RangeAnswer, RangeRead, ReadError, Tsdb, WriteError};
 use crate::labels::Labels;
+use answer_error::Limits;
 use columns::{Columns, Part, split};
 use endpoint::Endpoint;
-use label_cache::LabelCache;
-use range_answer::{Limits, RangeAnswerParser};
+use known_series::KnownSeries;
+use range_answer::RangeAnswerParser;
 
 pub use endpoint::ClientError;
 
@@ -46,10 +49,9 @@ pub struct HttpTsdb {
     latency_offset: Option<i64>,
     extra_filters: Vec<String>,
     connection_retry_attempts: u32,
-    limits: Limits,
-    /// Label sets of earlier answers by query alias, for the configured queries. A read takes its cache out and puts
-    /// it back.
-    caches: Mutex<HashMap<String, LabelCache>>,
+    /// Series of earlier answers by query alias, for the configured queries and their tenants. A read takes what is
+    /// known out and puts it back.
+    known: Mutex<HashMap<String, (Option<String>, KnownSeries)>>,
 }
 
 impl std::fmt::Debug for HttpTsdb {
@@ -86,32 +88,31 @@ impl HttpTsdb {
             latency_offset: reader.latency_offset,
             extra_filters: reader.extra_filters.clone(),
             connection_retry_attempts: writer.connection_retry_attempts,
-            limits: Limits::default(),
-            caches: Mutex::new(
-                reader.queries.iter().map(|(alias, query)| (alias.clone(), label_cache(query))).collect(),
+            known: Mutex::new(
+                reader
+                    .queries
+                    .iter()
+                    .map(|(alias, query)| (alias.clone(), (query.tenant_id.clone(), known_series(query))))
+                    .collect(),
             ),
         })
     }
 
-    /// With other limits of answers.
-    #[must_use]
-    pub fn with_limits(self, limits: Limits) -> Self {
-        Self { limits, ..self }
+    /// What is known of the query's series: nothing while another read has it, or for a query that is not configured.
+    fn take_known(&self, read: &RangeRead<'_>) -> KnownSeries {
+        let nothing = known_series(read.query);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match known.get_mut(read.query_alias) {
+            Some((tenant, known)) if *tenant == read.query.tenant_id => std::mem::replace(known, nothing),
+            _ => nothing,
+        }
     }
 
-    /// The query's cache; an empty one while another read has it, or for a query that is not configured.
-    fn take_cache(&self, read: &RangeRead<'_>) -> LabelCache {
-        let mut caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
-        let empty = label_cache(read.query);
-        caches.get_mut(read.query_alias).map_or(empty, |cache| std::mem::replace(cache, label_cache(read.query)))
-    }
-
-    fn put_cache(&self, read: &RangeRead<'_>, cache: LabelCache) {
-        let mut caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = caches.get_mut(read.query_alias)
-            && place.len() < cache.len()
-        {
-            *place = cache;
+    fn put_known(&self, read: &RangeRead<'_>, newer: KnownSeries) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match known.get_mut(read.query_alias) {
+            Some((tenant, known)) if *tenant == read.query.tenant_id && known.len() < newer.len() => *known = newer,
+            _ => {}
         }
     }
 
@@ -122,7 +123,7 @@ impl HttpTsdb {
         part: Part,
         added_labels: &[(String, String)],
         columns: &mut Columns,
-        cache: &mut LabelCache,
+        known: &mut KnownSeries,
         keep: &mut dyn FnMut(&Labels) -> bool,
     ) -> Result<Option<i64>, ReadError> {
         let tenant = self.tenant(read.query);
@@ -143,11 +144,15 @@ impl HttpTsdb {
             return Err(ReadError::Unavailable { code: failure::BAD_ANSWER.into(), message });
         }
         let server_time = date(response.headers());
-        let mut parser = RangeAnswerParser::new(part, self.limits, columns, cache, added_labels);
+        let mut parser = RangeAnswerParser::new(part, Limits::default(), columns, known, added_labels);
+        let mut parsing = Duration::ZERO;
         while let Some(chunk) = response.chunk().await.map_err(failure::read_transport)? {
+            let started = stopwatch();
             parser.push(&chunk, keep).map_err(failure::read_answer)?;
+            parsing += started.elapsed();
         }
         parser.finish().map_err(failure::read_answer)?;
+        columns.spent(parsing);
         Ok(server_time)
     }
 
@@ -185,6 +190,12 @@ impl HttpTsdb {
     }
 }
 
+/// For a metric; nothing is decided by it.
+#[expect(clippy::disallowed_methods, reason = "the environment's clock does not reach into a request")]
+fn stopwatch() -> Instant {
+    Instant::now()
+}
+
 impl Tsdb for HttpTsdb {
     /// Asks in parts of `max_points_per_query` points, one after the other. The grid is asked for as it is: the
     /// query's `offset` is up to the caller.
@@ -195,15 +206,16 @@ impl Tsdb for HttpTsdb {
     ) -> Result<RangeAnswer, ReadError> {
         let added_labels = self.tenant_labels(read.query);
         let mut columns = Columns::new(read.grid);
-        let mut cache = self.take_cache(read);
+        let mut known = self.take_known(read);
         let mut outcome = Ok(None);
         for part in split(read.grid, read.query.max_points_per_query as usize) {
-            outcome = self.read_part(read, part, &added_labels, &mut columns, &mut cache, keep).await;
+            outcome = self.read_part(read, part, &added_labels, &mut columns, &mut known, keep).await;
             if outcome.is_err() {
                 break;
             }
         }
-        self.put_cache(read, cache);
+        known.end_read();
+        self.put_known(read, known);
         Ok(columns.finish(outcome?))
     }
 
@@ -238,8 +250,8 @@ fn milliseconds(duration: i64) -> Duration {
 }
 
 /// Room for all series of a query over all shards, and as many that have gone.
-fn label_cache(query: &Query) -> LabelCache {
-    LabelCache::new((query.series_limit as usize).saturating_mul(2).max(1024))
+fn known_series(query: &Query) -> KnownSeries {
+    KnownSeries::new((query.series_limit as usize).saturating_mul(2).max(1024))
 }
 
 fn read_file(message: String) -> ReadError {

@@ -6,91 +6,14 @@
 //! on the length of the answer. How the bytes are cut into chunks does not matter.
 
 use detect::model::MISSING;
-use serde::Deserialize;
 
+use super::answer_error::{AnswerError, Limits};
 use super::columns::{Columns, Duplicate, Part};
 use super::json_value::ValueEnd;
-use super::label_cache::LabelCache;
+use super::known_series::KnownSeries;
+use super::metric::{Text, parse_labels};
 use super::sample::{self, MAX_SAMPLE_BYTES, Sample, Scanned};
 use crate::labels::Labels;
-
-/// What one answer may at most take. An answer beyond them is an error that names the limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of a body.
-    pub body_bytes: u64,
-    /// Bytes of one series.
-    pub series_bytes: u64,
-    /// Bytes of one label set, or of a text such as an error message.
-    pub label_bytes: usize,
-    /// Distinct series of a read, kept or not.
-    pub series: usize,
-}
-
-impl Default for Limits {
-    /// Well above what a TSDB with its own default limits answers.
-    fn default() -> Self {
-        Self { body_bytes: 16 << 30, series_bytes: 256 << 20, label_bytes: 1 << 20, series: 10_000_000 }
-    }
-}
-
-/// Why the body of an answer cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AnswerError {
-    /// It is no JSON, or JSON of another form.
-    #[error("the answer is no range query result: byte {offset} should be {expected}, but is {found:?}")]
-    Form {
-        /// Where.
-        offset: u64,
-        /// What should be there.
-        expected: &'static str,
-        /// What is there, shortened.
-        found: String,
-    },
-    /// It stops too early.
-    #[error("the answer ends after {received} bytes, before its end")]
-    Truncated {
-        /// Bytes received.
-        received: u64,
-    },
-    /// The result is of another type.
-    #[error("the result is of type {found:?} instead of \"matrix\"")]
-    ResultType {
-        /// Its type.
-        found: String,
-    },
-    /// It reports an error.
-    #[error("{error_type}: {message}")]
-    Reported {
-        /// The TSDB's `errorType`.
-        error_type: String,
-        /// The TSDB's words.
-        message: String,
-    },
-    /// Some storage nodes of a cluster did not answer. Learning from the rest would lose data.
-    #[error("partial answer: some storage nodes did not respond")]
-    Partial,
-    /// Two series have equal labels.
-    #[error("the answer has two series {labels}")]
-    Duplicate {
-        /// Their labels.
-        labels: Labels,
-    },
-    /// A limit is exceeded.
-    #[error("{what} exceeds the limit of {limit}")]
-    TooLarge {
-        /// What is too large, with its unit.
-        what: &'static str,
-        /// The limit.
-        limit: u64,
-    },
-}
-
-impl From<Duplicate> for AnswerError {
-    fn from(Duplicate(labels): Duplicate) -> Self {
-        Self::Duplicate { labels }
-    }
-}
 
 /// Objects whose keys matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,7 +89,7 @@ pub struct RangeAnswerParser<'a> {
     part: Part,
     limits: Limits,
     columns: &'a mut Columns,
-    cache: &'a mut LabelCache,
+    known: &'a mut KnownSeries,
     /// Labels that every series gets unless it has them.
     added_labels: &'a [(String, String)],
 
@@ -191,7 +114,7 @@ pub struct RangeAnswerParser<'a> {
     /// The series at hand.
     series_keys: u16,
     series_start: u64,
-    labels: Option<Labels>,
+    number: Option<usize>,
     row: Vec<f64>,
     /// Index of the first time after the last sample that was taken.
     next: usize,
@@ -203,21 +126,20 @@ pub struct RangeAnswerParser<'a> {
 
 impl<'a> RangeAnswerParser<'a> {
     /// For the answer to a request for `part`. `added_labels` are given to every series that has none of the name;
-    /// `cache` must always come with the same ones.
+    /// `known` must always come with the same ones.
     pub fn new(
         part: Part,
         limits: Limits,
         columns: &'a mut Columns,
-        cache: &'a mut LabelCache,
+        known: &'a mut KnownSeries,
         added_labels: &'a [(String, String)],
     ) -> Self {
-        cache.begin_answer();
-        columns.reserve(cache.expected_series());
+        known.begin_answer();
         Self {
             part,
             limits,
             columns,
-            cache,
+            known,
             added_labels,
             state: State::Answer,
             buffer: Vec::new(),
@@ -234,7 +156,7 @@ impl<'a> RangeAnswerParser<'a> {
             has_result: false,
             series_keys: 0,
             series_start: 0,
-            labels: None,
+            number: None,
             row: vec![MISSING; part.grid.points],
             next: 0,
             received_series: 0,
@@ -324,15 +246,7 @@ impl<'a> RangeAnswerParser<'a> {
             (State::Answer, _) => return Err(self.form(bytes, *at, "the `{` of a JSON object")),
 
             (State::KeyOrEnd(object), b'}') => self.leave(object, bytes, at, keep)?,
-            (State::KeyOrEnd(object) | State::Key(object), b'"') => match usual_key(object, &bytes[*at..]) {
-                Some((name, length)) => {
-                    let key =
-                        self.key(object, name).ok_or_else(|| self.form(bytes, *at, "a key that is not there yet"))?;
-                    *at += length;
-                    self.state = State::Colon(object, key);
-                }
-                None => self.capture(Captured::Key(object)),
-            },
+            (State::KeyOrEnd(object) | State::Key(object), b'"') => self.capture(Captured::Key(object)),
             (State::KeyOrEnd(_) | State::Key(_), _) => return Err(self.form(bytes, *at, "a key")),
 
             (State::Colon(object, key), b':') => self.enter(at, State::Value(object, key)),
@@ -350,14 +264,6 @@ impl<'a> RangeAnswerParser<'a> {
                 self.state = State::Skipped(object);
             }
             (State::Value(_, Key::Other), _) => return Err(self.form(bytes, *at, "a value")),
-            (State::Value(object, Key::Metric), b'{') => match self.cache.expected(&bytes[*at..]) {
-                Some((length, labels)) => {
-                    *at += length;
-                    self.labels = Some(labels);
-                    self.state = State::AfterValue(object);
-                }
-                None => self.capture(Captured::Value(object, Key::Metric)),
-            },
             (State::Value(object, key), _) => self.capture(Captured::Value(object, key)),
 
             (State::AfterValue(object), b',') => self.enter(at, State::Key(object)),
@@ -397,7 +303,7 @@ impl<'a> RangeAnswerParser<'a> {
     fn enter_series(&mut self, at: &mut usize) {
         self.series_start = self.offset + *at as u64;
         self.series_keys = 0;
-        self.labels = None;
+        self.number = None;
         self.enter(at, State::KeyOrEnd(Object::Series));
     }
 
@@ -421,14 +327,17 @@ impl<'a> RangeAnswerParser<'a> {
             Object::Series => {
                 self.check_series_length(*at)?;
                 self.received_series += 1;
-                let Some(labels) = self.labels.take() else {
+                let Some(number) = self.number.take() else {
                     return Err(self.form(bytes, *at, "the \"metric\" of the series"));
                 };
                 // A series without a valid sample is as good as not there.
                 if self.next > 0 {
-                    self.columns.add(labels, self.part, &self.row, keep)?;
-                    if self.columns.series() > self.limits.series {
-                        let limit = self.limits.series as u64;
+                    let labels = self.known.labels(number);
+                    self.columns
+                        .add(number, labels, self.part, &self.row, keep)
+                        .map_err(|Duplicate| AnswerError::Duplicate { labels: labels.clone() })?;
+                    if self.columns.series() > self.limits.series as usize {
+                        let limit = u64::from(self.limits.series);
                         return Err(AnswerError::TooLarge { what: "the number of series", limit });
                     }
                     self.row.fill(MISSING);
@@ -527,9 +436,17 @@ impl<'a> RangeAnswerParser<'a> {
         let raw = &bytes[*at..*at + length];
         match captured {
             Captured::Key(object) => {
-                let key: Text<'_> = serde_json::from_slice(raw).map_err(|_| self.form(bytes, *at, "a key"))?;
-                let key =
-                    self.key(object, &key.0).ok_or_else(|| self.form(bytes, *at, "a key that is not there yet"))?;
+                let text: Text<'_>;
+                let name = match raw {
+                    // Known keys need no parsing.
+                    [b'"', name @ .., b'"'] if name.iter().all(u8::is_ascii_alphabetic) => name,
+                    _ => {
+                        text = serde_json::from_slice(raw).map_err(|_| self.form(bytes, *at, "a key"))?;
+                        text.0.as_bytes()
+                    }
+                };
+                let key = self.key(object, name);
+                let key = key.ok_or_else(|| self.form(bytes, *at, "a key that is not there yet"))?;
                 self.state = State::Colon(object, key);
             }
             Captured::Value(object, key) => {
@@ -547,31 +464,31 @@ impl<'a> RangeAnswerParser<'a> {
     }
 
     /// Which key it is; `None` if it came already.
-    fn key(&mut self, object: Object, name: &str) -> Option<Key> {
+    fn key(&mut self, object: Object, name: &[u8]) -> Option<Key> {
         let (key, keys) = match object {
             Object::Answer => (
                 match name {
-                    "status" => Key::Status,
-                    "errorType" => Key::ErrorType,
-                    "error" => Key::Error,
-                    "isPartial" => Key::IsPartial,
-                    "data" => Key::Data,
+                    b"status" => Key::Status,
+                    b"errorType" => Key::ErrorType,
+                    b"error" => Key::Error,
+                    b"isPartial" => Key::IsPartial,
+                    b"data" => Key::Data,
                     _ => Key::Other,
                 },
                 &mut self.answer_keys,
             ),
             Object::Data => (
                 match name {
-                    "resultType" => Key::ResultType,
-                    "result" => Key::Result,
+                    b"resultType" => Key::ResultType,
+                    b"result" => Key::Result,
                     _ => Key::Other,
                 },
                 &mut self.data_keys,
             ),
             Object::Series => (
                 match name {
-                    "metric" => Key::Metric,
-                    "values" => Key::Values,
+                    b"metric" => Key::Metric,
+                    b"values" => Key::Values,
                     _ => Key::Other,
                 },
                 &mut self.series_keys,
@@ -595,8 +512,8 @@ impl<'a> RangeAnswerParser<'a> {
             Key::ResultType => self.result_type = Some(text().map_err(|_| "the text of \"resultType\"")?),
             Key::Metric => {
                 let added = self.added_labels;
-                let labels = self.cache.get(raw, |raw| parse_labels(raw, added)).map_err(|_| "a label set")?;
-                self.labels = Some(labels);
+                let number = self.known.number(raw, |raw| parse_labels(raw, added)).map_err(|_| "a label set")?;
+                self.number = Some(number);
             }
             // Answers that report an error have null here.
             Key::Data if raw == b"null" => {}
@@ -615,15 +532,6 @@ impl<'a> RangeAnswerParser<'a> {
     }
 }
 
-/// One of the two keys that every series has, if it is there as a whole and without escapes; and its length.
-fn usual_key(object: Object, bytes: &[u8]) -> Option<(&'static str, usize)> {
-    match bytes.first_chunk::<8>() {
-        Some(br#""metric""#) if object == Object::Series => Some(("metric", 8)),
-        Some(br#""values""#) if object == Object::Series => Some(("values", 8)),
-        _ => None,
-    }
-}
-
 /// White space of JSON.
 fn is_space(byte: &u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
@@ -631,40 +539,4 @@ fn is_space(byte: &u8) -> bool {
 
 fn sample_too_large() -> AnswerError {
     AnswerError::TooLarge { what: "a sample in bytes", limit: MAX_SAMPLE_BYTES as u64 }
-}
-
-/// A string, copied only if it has escapes.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] std::borrow::Cow<'a, str>);
-
-fn parse_labels(raw: &[u8], added: &[(String, String)]) -> Result<Labels, serde_json::Error> {
-    struct Pairs<'a>(Vec<(Text<'a>, Text<'a>)>);
-
-    impl<'de> Deserialize<'de> for Pairs<'de> {
-        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct Visitor;
-
-            impl<'de> serde::de::Visitor<'de> for Visitor {
-                type Value = Pairs<'de>;
-
-                fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                    formatter.write_str("a label set")
-                }
-
-                fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                    let mut pairs = Vec::with_capacity(8);
-                    while let Some(pair) = map.next_entry()? {
-                        pairs.push(pair);
-                    }
-                    Ok(Pairs(pairs))
-                }
-            }
-            deserializer.deserialize_map(Visitor)
-        }
-    }
-
-    let Pairs(pairs) = serde_json::from_slice(raw)?;
-    // Of equal names the last one counts, so what the server says comes last.
-    let added = added.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    Ok(Labels::new(added.chain(pairs.iter().map(|(name, value)| (&*name.0, &*value.0)))))
 }

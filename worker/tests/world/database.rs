@@ -16,6 +16,8 @@ use super::clock::VirtualClock;
 pub struct Database {
     seed: u64,
     clock: VirtualClock,
+    /// Whether the same read is answered otherwise each time, as with late, deleted or downsampled samples.
+    shifting: bool,
     inner: Rc<RefCell<Inner>>,
 }
 
@@ -23,6 +25,7 @@ pub struct Database {
 struct Inner {
     away_until: [i64; 4],
     calls: u64,
+    reads: BTreeMap<(String, i64), u64>,
     written: BTreeMap<(String, i64), u64>,
     rewritten: u64,
 }
@@ -31,7 +34,13 @@ const SERIES: u64 = 12;
 
 impl Database {
     pub fn new(seed: u64, clock: VirtualClock) -> Self {
-        Self { seed, clock, inner: Rc::default() }
+        Self { seed, clock, shifting: false, inner: Rc::default() }
+    }
+
+    /// Answers the same read otherwise each time.
+    pub fn shifting(mut self) -> Self {
+        self.shifting = true;
+        self
     }
 
     /// From now until `until` something of kind `kind` goes wrong: reads, writes, both, or every third call.
@@ -79,8 +88,17 @@ impl Database {
     }
 }
 
+/// Keeps what is no number as it is.
+fn shifted(value: f64, shift: f64) -> f64 {
+    if value.is_finite() { value + shift } else { value }
+}
+
 impl Tsdb for Database {
-    async fn read(&self, read: &RangeRead<'_>, keep: &mut dyn FnMut(&Labels) -> bool) -> Result<RangeAnswer, ReadError> {
+    async fn read(
+        &self,
+        read: &RangeRead<'_>,
+        keep: &mut dyn FnMut(&Labels) -> bool,
+    ) -> Result<RangeAnswer, ReadError> {
         let unavailable = |message| ReadError::Unavailable { code: "connection_error".into(), message };
         self.call(true).await.map_err(unavailable)?;
         let mut answer = RangeAnswer {
@@ -88,11 +106,25 @@ impl Tsdb for Database {
             received_series: SERIES,
             ..RangeAnswer::default()
         };
+        let shift = if self.shifting {
+            let mut inner = self.inner.borrow_mut();
+            let reads = inner.reads.entry((read.query_alias.to_owned(), read.grid.start)).or_default();
+            *reads += 1;
+            *reads as f64 / 64.0
+        } else {
+            0.0
+        };
         for series in 0..SERIES {
             let row: Vec<f64> = read
                 .grid
                 .times()
-                .map(|time| if Self::present(series, time) { self.value(read.query_alias, series, time) } else { MISSING })
+                .map(|time| {
+                    if Self::present(series, time) {
+                        shifted(self.value(read.query_alias, series, time), shift)
+                    } else {
+                        MISSING
+                    }
+                })
                 .collect();
             let labels = Labels::new([
                 ("__name__", read.query_alias.to_owned()),
@@ -116,7 +148,7 @@ impl Tsdb for Database {
     async fn write(&self, body: Bytes) -> Result<(), WriteError> {
         let lost = self.call(false).await;
         // An answer may get lost on its way back although the samples were taken.
-        if lost.is_err() && body.len() % 2 == 0 {
+        if lost.is_err() && body.len().is_multiple_of(2) {
             let message = "no answer".to_owned();
             return Err(WriteError::Unavailable { code: "timeout".into(), message });
         }

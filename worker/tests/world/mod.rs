@@ -1,5 +1,7 @@
 //! A world for the loop: everything outside it is decided by seeds.
 
+#![expect(clippy::expect_used, reason = "the world of a test fails by panicking")]
+
 mod clock;
 mod database;
 
@@ -17,8 +19,8 @@ use std::{
     task::{Context as TaskContext, Poll, Wake, Waker},
 };
 
-use config::topology::Topology;
 use clock::VirtualClock;
+use config::topology::Topology;
 use database::Database;
 use tokio::sync::mpsc;
 use worker::{
@@ -96,13 +98,33 @@ impl Outcome {
         self.written.extend(other.written);
     }
 
+    /// Every series that has a score at some time has one at all times of the grid at which it has a value in `other`.
+    pub fn assert_same_times(&self, other: &Self, seed: u64) {
+        let times = |outcome: &Self| -> Vec<(String, i64)> { outcome.written.keys().cloned().collect() };
+        assert_eq!(times(self), times(other), "seed {seed}");
+    }
+
+    /// By time, whether everything that the scheduler wrote is the same as in `other`.
+    pub fn equal_times(&self, other: &Self, scheduler: &str) -> BTreeMap<i64, bool> {
+        let mut equal = BTreeMap::new();
+        for (key, value) in self.written.iter().filter(|((series, _), _)| series.contains(scheduler)) {
+            *equal.entry(key.1).or_insert(true) &= other.written.get(key) == Some(value);
+        }
+        equal
+    }
+
     pub fn assert_same_scores(&self, expected: &Self, seed: u64) {
         // Outages may delay the end of a run, but not its scores: both are compared up to the earlier end.
         let last = |outcome: &Self| outcome.written.keys().map(|(_, time)| *time).max().unwrap_or(0);
         let end = last(self).min(last(expected));
         assert!(last(expected) - end < 20 * 60_000, "seed {seed}: ended {} ms early", last(expected) - end);
         let until = |outcome: &Self| -> Vec<((String, i64), u64)> {
-            outcome.written.iter().filter(|((_, time), _)| *time <= end).map(|(key, value)| (key.clone(), *value)).collect()
+            outcome
+                .written
+                .iter()
+                .filter(|((_, time), _)| *time <= end)
+                .map(|(key, value)| (key.clone(), *value))
+                .collect()
         };
         let (found, wanted) = (until(self), until(expected));
         if let Some((found, wanted)) = found.iter().zip(&wanted).find(|(found, wanted)| found != wanted) {
@@ -119,6 +141,7 @@ pub struct World {
     disk: Memory,
     shard: u32,
     shards: u32,
+    config: String,
 }
 
 const MINUTE: i64 = 60_000;
@@ -145,7 +168,26 @@ settings: {retention: {ttl: 10m, check_interval: 3m}, snapshot_interval: 4m, set
 impl World {
     pub fn new(seed: u64) -> Self {
         let clock = VirtualClock::new(START);
-        Self { database: Database::new(seed, clock.clone()), clock, disk: Memory::new(), shard: 0, shards: 1 }
+        Self {
+            database: Database::new(seed, clock.clone()),
+            clock,
+            disk: Memory::new(),
+            shard: 0,
+            shards: 1,
+            config: CONFIG.to_owned(),
+        }
+    }
+
+    /// The TSDB answers the same read otherwise each time.
+    pub fn shifting(mut self) -> Self {
+        self.database = self.database.shifting();
+        self
+    }
+
+    /// A fit of the job `minutely` takes over so many minutes after its end.
+    pub fn fit_lag(mut self, minutes: u32) -> Self {
+        self.config = self.config.replace("fit_lag: 2m", &format!("fit_lag: {minutes}m"));
+        self
     }
 
     pub fn shard(mut self, shard: u32, shards: u32) -> Self {
@@ -182,13 +224,15 @@ impl World {
             let until = (self.clock.unix() + life).min(end);
             let metrics = Arc::new(Metrics::new("default", "test", START).expect("metrics"));
             let (commands, receiver) = mpsc::unbounded_channel();
-            let mut running: Pin<Box<dyn Future<Output = ()>>> =
-                Box::pin(self.worker(metrics.clone(), receiver));
+            let mut running: Pin<Box<dyn Future<Output = ()>>> = Box::pin(self.worker(metrics.clone(), receiver));
             let woken = Arc::new(Woken(AtomicBool::new(true)));
             let waker = Waker::from(woken.clone());
             let dead = Cell::new(false);
             while self.clock.unix() < until && !dead.get() {
-                if disturbance.seed.is_some() && self.clock.unix() > next_outage && self.clock.unix() < end - 30 * MINUTE {
+                if disturbance.seed.is_some()
+                    && self.clock.unix() > next_outage
+                    && self.clock.unix() < end - 30 * MINUTE
+                {
                     let kind = chance.below(4);
                     let length = 500 + chance.below(4 * 60_000) as i64;
                     self.database.disturb(kind, self.clock.unix() + length);
@@ -207,8 +251,12 @@ impl World {
             }
             drop(running);
             drop(commands);
-            outcome.unscheduled_refits +=
-                metrics.encode().expect("metrics").lines().filter(|line| line.starts_with("vmanomaly_refits_unscheduled_total{") && !line.ends_with(" 0")).count() as u64;
+            outcome.unscheduled_refits += metrics
+                .encode()
+                .expect("metrics")
+                .lines()
+                .filter(|line| line.starts_with("vmanomaly_refits_unscheduled_total{") && !line.ends_with(" 0"))
+                .count() as u64;
             if self.clock.unix() < end {
                 outcome.crashes += 1;
                 self.disk.crash(chance.next());
@@ -225,9 +273,9 @@ impl World {
         commands: mpsc::UnboundedReceiver<Command<Simulated>>,
     ) -> impl Future<Output = ()> + use<> {
         let (clock, database, disk) = (self.clock.clone(), self.database.clone(), self.disk.clone());
-        let (shard, shards) = (self.shard, self.shards);
+        let (shard, shards, config) = (self.shard, self.shards, self.config.clone());
         async move {
-            let source = config::load::Source::new("worker.yaml", CONFIG);
+            let source = config::load::Source::new("worker.yaml", config);
             let config = config::load::load(&[source], &|_| None, 2).expect("configuration").config;
             let topology = Topology { shards: NonZeroU32::new(shards).expect("shards"), ..Topology::default() };
             let jobs = plan::plan(&config, &topology, shard).expect("plan");

@@ -75,19 +75,11 @@ impl Case {
     /// For people.
     pub fn name(&self) -> String {
         let outputs = self.outputs.split(',').count();
-        format!(
-            "{}, {outputs} output{}",
-            self.model,
-            if outputs == 1 { "" } else { "s" }
-        )
+        format!("{}, {outputs} output{}", self.model, if outputs == 1 { "" } else { "s" })
     }
 
     fn config(&self, arguments: &Arguments, url: &str) -> String {
-        let Arguments {
-            series,
-            infer_every,
-            ..
-        } = arguments;
+        let Arguments { series, infer_every, .. } = arguments;
         let Self { model, outputs, .. } = self;
         format!(
             "schedulers:\n  s: {{class: periodic, fit_window: {HISTORY_SECONDS}s, fit_every: 1000d, infer_every: {infer_every}s}}\n\
@@ -100,12 +92,7 @@ impl Case {
     }
 
     /// Runs the worker and measures it.
-    pub async fn run(
-        &self,
-        arguments: &Arguments,
-        tsdb: &VictoriaMetrics,
-        data: &Data,
-    ) -> Result<Outcome, Failure> {
+    pub async fn run(&self, arguments: &Arguments, tsdb: &VictoriaMetrics, data: &Data) -> Result<Outcome, Failure> {
         let state = tempfile::Builder::new().prefix("figures-").tempdir()?;
         let path = state.path().display().to_string();
         let setup = WorkerSetup {
@@ -114,10 +101,7 @@ impl Case {
             ..WorkerSetup::default()
         };
         // Right before the ticks, so that whatever else the machine does weighs on both.
-        let mut outcome = Outcome {
-            read: reads(tsdb, data).await?,
-            ..Outcome::default()
-        };
+        let mut outcome = Outcome { read: reads(tsdb, data).await?, ..Outcome::default() };
         let worker = Worker::start(setup).await?;
         outcome.empty_resident_bytes = worker.process().resident_bytes()?.0;
         let mut run = Run { worker, tsdb };
@@ -144,10 +128,7 @@ impl Run<'_> {
         let mut tsdb = self.tsdb.process().cpu_time()?;
         for _ in 0..arguments.ticks {
             last = self.tick_after(last).await?;
-            let now = (
-                self.worker.process().cpu_time()?,
-                self.tsdb.process().cpu_time()?,
-            );
+            let now = (self.worker.process().cpu_time()?, self.tsdb.process().cpu_time()?);
             outcome.worker_cpu.push(now.0 - worker);
             outcome.tsdb_cpu.push(now.1 - tsdb);
             (worker, tsdb) = now;
@@ -163,11 +144,7 @@ impl Run<'_> {
     }
 
     /// Kills the worker, waits until a tick is due that it has not written, and starts it again.
-    async fn restart(
-        &mut self,
-        arguments: &Arguments,
-        outcome: &mut Outcome,
-    ) -> Result<(), Failure> {
+    async fn restart(&mut self, arguments: &Arguments, outcome: &mut Outcome) -> Result<(), Failure> {
         let last = self.tick_after(0).await?;
         self.worker.kill();
         let due = last + arguments.infer_every * 1_000;
@@ -184,10 +161,7 @@ impl Run<'_> {
         self.tick_after(last).await?;
         outcome.first_tick.push(begin.elapsed());
         outcome.restart_cpu.push(self.worker.process().cpu_time()?);
-        eprintln!(
-            "  restart: first write {:?}, first tick {:?}",
-            outcome.first_write, outcome.first_tick
-        );
+        eprintln!("  restart: first write {:?}, first tick {:?}", outcome.first_write, outcome.first_tick);
         Ok(())
     }
 
@@ -206,26 +180,18 @@ impl Run<'_> {
 
     async fn metric(&self, name: &str) -> Result<f64, Failure> {
         let metrics = self.worker.metrics().await?;
-        metrics
-            .sum(name, &[])
-            .ok_or_else(|| Failure::Unexpected(format!("the worker has no metric {name}")))
+        metrics.sum(name, &[]).ok_or_else(|| Failure::Unexpected(format!("the worker has no metric {name}")))
     }
 }
 
-async fn until<T>(
-    mut look: impl AsyncFnMut() -> Option<T>,
-    awaited: &str,
-    pause: Duration,
-) -> Result<T, Failure> {
+async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>, awaited: &str, pause: Duration) -> Result<T, Failure> {
     let begin = Instant::now();
     loop {
         if let Some(found) = look().await {
             return Ok(found);
         }
         if begin.elapsed() > PATIENCE {
-            return Err(Failure::Unexpected(format!(
-                "{awaited} did not come within {PATIENCE:?}"
-            )));
+            return Err(Failure::Unexpected(format!("{awaited} did not come within {PATIENCE:?}")));
         }
         tokio::time::sleep(pause).await;
     }
@@ -236,11 +202,7 @@ fn folder_bytes(folder: &Path) -> std::io::Result<u64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        bytes += if entry.file_type()?.is_dir() {
-            folder_bytes(&entry.path())?
-        } else {
-            entry.metadata()?.len()
-        };
+        bytes += if entry.file_type()?.is_dir() { folder_bytes(&entry.path())? } else { entry.metadata()?.len() };
     }
     Ok(bytes)
 }

@@ -54,9 +54,8 @@ impl Data {
 
     /// Imports everything and waits until it is visible.
     pub async fn import(&self, tsdb: &VictoriaMetrics) -> Result<(), Failure> {
-        let times: Vec<String> = (0..self.points as i64)
-            .map(|point| (self.first + point * self.step).to_string())
-            .collect();
+        let times: Vec<String> =
+            (0..self.points as i64).map(|point| (self.first + point * self.step).to_string()).collect();
         let times = times.join(",");
         for first in (0..self.series).step_by(LINES) {
             let mut lines = String::new();

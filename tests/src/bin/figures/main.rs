@@ -61,42 +61,19 @@ pub enum Failure {
 }
 
 const CASES: [Case; 4] = [
-    Case {
-        model: "zscore_online",
-        outputs: ALL_OUTPUTS,
-        restarted: true,
-    },
-    Case {
-        model: "zscore_online",
-        outputs: SCORE_ONLY,
-        restarted: false,
-    },
-    Case {
-        model: "mad_online",
-        outputs: ALL_OUTPUTS,
-        restarted: true,
-    },
-    Case {
-        model: "mad_online",
-        outputs: SCORE_ONLY,
-        restarted: false,
-    },
+    Case { model: "zscore_online", outputs: ALL_OUTPUTS, restarted: true },
+    Case { model: "zscore_online", outputs: SCORE_ONLY, restarted: false },
+    Case { model: "mad_online", outputs: ALL_OUTPUTS, restarted: true },
+    Case { model: "mad_online", outputs: SCORE_ONLY, restarted: false },
 ];
 
 async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let tsdb = VictoriaMetrics::start_with(&["-dedup.minScrapeInterval=0s"]).await?;
     let data = Data::new(arguments);
-    eprintln!(
-        "importing {} samples of {} series",
-        data.samples(),
-        arguments.series
-    );
+    eprintln!("importing {} samples of {} series", data.samples(), arguments.series);
     data.import(&tsdb).await?;
     let mut outcomes: Vec<(Case, Outcome)> = Vec::new();
-    for case in CASES
-        .into_iter()
-        .filter(|case| case.name().contains(&arguments.only))
-    {
+    for case in CASES.into_iter().filter(|case| case.name().contains(&arguments.only)) {
         eprintln!("{}", case.name());
         let outcome = case.run(arguments, &tsdb, &data).await?;
         outcomes.push((case, outcome));

@@ -37,10 +37,7 @@ pub async fn quiet(process: &Process) -> Result<(), Failure> {
             return Ok(());
         }
     }
-    Err(Failure::Unexpected(format!(
-        "{} is busy for more than a minute",
-        process.name()
-    )))
+    Err(Failure::Unexpected(format!("{} is busy for more than a minute", process.name())))
 }
 
 /// Asks for ticks as the worker does and drops the answers.
@@ -75,8 +72,5 @@ pub async fn reads(tsdb: &VictoriaMetrics, data: &Data) -> Result<Reads, Failure
         }
     }
     eprintln!("a read costs the TSDB {cpu:?}");
-    Ok(Reads {
-        cpu: median(&cpu).unwrap_or_default(),
-        bytes,
-    })
+    Ok(Reads { cpu: median(&cpu).unwrap_or_default(), bytes })
 }

@@ -46,21 +46,10 @@ enum Failure {
     Http(#[from] HttpError),
     #[error(transparent)]
     Io(#[from] std::io::Error),
-    #[error(
-        "the worker knows {learnt} of {recordings} recordings after {within:?}; its last lines:\n{log}"
-    )]
-    NotLearnt {
-        learnt: f64,
-        recordings: usize,
-        within: Duration,
-        log: String,
-    },
+    #[error("the worker knows {learnt} of {recordings} recordings after {within:?}; its last lines:\n{log}")]
+    NotLearnt { learnt: f64, recordings: usize, within: Duration, log: String },
     #[error("{name} ended by itself with {status}; its last lines:\n{log}")]
-    Ended {
-        name: String,
-        status: ExitStatus,
-        log: String,
-    },
+    Ended { name: String, status: ExitStatus, log: String },
     #[error("it did not go as it should: {0}")]
     Verdict(String),
 }
@@ -96,18 +85,12 @@ async fn interruption() -> std::io::Result<ExitCode> {
 
 async fn run(once: bool) -> Result<(), Failure> {
     let replay = Replay::load()?;
-    println!(
-        "Recordings run in compressed time, one second for five minutes: {} hours are imported as",
-        HISTORY / 12
-    );
+    println!("Recordings run in compressed time, one second for five minutes: {} hours are imported as", HISTORY / 12);
     println!(
         "history, then {} minutes are replayed. In one of them an autoscaling group's CPU use drops",
         replay.length * 5
     );
-    println!(
-        "to nothing, {} seconds into the replay. This machine's own metrics run in real time.\n",
-        replay.incident
-    );
+    println!("to nothing, {} seconds into the replay. This machine's own metrics run in real time.\n", replay.incident);
 
     let progress = Progress::new();
     let mut stack = Stack::start(&replay, &progress).await?;
@@ -145,9 +128,7 @@ async fn run(once: bool) -> Result<(), Failure> {
         if outcome.is_complete(&replay, timeline) && complete_at.is_none() {
             complete_at = Some(index);
         }
-        let last = complete_at.map_or(replay.length + SCORES_WITHIN, |complete| {
-            complete + ALERTS_WITHIN
-        });
+        let last = complete_at.map_or(replay.length + SCORES_WITHIN, |complete| complete + ALERTS_WITHIN);
         if index >= last {
             screen.summarize(&position, &rows);
             let reasons = outcome.reasons(&replay, timeline);
@@ -181,14 +162,8 @@ fn position(replay: &Replay, index: usize) -> String {
 
 fn where_to_look(stack: &Stack) -> Vec<String> {
     let places = stack.places();
-    let mut lines = vec![format!(
-        "The replay of {INCIDENT} is over; this machine goes on. Where to look:"
-    )];
-    lines.extend(
-        places
-            .iter()
-            .map(|(name, place)| format!("  {name:<19} {place}")),
-    );
+    let mut lines = vec![format!("The replay of {INCIDENT} is over; this machine goes on. Where to look:")];
+    lines.extend(places.iter().map(|(name, place)| format!("  {name:<19} {place}")));
     lines.push("Ctrl-C ends everything that was started.".to_owned());
     lines
 }

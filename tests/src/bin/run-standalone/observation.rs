@@ -46,12 +46,7 @@ fn rows(outputs: &[Series], alerts: &[Alert]) -> Vec<Row> {
             continue;
         };
         let (query, name) = (series.label("for").to_owned(), name(&series.labels));
-        let order = (
-            query != "recording",
-            name != crate::replay::INCIDENT,
-            query.clone(),
-            name.clone(),
-        );
+        let order = (query != "recording", name != crate::replay::INCIDENT, query.clone(), name.clone());
         let row = rows.entry(order).or_insert_with(|| Row {
             fires: alerts.iter().any(|alert| {
                 alert.name == ALERT
@@ -63,18 +58,13 @@ fn rows(outputs: &[Series], alerts: &[Alert]) -> Vec<Row> {
             name,
             outputs: BTreeMap::new(),
         });
-        row.outputs
-            .insert(series.label("__name__").to_owned(), sample.value);
+        row.outputs.insert(series.label("__name__").to_owned(), sample.value);
     }
     rows.into_values().collect()
 }
 
 fn name(labels: &BTreeMap<String, String>) -> String {
-    ["recording", "mode"]
-        .iter()
-        .find_map(|label| labels.get(*label))
-        .cloned()
-        .unwrap_or_default()
+    ["recording", "mode"].iter().find_map(|label| labels.get(*label)).cloned().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -83,13 +73,8 @@ mod tests {
 
     #[test]
     fn the_incident_comes_first_and_has_its_own_alert() {
-        let output = |query, label, name, value| {
-            Series::new(
-                "anomaly_score",
-                &[("for", query), (label, name)],
-                [(0, value)],
-            )
-        };
+        let output =
+            |query, label, name, value| Series::new("anomaly_score", &[("for", query), (label, name)], [(0, value)]);
         let outputs = [
             output("cpu", "mode", "user", 0.1),
             output("recording", "recording", "amzn_mentions", 0.2),
@@ -104,18 +89,8 @@ mod tests {
             active_at: String::new(),
         };
         let rows = rows(&outputs, &[alert]);
-        let shown: Vec<_> = rows
-            .iter()
-            .map(|row| (row.name.as_str(), row.fires))
-            .collect();
-        assert_eq!(
-            shown,
-            [
-                (crate::replay::INCIDENT, true),
-                ("amzn_mentions", false),
-                ("user", false)
-            ]
-        );
+        let shown: Vec<_> = rows.iter().map(|row| (row.name.as_str(), row.fires)).collect();
+        assert_eq!(shown, [(crate::replay::INCIDENT, true), ("amzn_mentions", false), ("user", false)]);
         assert_eq!(rows[0].output("anomaly_score"), Some(4.0));
     }
 }

@@ -18,12 +18,8 @@ pub const TICK: i64 = 1000;
 pub const INCIDENT: &str = "asg_cpu_percent";
 
 /// Recordings of ordinary hours: nothing in them is labelled.
-pub const CONTROLS: [&str; 4] = [
-    "ec2_cpu_percent_5f5533",
-    "ec2_cpu_percent_825cc2",
-    "ec2_request_latency",
-    "amzn_mentions",
-];
+pub const CONTROLS: [&str; 4] =
+    ["ec2_cpu_percent_5f5533", "ec2_cpu_percent_825cc2", "ec2_request_latency", "amzn_mentions"];
 
 /// The moment that the benchmark labels in [`INCIDENT`]: 2014-01-29 00:45 UTC, ms.
 const LABELLED: i64 = 1_390_956_300_000;
@@ -52,37 +48,19 @@ impl Replay {
     }
 
     fn new(recordings: Vec<(&'static str, Vec<Point>)>) -> Result<Self, Failure> {
-        let unusable = |name, message: &str| Failure::Unusable {
-            name,
-            message: message.to_owned(),
-        };
-        let length = recordings
-            .iter()
-            .map(|(_, points)| points.len().saturating_sub(HISTORY))
-            .min()
-            .unwrap_or(0);
+        let unusable = |name, message: &str| Failure::Unusable { name, message: message.to_owned() };
+        let length = recordings.iter().map(|(_, points)| points.len().saturating_sub(HISTORY)).min().unwrap_or(0);
         let incident = recordings
             .iter()
             .find(|(name, _)| *name == INCIDENT)
-            .and_then(|(_, points)| {
-                points
-                    .iter()
-                    .skip(HISTORY)
-                    .take(length)
-                    .position(|point| point.time == LABELLED)
-            });
-        let incident = incident
-            .ok_or_else(|| unusable(INCIDENT, "the labelled moment is not in its replayed part"))?;
+            .and_then(|(_, points)| points.iter().skip(HISTORY).take(length).position(|point| point.time == LABELLED));
+        let incident = incident.ok_or_else(|| unusable(INCIDENT, "the labelled moment is not in its replayed part"))?;
         for (name, points) in &recordings {
             if *name != INCIDENT && points.iter().any(|point| point.anomalous) {
                 return Err(unusable(name, "a control recording has a label"));
             }
         }
-        Ok(Self {
-            recordings,
-            incident,
-            length,
-        })
+        Ok(Self { recordings, incident, length })
     }
 
     /// How many recordings there are.
@@ -94,31 +72,18 @@ impl Replay {
     pub fn history(&self, end: i64) -> Vec<Series> {
         let time = |index: usize| end - TICK * (HISTORY - 1 - index) as i64;
         self.series(|points| {
-            points
-                .iter()
-                .take(HISTORY)
-                .enumerate()
-                .map(|(index, point)| (time(index), point.value))
-                .collect()
+            points.iter().take(HISTORY).enumerate().map(|(index, point)| (time(index), point.value)).collect()
         })
     }
 
     /// One replayed sample of all recordings, at `time`, ms.
     pub fn samples(&self, index: usize, time: i64) -> Vec<Series> {
-        self.series(|points| {
-            points
-                .get(HISTORY + index)
-                .map(|point| (time, point.value))
-                .into_iter()
-                .collect()
-        })
+        self.series(|points| points.get(HISTORY + index).map(|point| (time, point.value)).into_iter().collect())
     }
 
     fn series(&self, samples: impl Fn(&[Point]) -> Vec<(i64, f64)>) -> Vec<Series> {
         let recordings = self.recordings.iter();
-        recordings
-            .map(|(name, points)| Series::new(METRIC, &[("recording", name)], samples(points)))
-            .collect()
+        recordings.map(|(name, points)| Series::new(METRIC, &[("recording", name)], samples(points))).collect()
     }
 }
 
@@ -132,9 +97,7 @@ pub struct Timeline {
 impl Timeline {
     /// Begins with the whole second after the next one.
     pub fn begin() -> Self {
-        Self {
-            start: (now().div_euclid(TICK) + 2) * TICK,
-        }
+        Self { start: (now().div_euclid(TICK) + 2) * TICK }
     }
 
     /// The tick of a replayed sample, ms.
@@ -154,9 +117,7 @@ impl Timeline {
 /// Unix time, ms.
 pub fn now() -> i64 {
     // A clock before 1970 is of no use to a TSDB either.
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.as_millis() as i64)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as i64)
 }
 
 #[cfg(test)]
@@ -167,16 +128,10 @@ mod tests {
     fn the_history_ends_before_the_replay_and_nothing_is_left_out() {
         let replay = Replay::load().unwrap();
         let end = 1_800_000_000_000;
-        let timeline = Timeline {
-            start: end + 10 * TICK,
-        };
+        let timeline = Timeline { start: end + 10 * TICK };
         let history = replay.history(end);
         assert!(history.iter().all(|series| series.samples.len() == HISTORY));
-        assert!(
-            history
-                .iter()
-                .all(|series| series.samples.last().unwrap().time == end)
-        );
+        assert!(history.iter().all(|series| series.samples.last().unwrap().time == end));
         assert!(timeline.tick(0) > end);
         let last = replay.samples(replay.length - 1, timeline.tick(replay.length - 1));
         assert!(last.iter().all(|series| series.samples.len() == 1));

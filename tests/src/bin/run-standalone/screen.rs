@@ -20,11 +20,7 @@ pub struct Screen {
 impl Screen {
     /// Redraws in place on a terminal.
     pub fn new() -> Self {
-        Self {
-            terminal: std::io::stdout().is_terminal(),
-            drawn: 0,
-            firing: Vec::new(),
-        }
+        Self { terminal: std::io::stdout().is_terminal(), drawn: 0, firing: Vec::new() }
     }
 
     /// Shows the state of one second.
@@ -92,18 +88,11 @@ fn table(position: &str, rows: &[Row], colours: bool) -> Vec<String> {
     let mut lines = vec![
         position.to_owned(),
         String::new(),
-        format!(
-            "{:<26} {:>9}  {:>22}  {:>6}  {:<22}",
-            "series", "value", "expected", "score", "alert"
-        ),
+        format!("{:<26} {:>9}  {:>22}  {:>6}  {:<22}", "series", "value", "expected", "score", "alert"),
     ];
     let mut origin = "";
     for row in rows {
-        let its = if row.query == "recording" {
-            "recordings"
-        } else {
-            "this machine, live"
-        };
+        let its = if row.query == "recording" { "recordings" } else { "this machine, live" };
         if its != origin {
             origin = its;
             lines.push(format!("{}{its}{plain}", paint(DIM)));
@@ -111,19 +100,11 @@ fn table(position: &str, rows: &[Row], colours: bool) -> Vec<String> {
         let number = |output| row.output(output).map_or_else(|| "-".to_owned(), short);
         let expected = format!("{} .. {}", number("yhat_lower"), number("yhat_upper"));
         let score = row.output("anomaly_score");
-        let colour = if row.fires || score.is_some_and(|score| score > 1.0) {
-            paint(RED)
-        } else {
-            ""
-        };
+        let colour = if row.fires || score.is_some_and(|score| score > 1.0) { paint(RED) } else { "" };
         let shown = score.map_or_else(|| "-".to_owned(), |score| format!("{score:.2}"));
         let end = if colour.is_empty() { "" } else { plain };
         let alert = if row.fires { "FIRING" } else { "" };
-        let line = format!(
-            "  {:<24} {:>9}  {expected:>22}  {shown:>6}  {alert}",
-            title(row),
-            number("y")
-        );
+        let line = format!("  {:<24} {:>9}  {expected:>22}  {shown:>6}  {alert}", title(row), number("y"));
         lines.push(format!("{colour}{}{end}", line.trim_end()));
     }
     if rows.is_empty() {
@@ -135,20 +116,14 @@ fn table(position: &str, rows: &[Row], colours: bool) -> Vec<String> {
 /// One line: the incident's series and the highest scores of the others.
 fn summary(position: &str, rows: &[Row]) -> String {
     let highest = |recordings: bool| {
-        let others = rows
-            .iter()
-            .filter(|row| row.name != INCIDENT && (row.query == "recording") == recordings);
+        let others = rows.iter().filter(|row| row.name != INCIDENT && (row.query == "recording") == recordings);
         let scores = others.filter_map(|row| row.output("anomaly_score"));
-        scores
-            .reduce(f64::max)
-            .map_or_else(|| "-".to_owned(), |score| format!("{score:.2}"))
+        scores.reduce(f64::max).map_or_else(|| "-".to_owned(), |score| format!("{score:.2}"))
     };
     let mut line = format!("{position:<44}");
     if let Some(row) = rows.iter().find(|row| row.name == INCIDENT) {
         let number = |output| row.output(output).map_or_else(|| "-".to_owned(), short);
-        let score = row
-            .output("anomaly_score")
-            .map_or_else(|| "-".to_owned(), |score| format!("{score:.2}"));
+        let score = row.output("anomaly_score").map_or_else(|| "-".to_owned(), |score| format!("{score:.2}"));
         let _ = write!(
             line,
             "  {INCIDENT} {:>6} in {} .. {}, score {score};",
@@ -157,12 +132,7 @@ fn summary(position: &str, rows: &[Row]) -> String {
             number("yhat_upper")
         );
     }
-    let _ = write!(
-        line,
-        "  highest score: controls {}, machine {}",
-        highest(true),
-        highest(false)
-    );
+    let _ = write!(line, "  highest score: controls {}, machine {}", highest(true), highest(false));
     line
 }
 
@@ -170,12 +140,8 @@ fn summary(position: &str, rows: &[Row]) -> String {
 fn short(value: f64) -> String {
     let prefixes = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")];
     let found = prefixes.iter().find(|(least, _)| value.abs() >= *least);
-    let (scaled, prefix) = found.map_or((value, ""), |(least, prefix)| {
-        (
-            value / least.min(if *prefix == "k" { 1e3 } else { *least }),
-            *prefix,
-        )
-    });
+    let (scaled, prefix) = found
+        .map_or((value, ""), |(least, prefix)| (value / least.min(if *prefix == "k" { 1e3 } else { *least }), *prefix));
     let digits = match scaled.abs() {
         size if size >= 100.0 => 1,
         size if size >= 10.0 => 2,
@@ -191,68 +157,32 @@ mod tests {
     use super::*;
 
     fn row(query: &str, name: &str, score: f64, fires: bool) -> Row {
-        let outputs = [
-            ("y", 1.334),
-            ("yhat_lower", 27.1),
-            ("yhat_upper", 39.9),
-            ("anomaly_score", score),
-        ];
+        let outputs = [("y", 1.334), ("yhat_lower", 27.1), ("yhat_upper", 39.9), ("anomaly_score", score)];
         let outputs: BTreeMap<_, _> = outputs.map(|(name, value)| (name.to_owned(), value)).into();
-        Row {
-            query: query.to_owned(),
-            name: name.to_owned(),
-            outputs,
-            fires,
-        }
+        Row { query: query.to_owned(), name: name.to_owned(), outputs, fires }
     }
 
     #[test]
     fn every_series_has_a_line_with_value_range_score_and_alert() {
-        let lines = table(
-            "replay",
-            &[
-                row("recording", INCIDENT, 4.46, true),
-                row("cpu", "user", 0.5, false),
-            ],
-            false,
-        );
+        let lines = table("replay", &[row("recording", INCIDENT, 4.46, true), row("cpu", "user", 0.5, false)], false);
         let incident = lines.iter().find(|line| line.contains(INCIDENT)).unwrap();
         for part in ["1.334", "27.10 .. 39.90", "4.46", "FIRING"] {
             assert!(incident.contains(part), "{incident}");
         }
-        assert!(
-            lines
-                .iter()
-                .any(|line| line.contains("cpu user") && line.trim_end().ends_with("0.50"))
-        );
+        assert!(lines.iter().any(|line| line.contains("cpu user") && line.trim_end().ends_with("0.50")));
         assert!(!lines.concat().contains('\x1b'));
     }
 
     #[test]
     fn the_columns_of_all_lines_are_aligned() {
-        let lines = table(
-            "replay",
-            &[
-                row("recording", INCIDENT, 4.46, true),
-                row("cpu", "user", 123.5, true),
-            ],
-            false,
-        );
-        let ends: Vec<_> = lines
-            .iter()
-            .filter_map(|line| line.find("FIRING"))
-            .collect();
+        let lines = table("replay", &[row("recording", INCIDENT, 4.46, true), row("cpu", "user", 123.5, true)], false);
+        let ends: Vec<_> = lines.iter().filter_map(|line| line.find("FIRING")).collect();
         assert_eq!(ends, [lines[2].find("alert").unwrap(); 2]);
     }
 
     #[test]
     fn large_numbers_get_a_unit_prefix() {
         let shown = [0.0, 0.12345, 33.5553, 9999.0, 12_345.0, -2_500_000.0, 3.2e9].map(short);
-        assert_eq!(
-            shown,
-            [
-                "0.000", "0.123", "33.56", "9999.0", "12.35k", "-2.500M", "3.200G"
-            ]
-        );
+        assert_eq!(shown, ["0.000", "0.123", "33.56", "9999.0", "12.35k", "-2.500M", "3.200G"]);
     }
 }

@@ -38,9 +38,7 @@ pub struct Progress {
 impl Progress {
     /// Times are counted from now.
     pub fn new() -> Self {
-        Self {
-            begin: Instant::now(),
-        }
+        Self { begin: Instant::now() }
     }
 
     /// One step.
@@ -54,10 +52,7 @@ impl Progress {
         // A screen that is gone is no reason to end.
         let _ = std::io::stdout().flush();
         let done = work.await;
-        println!(
-            "{}",
-            done.as_ref().map_or_else(|_| "failed".to_owned(), result)
-        );
+        println!("{}", done.as_ref().map_or_else(|_| "failed".to_owned(), result));
         done
     }
 
@@ -72,43 +67,24 @@ impl Stack {
     pub async fn start(replay: &Replay, progress: &Progress) -> Result<Self, Failure> {
         let rules = programs_and_rules()?;
         let tsdb = progress
-            .step(
-                "VictoriaMetrics",
-                async { Ok(VictoriaMetrics::start().await?) },
-                |tsdb| tsdb.url().to_owned(),
-            )
+            .step("VictoriaMetrics", async { Ok(VictoriaMetrics::start().await?) }, |tsdb| tsdb.url().to_owned())
             .await?;
         let node = progress
-            .step(
-                "node exporter",
-                async { Ok(NodeExporter::start().await?) },
-                |node| format!("http://{}", node.address()),
-            )
+            .step("node exporter", async { Ok(NodeExporter::start().await?) }, |node| {
+                format!("http://{}", node.address())
+            })
             .await?;
         let port = free_port()?;
         let targets = [
-            Target {
-                job: "node".to_owned(),
-                address: node.address().to_string(),
-            },
-            Target {
-                job: "vmanomaly".to_owned(),
-                address: format!("127.0.0.1:{port}"),
-            },
+            Target { job: "node".to_owned(), address: node.address().to_string() },
+            Target { job: "vmanomaly".to_owned(), address: format!("127.0.0.1:{port}") },
         ];
         let remote_write = format!("{}/api/v1/write", tsdb.url());
         let agent = progress
             .step(
                 "vmagent",
-                async {
-                    Ok(Vmagent::start(&remote_write, &targets, Duration::from_secs(1)).await?)
-                },
-                |agent| {
-                    format!(
-                        "{}, scrapes node exporter and worker every second",
-                        agent.url()
-                    )
-                },
+                async { Ok(Vmagent::start(&remote_write, &targets, Duration::from_secs(1)).await?) },
+                |agent| format!("{}, scrapes node exporter and worker every second", agent.url()),
             )
             .await?;
         let history = replay.history(now().div_euclid(TICK) * TICK);
@@ -117,11 +93,7 @@ impl Stack {
             Ok(tsdb.force_flush().await?)
         };
         let samples: usize = history.iter().map(|series| series.samples.len()).sum();
-        progress
-            .step("history", import, |()| {
-                format!("{samples} samples of {} recordings", history.len())
-            })
-            .await?;
+        progress.step("history", import, |()| format!("{samples} samples of {} recordings", history.len())).await?;
 
         let setup = WorkerSetup {
             config: std::fs::read_to_string(config_file())?,
@@ -130,31 +102,21 @@ impl Stack {
             ..WorkerSetup::default()
         };
         let mut worker = progress
-            .step(
-                "worker",
-                async { Ok(Worker::start(setup).await?) },
-                |worker| format!("{}, with examples/standalone/vmanomaly.yaml", worker.url()),
-            )
+            .step("worker", async { Ok(Worker::start(setup).await?) }, |worker| {
+                format!("{}, with examples/standalone/vmanomaly.yaml", worker.url())
+            })
             .await?;
         let vmalert = progress
-            .step(
-                "vmalert",
-                async { Ok(Vmalert::start(tsdb.url(), &rules, LOOKBACK).await?) },
-                |vmalert| format!("{}, with deploy/alerts", vmalert.url()),
-            )
+            .step("vmalert", async { Ok(Vmalert::start(tsdb.url(), &rules, LOOKBACK).await?) }, |vmalert| {
+                format!("{}, with deploy/alerts", vmalert.url())
+            })
             .await?;
         progress
             .step("learning", learn(&mut worker, replay.recordings()), |()| {
                 "the worker knows every recording".to_owned()
             })
             .await?;
-        Ok(Self {
-            worker,
-            vmalert,
-            agent,
-            node,
-            tsdb,
-        })
+        Ok(Self { worker, vmalert, agent, node, tsdb })
     }
 
     /// Fails when one of the processes has ended.
@@ -169,11 +131,7 @@ impl Stack {
         for process in processes {
             if let Some(status) = process.ended() {
                 let name = process.name().to_owned();
-                return Err(Failure::Ended {
-                    name,
-                    status,
-                    log: process.last_lines(),
-                });
+                return Err(Failure::Ended { name, status, log: process.last_lines() });
             }
         }
         Ok(())
@@ -186,35 +144,22 @@ impl Stack {
             ("scores", format!("{tsdb}/api/v1/query?query=anomaly_score")),
             (
                 "one hour of scores",
-                format!(
-                    "{tsdb}/prometheus/api/v1/query_range?query=anomaly_score&start=-1h&step=1s"
-                ),
+                format!("{tsdb}/prometheus/api/v1/query_range?query=anomaly_score&start=-1h&step=1s"),
             ),
             ("alerts", format!("{vmalert}/vmalert/alerts")),
             ("worker", format!("{worker}/status")),
             ("its metrics", format!("{worker}/metrics")),
             ("scrape targets", format!("{}/targets", self.agent.url())),
-            (
-                "its configuration",
-                "examples/standalone/vmanomaly.yaml".to_owned(),
-            ),
+            ("its configuration", "examples/standalone/vmanomaly.yaml".to_owned()),
         ]
     }
 }
 
 /// Names every program that is missing, not only the first one.
 fn programs_and_rules() -> Result<Vec<PathBuf>, Failure> {
-    let programs = [
-        Program::VictoriaMetrics,
-        Program::NodeExporter,
-        Program::Vmagent,
-        Program::Vmalert,
-        Program::Worker,
-    ];
-    let missing: Vec<_> = programs
-        .into_iter()
-        .filter_map(|program| find(program).err())
-        .collect();
+    let programs =
+        [Program::VictoriaMetrics, Program::NodeExporter, Program::Vmagent, Program::Vmalert, Program::Worker];
+    let missing: Vec<_> = programs.into_iter().filter_map(|program| find(program).err()).collect();
     if !missing.is_empty() {
         let sentences: Vec<_> = missing.iter().map(|error| format!("{error}.")).collect();
         return Err(Failure::Missing(sentences.join("\n")));
@@ -231,27 +176,16 @@ async fn learn(worker: &mut Worker, recordings: usize) -> Result<(), Failure> {
     let begin = Instant::now();
     loop {
         let metrics = worker.metrics().await.unwrap_or_default();
-        let learnt = metrics
-            .sum("vmanomaly_models_active", &["query_key=\"recording\""])
-            .unwrap_or(0.0);
+        let learnt = metrics.sum("vmanomaly_models_active", &["query_key=\"recording\""]).unwrap_or(0.0);
         if learnt >= recordings as f64 {
             return Ok(());
         }
         let process = worker.process_mut();
         if let Some(status) = process.ended() {
-            return Err(Failure::Ended {
-                name: process.name().to_owned(),
-                status,
-                log: process.last_lines(),
-            });
+            return Err(Failure::Ended { name: process.name().to_owned(), status, log: process.last_lines() });
         }
         if begin.elapsed() > LEARN {
-            return Err(Failure::NotLearnt {
-                learnt,
-                recordings,
-                within: LEARN,
-                log: process.last_lines(),
-            });
+            return Err(Failure::NotLearnt { learnt, recordings, within: LEARN, log: process.last_lines() });
         }
         tokio::time::sleep(POLL).await;
     }

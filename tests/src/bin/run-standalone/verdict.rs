@@ -27,34 +27,23 @@ impl Outcome {
         let by_recording = async |selector: &str| -> Result<BTreeMap<String, Vec<i64>>, HttpError> {
             let series = tsdb.export(selector).await?;
             let times = series.iter().map(|series| {
-                let times = series
-                    .samples
-                    .iter()
-                    .filter(|sample| sample.value.is_finite())
-                    .map(|sample| sample.time);
+                let times = series.samples.iter().filter(|sample| sample.value.is_finite()).map(|sample| sample.time);
                 (series.label("recording").to_owned(), times.collect())
             });
             Ok(times.collect())
         };
         let firing = format!("ALERTS{{alertname='{ALERT}',alertstate='firing',for='recording'}}");
-        Ok(Self {
-            scores: by_recording("anomaly_score{for='recording'}").await?,
-            firing: by_recording(&firing).await?,
-        })
+        Ok(Self { scores: by_recording("anomaly_score{for='recording'}").await?, firing: by_recording(&firing).await? })
     }
 
     /// Whether every replayed sample has its score.
     pub fn is_complete(&self, replay: &Replay, timeline: Timeline) -> bool {
-        std::iter::once(INCIDENT)
-            .chain(CONTROLS)
-            .all(|name| self.scored(name, replay, timeline) == replay.length)
+        std::iter::once(INCIDENT).chain(CONTROLS).all(|name| self.scored(name, replay, timeline) == replay.length)
     }
 
     fn scored(&self, name: &str, replay: &Replay, timeline: Timeline) -> usize {
         let times = self.scores.get(name).map_or(&[][..], Vec::as_slice);
-        (0..replay.length)
-            .filter(|index| times.contains(&timeline.tick(*index)))
-            .count()
+        (0..replay.length).filter(|index| times.contains(&timeline.tick(*index))).count()
     }
 
     /// Everything that is not as it should be; empty when all is well.
@@ -63,18 +52,10 @@ impl Outcome {
         for name in std::iter::once(INCIDENT).chain(CONTROLS) {
             let scored = self.scored(name, replay, timeline);
             if scored != replay.length {
-                reasons.push(format!(
-                    "{name} has {scored} scores for {} replayed samples",
-                    replay.length
-                ));
+                reasons.push(format!("{name} has {scored} scores for {} replayed samples", replay.length));
             }
         }
-        let first = |name: &str| {
-            self.firing
-                .get(name)
-                .and_then(|times| times.iter().min())
-                .copied()
-        };
+        let first = |name: &str| self.firing.get(name).and_then(|times| times.iter().min()).copied();
         let seconds = |time: i64| (time - timeline.start) as f64 / TICK as f64;
         let incident = timeline.tick(replay.incident);
         match first(INCIDENT) {
@@ -118,29 +99,16 @@ mod tests {
         }
 
         fn loses_score(&mut self, name: &str, tick: i64) {
-            self.scores
-                .entry(name.to_owned())
-                .or_default()
-                .retain(|time| *time != tick);
+            self.scores.entry(name.to_owned()).or_default().retain(|time| *time != tick);
         }
     }
 
     fn good() -> (Replay, Timeline, Outcome) {
         let replay = Replay::load().unwrap();
-        let timeline = Timeline {
-            start: 1_800_000_000_000,
-        };
-        let ticks: Vec<_> = (0..replay.length)
-            .map(|index| timeline.tick(index))
-            .collect();
-        let scores = std::iter::once(INCIDENT)
-            .chain(CONTROLS)
-            .map(|name| (name.to_owned(), ticks.clone()))
-            .collect();
-        let firing = BTreeMap::from([(
-            INCIDENT.to_owned(),
-            vec![timeline.tick(replay.incident) + 3000],
-        )]);
+        let timeline = Timeline { start: 1_800_000_000_000 };
+        let ticks: Vec<_> = (0..replay.length).map(|index| timeline.tick(index)).collect();
+        let scores = std::iter::once(INCIDENT).chain(CONTROLS).map(|name| (name.to_owned(), ticks.clone())).collect();
+        let firing = BTreeMap::from([(INCIDENT.to_owned(), vec![timeline.tick(replay.incident) + 3000])]);
         (replay, timeline, Outcome { scores, firing })
     }
 
@@ -155,31 +123,16 @@ mod tests {
         type Spoil = fn(&mut Outcome, i64);
         let spoilt: [(Spoil, &str); 5] = [
             (|outcome, _| outcome.firing.clear(), "no alert"),
-            (
-                |outcome, incident| outcome.fires(INCIDENT, incident - 1),
-                "before the incident",
-            ),
-            (
-                |outcome, incident| outcome.fires(INCIDENT, incident + 16_000),
-                "only 16 s",
-            ),
-            (
-                |outcome, incident| outcome.fires(CONTROLS[2], incident),
-                CONTROLS[2],
-            ),
-            (
-                |outcome, incident| outcome.loses_score(CONTROLS[1], incident),
-                "40 scores for 41",
-            ),
+            (|outcome, incident| outcome.fires(INCIDENT, incident - 1), "before the incident"),
+            (|outcome, incident| outcome.fires(INCIDENT, incident + 16_000), "only 16 s"),
+            (|outcome, incident| outcome.fires(CONTROLS[2], incident), CONTROLS[2]),
+            (|outcome, incident| outcome.loses_score(CONTROLS[1], incident), "40 scores for 41"),
         ];
         for (spoil, reason) in spoilt {
             let (replay, timeline, mut outcome) = good();
             spoil(&mut outcome, timeline.tick(replay.incident));
             let reasons = outcome.reasons(&replay, timeline);
-            assert!(
-                reasons.len() == 1 && reasons[0].contains(reason),
-                "{reason}: {reasons:?}"
-            );
+            assert!(reasons.len() == 1 && reasons[0].contains(reason), "{reason}: {reasons:?}");
         }
     }
 }

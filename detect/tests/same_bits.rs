@@ -1,0 +1,145 @@
+//! The same input gives the same bits on every machine: a digest over the scores and states of long runs is frozen here, and
+//! computed again by processes whose C library is told that the CPU has fewer instructions.
+//!
+//! A change of the digest is a change of what users' scores are: it needs a reason, and a new state version where states change.
+
+use std::process::Command;
+
+use detect::mad::MadOnlineArgs;
+use detect::model::{MISSING, Samples, Scores};
+use detect::score::{Direction, ScorePolicy, Sides};
+use detect::spec::ModelSpec;
+use detect::zscore::ZscoreOnlineArgs;
+use xxhash_rust::xxh3::Xxh3Default;
+
+/// Digest of the runs below.
+const FROZEN: u64 = 0xc8d8_9837_aa13_1857;
+
+/// What glibc is told the CPU lacks; other C libraries ignore it.
+const TUNABLES: [&str; 4] = [
+    "",
+    "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX512BW,-AVX512DQ",
+    "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-FMA,-FMA4",
+    "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX2,-AVX,-FMA,-FMA4,-SSE4_2,-SSE4_1,-SSSE3,-ERMS",
+];
+
+/// In the environment of a child: print the digest.
+const CHILD: &str = "DETECT_PRINT_DIGEST";
+
+struct Random(u64);
+
+impl Random {
+    fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn uniform(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// One sample of a series of its own kind: a level, counts, heavy tails, a daily curve; some are missing or no numbers.
+    fn sample(&mut self, series: u32, time: i64) -> f64 {
+        let (kind, noise) = (self.bits() % 100, self.uniform());
+        match (kind, series % 5) {
+            (0, _) => MISSING,
+            (1, _) => f64::NAN,
+            (2, _) => f64::INFINITY,
+            (_, 0) => 1e9 + noise,
+            (_, 1) => (noise * 7.0).floor(),
+            (_, 2) => noise / self.uniform(),
+            (_, 3) => libm::exp(20.0 * noise) - 1e4,
+            _ => libm::sin(time as f64 * std::f64::consts::TAU / 1440.0) + 0.1 * noise,
+        }
+    }
+}
+
+fn specs() -> Vec<ModelSpec> {
+    let mut specs = Vec::new();
+    for (decay, history_strength) in [(1.0, 1.0), (0.999, 2.0), (0.97, 0.3)] {
+        specs.push(ModelSpec::ZscoreOnline(ZscoreOnlineArgs { z_threshold: 2.5, decay, history_strength }));
+        for compression in [100, 30] {
+            specs.push(ModelSpec::MadOnline(MadOnlineArgs { threshold: 2.5, compression, decay, history_strength }));
+        }
+    }
+    specs
+}
+
+fn policies() -> [ScorePolicy; 2] {
+    let strict = ScorePolicy {
+        scale: Sides { below: 1.3, above: 0.7 },
+        clip_predictions: true,
+        data_range: (-10.0, 1e6),
+        score_outside_data_range: 5.0,
+        direction: Direction::AboveExpected,
+        min_dev_from_expected: Sides { below: 0.1, above: 0.2 },
+        min_rel_dev_from_expected: Sides { below: 1.0, above: 2.0 },
+        min_n_samples_seen: 100,
+    };
+    [ScorePolicy::default(), strict]
+}
+
+fn digest() -> u64 {
+    const SERIES: u32 = 13;
+    const TICKS: i64 = 3000;
+    let mut digest = Xxh3Default::new();
+    let slots: Vec<u32> = (0..SERIES).collect();
+    for spec in specs() {
+        for policy in policies() {
+            let mut random = Random(1);
+            let mut batch = spec.new_batch();
+            batch.grow(slots.len());
+            let mut scores = Scores::default();
+            for tick in 0..TICKS {
+                let values: Vec<f64> = slots.iter().map(|series| random.sample(*series, tick)).collect();
+                let samples = Samples { times: &[tick], slots: &slots, values: &values };
+                if tick < TICKS / 3 {
+                    batch.learn(samples);
+                    continue;
+                }
+                if tick == TICKS / 3 {
+                    slots.iter().for_each(|slot| batch.finish_fit(*slot));
+                }
+                batch.infer(samples, &policy, &mut scores);
+                for output in [&scores.anomaly_score, &scores.yhat, &scores.yhat_lower, &scores.yhat_upper] {
+                    for value in output {
+                        // The bits of a NaN are nobody's promise.
+                        let bits = if value.is_nan() { u64::MAX } else { value.to_bits() };
+                        digest.update(&bits.to_le_bytes());
+                    }
+                }
+            }
+            let mut state = Vec::new();
+            slots.iter().for_each(|slot| batch.save(*slot, &mut state));
+            digest.update(&state);
+        }
+    }
+    digest.digest()
+}
+
+#[test]
+fn a_long_run_has_the_frozen_digest() {
+    let digest = digest();
+    if std::env::var_os(CHILD).is_some() {
+        println!("digest={digest:016x};");
+    }
+    assert_eq!(digest, FROZEN, "{digest:#018x}");
+}
+
+#[test]
+fn the_digest_is_the_same_whatever_the_c_library_uses() {
+    for tunables in TUNABLES {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_long_run_has_the_frozen_digest", "--nocapture"])
+            .env(CHILD, "1")
+            .env("GLIBC_TUNABLES", tunables)
+            .output()
+            .unwrap();
+        let output = String::from_utf8_lossy(&child.stdout);
+        let digest = output.split_once("digest=").and_then(|(_, rest)| rest.split_once(';')).map(|(digest, _)| digest);
+        assert_eq!(digest, Some(format!("{FROZEN:016x}").as_str()), "{tunables}: {output}");
+    }
+}
