@@ -24,8 +24,12 @@ test: ## all tests, against the real components of `make tools`
 	cargo build --workspace --bins --locked
 	cargo test --workspace --locked
 
-bench: ## the figures of docs/performance.md
-	cargo bench --workspace --benches --locked
+# Criterion's own figures first, then those of whole processes, against the real TSDB of `make tools`.
+bench: ## the figures of docs/performance.md, in some ten minutes after the build
+	cargo build --release --locked -p worker -p tests --bins
+	cargo bench --locked -p detect -p config -p worker --bench online --bench ownership --bench range_answer --bench storage \
+		-- --warm-up-time 0.5 --measurement-time 1
+	@"$${CARGO_TARGET_DIR:-target}/release/figures" $(ARGS)
 
 # Extra arguments of the program: ARGS=--help
 run-standalone: tools ## the whole system on this machine, live; ONCE=1: replay the incident, check the alert, exit
