@@ -43,14 +43,19 @@ pub struct Arguments {
 /// Why there are no figures.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
+    /// A component does not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A component does not answer.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// A request fails.
     #[error(transparent)]
     Request(#[from] reqwest::Error),
+    /// The system refuses something.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// A figure would not mean what it says.
     #[error("{0}")]
     Unexpected(String),
 }
