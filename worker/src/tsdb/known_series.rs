@@ -27,6 +27,8 @@ pub struct KnownSeries {
 struct Entry {
     /// Hash of the bytes in which the labels came last.
     bytes: u128,
+    /// Number of these bytes.
+    length: u32,
     labels: Labels,
     /// The read that brought them last.
     read: u32,
@@ -52,6 +54,20 @@ impl KnownSeries {
         self.expected = 0;
     }
 
+    /// The number of the label set with which `bytes` start, and how many of them it takes, if it is the one that
+    /// probably comes next. Nobody need look for its end then.
+    pub fn expected(&mut self, bytes: &[u8]) -> Option<(usize, usize)> {
+        let number = self.expected;
+        let entry = self.entries.get_mut(number)?;
+        let length = entry.length as usize;
+        if xxh3_128_with_seed(bytes.get(..length)?, self.seed) != entry.bytes {
+            return None;
+        }
+        entry.read = self.read;
+        self.expected = number + 1;
+        Some((number, length))
+    }
+
     /// The number of the label set that is written as `bytes`; `parse` is asked when it is not known. Numbers hold
     /// until [`KnownSeries::end_read`].
     ///
@@ -63,7 +79,7 @@ impl KnownSeries {
             Some(entry) if entry.bytes == key => self.expected,
             _ => match self.by_bytes.find(key as u64, |number| self.entries[*number as usize].bytes == key) {
                 Some(number) => *number as usize,
-                None => self.add(key, parse(bytes)?),
+                None => self.add(key, u32::try_from(bytes.len()).unwrap_or(u32::MAX), parse(bytes)?),
             },
         };
         self.entries[number].read = self.read;
@@ -71,24 +87,24 @@ impl KnownSeries {
         Ok(number)
     }
 
-    fn add(&mut self, bytes: u128, labels: Labels) -> usize {
+    fn add(&mut self, bytes: u128, length: u32, labels: Labels) -> usize {
         let entries = &mut self.entries;
         let known = self.by_labels.find(labels.hash(), |number| entries[*number as usize].labels == labels);
         let number = match known {
             Some(number) => {
                 // Written differently than before: the last way is remembered.
                 let number = *number;
-                let before = &mut entries[number as usize].bytes;
-                if let Ok(entry) = self.by_bytes.find_entry(*before as u64, |other| *other == number) {
-                    entry.remove();
+                let entry = &mut entries[number as usize];
+                if let Ok(place) = self.by_bytes.find_entry(entry.bytes as u64, |other| *other == number) {
+                    place.remove();
                 }
-                *before = bytes;
+                (entry.bytes, entry.length) = (bytes, length);
                 number
             }
             None => {
                 let number = entries.len() as u32;
                 let hash = labels.hash();
-                entries.push(Entry { bytes, labels, read: self.read });
+                entries.push(Entry { bytes, length, labels, read: self.read });
                 self.by_labels.insert_unique(hash, number, |number| entries[*number as usize].labels.hash());
                 number
             }
@@ -180,6 +196,25 @@ mod tests {
             known.end_read();
             assert_eq!(known.len(), 10);
         }
+    }
+
+    #[test]
+    fn a_label_set_is_expected_where_the_answer_before_had_it_and_only_as_a_whole() {
+        let mut known = KnownSeries::new(10);
+        known.begin_answer();
+        let texts = ["one", " two ", "three"];
+        let numbers = texts.map(|text| number(&mut known, text).0);
+        known.end_read();
+        known.begin_answer();
+        assert_eq!(known.expected(b"on"), None);
+        assert_eq!(known.expected(b"one, two "), Some((numbers[0], 3)));
+        assert_eq!(known.expected(b"three, two "), None);
+        assert_eq!(number(&mut known, "three"), (numbers[2], false));
+        assert_eq!(known.expected(b" two "), None, "three was the last one");
+        assert_eq!(number(&mut known, "two"), (numbers[1], true), "written in another way");
+        known.begin_answer();
+        assert_eq!(known.expected(b"one"), Some((numbers[0], 3)));
+        assert_eq!(known.expected(b"two!"), Some((numbers[1], 3)));
     }
 
     proptest! {

@@ -246,7 +246,15 @@ impl<'a> RangeAnswerParser<'a> {
             (State::Answer, _) => return Err(self.form(bytes, *at, "the `{` of a JSON object")),
 
             (State::KeyOrEnd(object), b'}') => self.leave(object, bytes, at, keep)?,
-            (State::KeyOrEnd(object) | State::Key(object), b'"') => self.capture(Captured::Key(object)),
+            (State::KeyOrEnd(object) | State::Key(object), b'"') => match usual_key(object, &bytes[*at..]) {
+                Some((name, length)) => {
+                    let key = self.key(object, name);
+                    let key = key.ok_or_else(|| self.form(bytes, *at, "a key that is not there yet"))?;
+                    *at += length;
+                    self.state = State::Colon(object, key);
+                }
+                None => self.capture(Captured::Key(object)),
+            },
             (State::KeyOrEnd(_) | State::Key(_), _) => return Err(self.form(bytes, *at, "a key")),
 
             (State::Colon(object, key), b':') => self.enter(at, State::Value(object, key)),
@@ -264,6 +272,14 @@ impl<'a> RangeAnswerParser<'a> {
                 self.state = State::Skipped(object);
             }
             (State::Value(_, Key::Other), _) => return Err(self.form(bytes, *at, "a value")),
+            (State::Value(object, Key::Metric), b'{') => match self.known.expected(&bytes[*at..]) {
+                Some((number, length)) => {
+                    *at += length;
+                    self.number = Some(number);
+                    self.state = State::AfterValue(object);
+                }
+                None => self.capture(Captured::Value(object, Key::Metric)),
+            },
             (State::Value(object, key), _) => self.capture(Captured::Value(object, key)),
 
             (State::AfterValue(object), b',') => self.enter(at, State::Key(object)),
@@ -529,6 +545,15 @@ impl<'a> RangeAnswerParser<'a> {
         let found = bytes.get(at..bytes.len().min(at + 60)).unwrap_or_default();
         let found = String::from_utf8_lossy(found).into_owned();
         AnswerError::Form { offset: self.offset + at as u64, expected, found }
+    }
+}
+
+/// One of the two keys that every series has, if it is there as a whole and without escapes; and its length.
+fn usual_key(object: Object, bytes: &[u8]) -> Option<(&'static [u8], usize)> {
+    match bytes.first_chunk::<8>() {
+        Some(br#""metric""#) if object == Object::Series => Some((b"metric", 8)),
+        Some(br#""values""#) if object == Object::Series => Some((b"values", 8)),
+        _ => None,
     }
 }
 

@@ -8,7 +8,7 @@ use ::tests::victoria_metrics::VictoriaMetrics;
 use ::tests::worker::{Worker, WorkerSetup};
 
 use crate::data::{Data, HISTORY_SECONDS, METRIC, unix_ms};
-use crate::measure::median;
+use crate::measure::{Reads, median, reads};
 use crate::{Arguments, Failure};
 
 /// All five outputs, the default.
@@ -39,6 +39,8 @@ pub struct Case {
 /// What is measured.
 #[derive(Debug, Default)]
 pub struct Outcome {
+    /// What the reads cost the TSDB.
+    pub read: Reads,
     /// Processor time of the worker for each tick.
     pub worker_cpu: Vec<Duration>,
     /// Processor time of the TSDB for each tick, read and write.
@@ -90,7 +92,7 @@ impl Case {
     }
 
     /// Runs the worker and measures it.
-    pub async fn run(&self, arguments: &Arguments, tsdb: &VictoriaMetrics, _data: &Data) -> Result<Outcome, Failure> {
+    pub async fn run(&self, arguments: &Arguments, tsdb: &VictoriaMetrics, data: &Data) -> Result<Outcome, Failure> {
         let state = tempfile::Builder::new().prefix("figures-").tempdir()?;
         let path = state.path().display().to_string();
         let setup = WorkerSetup {
@@ -98,7 +100,8 @@ impl Case {
             environment: vec![("VMANOMALY_MODEL_DUMPS_DIR".to_owned(), path)],
             ..WorkerSetup::default()
         };
-        let mut outcome = Outcome::default();
+        // Right before the ticks, so that whatever else the machine does weighs on both.
+        let mut outcome = Outcome { read: reads(tsdb, data).await?, ..Outcome::default() };
         let worker = Worker::start(setup).await?;
         outcome.empty_resident_bytes = worker.process().resident_bytes()?.0;
         let mut run = Run { worker, tsdb };

@@ -26,8 +26,6 @@ pub struct Data {
     pub step: i64,
     first: i64,
     points: usize,
-    /// When it was made, unix ms, on the grid.
-    pub now: i64,
 }
 
 impl Data {
@@ -41,8 +39,12 @@ impl Data {
             step,
             first: now - HISTORY_SECONDS * 1_000 + step,
             points: points.unsigned_abs() as usize,
-            now,
         }
+    }
+
+    /// The newest time of the grid that has come, unix ms.
+    pub fn latest(&self) -> i64 {
+        unix_ms().div_euclid(self.step) * self.step
     }
 
     /// Number of samples.

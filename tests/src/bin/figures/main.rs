@@ -43,19 +43,19 @@ pub struct Arguments {
 /// Why there are no figures.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// A component does not start.
+    /// A program did not start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// A component does not answer.
+    /// A request of the harness failed.
     #[error(transparent)]
     Http(#[from] HttpError),
-    /// A request fails.
+    /// A read of the TSDB failed.
     #[error(transparent)]
     Request(#[from] reqwest::Error),
-    /// The system refuses something.
+    /// `/proc` or a folder cannot be read.
     #[error(transparent)]
     Io(#[from] std::io::Error),
-    /// A figure would not mean what it says.
+    /// Something did not happen.
     #[error("{0}")]
     Unexpected(String),
 }
@@ -72,14 +72,13 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let data = Data::new(arguments);
     eprintln!("importing {} samples of {} series", data.samples(), arguments.series);
     data.import(&tsdb).await?;
-    let read = measure::reads(&tsdb, &data).await?;
     let mut outcomes: Vec<(Case, Outcome)> = Vec::new();
     for case in CASES.into_iter().filter(|case| case.name().contains(&arguments.only)) {
         eprintln!("{}", case.name());
         let outcome = case.run(arguments, &tsdb, &data).await?;
         outcomes.push((case, outcome));
     }
-    table::print(arguments, &read, &outcomes);
+    table::print(arguments, &outcomes);
     Ok(())
 }
 

@@ -9,9 +9,10 @@ use crate::Failure;
 use crate::data::{Data, METRIC};
 
 /// Reads measured, after one that fills the TSDB's caches.
-const READS: i64 = 9;
+const READS: i64 = 5;
 
 /// What a read costs the TSDB.
+#[derive(Debug, Default)]
 pub struct Reads {
     /// Processor time of the TSDB for one.
     pub cpu: Duration,
@@ -47,7 +48,7 @@ pub async fn reads(tsdb: &VictoriaMetrics, data: &Data) -> Result<Reads, Failure
     let mut cpu = Vec::new();
     let mut bytes = 0;
     for tick in 0..=READS {
-        let time = ((data.now - tick * data.step) / 1_000).to_string();
+        let time = ((data.latest() - tick * data.step) / 1_000).to_string();
         let parameters = [
             ("query", METRIC),
             ("start", &time),

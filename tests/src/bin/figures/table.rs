@@ -4,17 +4,15 @@ use std::time::Duration;
 
 use crate::Arguments;
 use crate::case::{Case, Outcome, middle};
-use crate::measure::Reads;
 
 fn ms(duration: Duration) -> String {
     format!("{:.0} ms", duration.as_secs_f64() * 1e3)
 }
 
 /// Prints everything.
-pub fn print(arguments: &Arguments, read: &Reads, outcomes: &[(Case, Outcome)]) {
+pub fn print(arguments: &Arguments, outcomes: &[(Case, Outcome)]) {
     let series = arguments.series as f64;
-    println!("{} series, one point a tick; medians of {} ticks", arguments.series, arguments.ticks);
-    println!("the TSDB's CPU for the read of a tick ({:.1} MB): {}\n", read.bytes as f64 / 1e6, ms(read.cpu));
+    println!("{} series, one point a tick; medians of {} ticks\n", arguments.series, arguments.ticks);
     let row = |name: &str, value: &dyn Fn(&Outcome) -> String| {
         let cells: Vec<String> = outcomes.iter().map(|(_, outcome)| value(outcome)).collect();
         println!("| {name} | {} |", cells.join(" | "));
@@ -22,12 +20,14 @@ pub fn print(arguments: &Arguments, read: &Reads, outcomes: &[(Case, Outcome)]) 
     let names: Vec<String> = outcomes.iter().map(|(case, _)| case.name()).collect();
     println!("| | {} |", names.join(" | "));
     println!("|---|{}", "---|".repeat(outcomes.len()));
+    row("TSDB's CPU for the read alone", &|outcome| ms(outcome.read.cpu));
     row("worker CPU per tick", &|outcome| ms(middle(&outcome.worker_cpu)));
     row("worker CPU per tick / TSDB's CPU for the read", &|outcome| {
-        let ratio = middle(&outcome.worker_cpu).as_secs_f64() / read.cpu.as_secs_f64();
+        let ratio = middle(&outcome.worker_cpu).as_secs_f64() / outcome.read.cpu.as_secs_f64();
         format!("{ratio:.2}")
     });
     row("TSDB's CPU for the whole tick, read and write", &|outcome| ms(middle(&outcome.tsdb_cpu)));
+    row("bytes read per series and tick", &|outcome| format!("{:.0}", outcome.read.bytes as f64 / series));
     row("bytes written per series and tick", &|outcome| format!("{:.0}", outcome.sent_bytes / series));
     row("RSS after the ticks, per series", &|outcome| {
         let bytes = outcome.resident_bytes.saturating_sub(outcome.empty_resident_bytes);
