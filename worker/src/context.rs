@@ -55,6 +55,8 @@ pub struct Context<E: Environment> {
     pub server_time: RefCell<ServerTime>,
     /// Whether the TSDB has said that it sends no `Date`.
     pub without_server_time: Cell<bool>,
+    /// The TSDB hides samples that are not older than this, ms.
+    hidden: Cell<i64>,
     /// Largest body of a write.
     pub max_request_bytes: Cell<usize>,
     /// Base URLs of reader and writer, for metrics.
@@ -132,6 +134,7 @@ impl<E: Environment> Context<E> {
             fits: Semaphore::new(CONCURRENT_FITS),
             server_time: RefCell::default(),
             without_server_time: Cell::new(false),
+            hidden: Cell::new(hidden(config)),
             max_request_bytes: Cell::new(config.writer.max_request_bytes),
             urls: RefCell::new(urls(config)),
             views: RefCell::default(),
@@ -155,6 +158,7 @@ impl<E: Environment> Context<E> {
         }
         *self.tsdb.borrow_mut() = Rc::new(tsdb);
         *self.settings.borrow_mut() = config.settings.clone();
+        self.hidden.set(hidden(config));
         self.max_request_bytes.set(config.writer.max_request_bytes);
         *self.urls.borrow_mut() = urls;
     }
@@ -173,6 +177,13 @@ impl<E: Environment> Context<E> {
         }
     }
 
+    /// How long after its time a tick may be read: the configured time, but later than what the TSDB hides of the
+    /// newest samples anyway.
+    #[must_use]
+    pub fn settle(&self) -> i64 {
+        self.settings.borrow().settle.max(self.hidden.get())
+    }
+
     /// The later of what must have passed: both the own clock and the TSDB's say at least this.
     #[must_use]
     pub fn agreed_now(&self) -> i64 {
@@ -183,6 +194,11 @@ impl<E: Environment> Context<E> {
 
 fn urls(config: &config::worker::WorkerConfig) -> Urls {
     Urls { reader: config.reader.client.url.clone(), writer: config.writer.client.url.clone() }
+}
+
+/// `latency_offset` blanks the samples of exactly its age, too.
+fn hidden(config: &config::worker::WorkerConfig) -> i64 {
+    config.reader.latency_offset.map_or(0, |offset| offset + 1)
 }
 
 /// The pauses between attempts: from 100 ms doubling to 10 s, for ever.

@@ -217,6 +217,7 @@ async fn work(
         Some((changed, watcher))
     });
     tokio::pin!(changes);
+    let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let mut restoring = true;
     loop {
@@ -235,7 +236,7 @@ async fn work(
                 });
                 status.reloaded(outcome, &commands, &metrics, clock.now());
             }
-            _ = tokio::signal::ctrl_c(), if !status.stopping => status.stop(&commands),
+            _ = interrupt.recv(), if !status.stopping => status.stop(&commands),
             _ = terminate.recv(), if !status.stopping => status.stop(&commands),
             () = clock.sleep(STATUS_INTERVAL) => {}
         }

@@ -8,7 +8,7 @@ use world::{Disturbance, World};
 const MINUTES: i64 = 60_000;
 
 #[test]
-fn crashes_and_outages_change_no_score_and_leave_no_gap() {
+fn crashes_outages_and_clock_steps_change_no_score_and_leave_no_gap() {
     let undisturbed = World::new(7).run(&Disturbance::none(), 180 * MINUTES);
     assert!(undisturbed.scores() > 3_000, "only {} scores", undisturbed.scores());
     let mut crashes = 0;

@@ -51,7 +51,7 @@ pub(crate) const SECTION: Section = Section {
             "latency_offset",
             LATENCY,
             Presence::Default("1ms"),
-            "Sent as `latency_offset`, so that VictoriaMetrics does not hide the newest samples. `\"\"` sends none.",
+            "Sent as `latency_offset`, so that VictoriaMetrics does not hide the newest samples; it takes 1 ms or more. `\"\"` sends none.",
         ),
         Key::new(
             "max_points_per_query",
@@ -170,7 +170,7 @@ pub(crate) fn build(node: &Node, problems: &mut Problems) -> Option<Built> {
         if text.trim().is_empty() {
             return Ok(None);
         }
-        crate::duration::parse_non_negative(text).map(Some).map_err(|error| error.to_string())
+        crate::duration::parse(text).map(Some).map_err(|error| error.to_string())
     });
     let reader = Reader {
         query_range_path: fields.parsed("query_range_path", problems, route).unwrap_or_default(),

@@ -105,7 +105,7 @@ impl<E: Environment> Job<E> {
             self.start_due_fit(position);
             if self.must_wait_for_fit(tick) {
                 self.view.set_waiting_for_fit();
-                let settle = self.context.settings.borrow().settle;
+                let settle = self.context.settle();
                 self.report_lag(self.schedule.due_at(tick, settle));
                 self.sleep(LONGEST_SLEEP).await;
                 continue;
@@ -132,7 +132,7 @@ impl<E: Environment> Job<E> {
         if self.wait_for_server_time().await == Wait::Interrupted {
             return;
         }
-        let settle = self.context.settings.borrow().settle;
+        let settle = self.context.settle();
         let fitted_to = self.schedule.first_fit(self.context.agreed_now(), settle);
         self.view.set_phase(JobPhase::Fitting);
         if self.wait_until(self.schedule.due_at(fitted_to, settle)).await == Wait::Over {
@@ -288,7 +288,7 @@ impl<E: Environment> Job<E> {
         if self.wait_for_server_time().await == Wait::Interrupted {
             return Wait::Interrupted;
         }
-        let settle = self.context.settings.borrow().settle;
+        let settle = self.context.settle();
         let due = self.schedule.due_at(tick, settle);
         let mut saved = false;
         loop {

@@ -84,7 +84,7 @@ impl<E: Environment> Job<E> {
                     self.stand_still(&words);
                 }
             }
-            let settle = self.context.settings.borrow().settle;
+            let settle = self.context.settle();
             self.report_lag(self.schedule.due_at(tick, settle));
             if self.sleep(pauses.next().unwrap_or(LONGEST_SLEEP)).await == Wait::Interrupted {
                 return TickRead::Interrupted;
@@ -93,7 +93,7 @@ impl<E: Environment> Job<E> {
     }
 
     pub(super) fn newest_due(&self) -> i64 {
-        let settle = self.context.settings.borrow().settle;
+        let settle = self.context.settle();
         self.schedule.newest_due(self.context.agreed_now(), settle)
     }
 
@@ -122,10 +122,8 @@ impl<E: Environment> Job<E> {
     /// After an outage collectors deliver their backlog late, oldest first: waits until the newest due tick is
     /// answered with samples again and has settled, at most `catch_up_delay` after the first good answer.
     async fn wait_for_backlog(&mut self) -> Wait {
-        let (settle, longest) = {
-            let settings = self.context.settings.borrow();
-            (Duration::from_millis(settings.settle.unsigned_abs()), settings.catch_up_delay)
-        };
+        let settle = Duration::from_millis(self.context.settle().unsigned_abs());
+        let longest = self.context.settings.borrow().catch_up_delay;
         self.view.set_phase(JobPhase::CatchingUp);
         let first_answer = self.context.clock.monotonic();
         let longest = Duration::from_millis(longest.unsigned_abs());

@@ -29,6 +29,7 @@ pub const BAD_ANSWER: &str = "bad_answer";
 /// The code and the message of a request that failed below HTTP.
 #[must_use]
 pub fn transport(error: reqwest::Error) -> (&'static str, String) {
+    let address = error.url().and_then(|url| Some(format!("{}:{}: ", url.host_str()?, url.port_or_known_default()?)));
     let code = if error.is_timeout() {
         TIMEOUT
     } else if find_cause(&error, |cause| cause.is::<rustls::Error>().then_some(())).is_some() {
@@ -56,7 +57,7 @@ pub fn transport(error: reqwest::Error) -> (&'static str, String) {
     } else {
         IO_ERROR
     };
-    (code, shorten(chain(error)))
+    (code, shorten(address.unwrap_or_default() + &chain(error)))
 }
 
 /// The first answer of `pick` along the causes. An I/O error hides the error that it wraps from `source`.

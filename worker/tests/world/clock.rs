@@ -18,13 +18,15 @@ pub struct VirtualClock(Rc<RefCell<Inner>>);
 struct Inner {
     unix: i64,
     start: i64,
+    /// What the worker's own clock is ahead of the world's.
+    ahead: i64,
     number: u64,
     timers: BTreeMap<(i64, u64), Waker>,
 }
 
 impl VirtualClock {
     pub fn new(unix: i64) -> Self {
-        Self(Rc::new(RefCell::new(Inner { unix, start: unix, number: 0, timers: BTreeMap::new() })))
+        Self(Rc::new(RefCell::new(Inner { unix, start: unix, ahead: 0, number: 0, timers: BTreeMap::new() })))
     }
 
     pub fn unix(&self) -> i64 {
@@ -42,6 +44,11 @@ impl VirtualClock {
         true
     }
 
+    /// The worker's own clock is set.
+    pub fn set_ahead(&self, millis: i64) {
+        self.0.borrow_mut().ahead = millis;
+    }
+
     /// Time passes without a worker.
     pub fn wait_for(&self, millis: i64) {
         let mut inner = self.0.borrow_mut();
@@ -52,7 +59,8 @@ impl VirtualClock {
 
 impl Clock for VirtualClock {
     fn now(&self) -> i64 {
-        self.unix()
+        let inner = self.0.borrow();
+        inner.unix + inner.ahead
     }
 
     fn monotonic(&self) -> Duration {

@@ -100,6 +100,7 @@ impl Tsdb for Database {
         keep: &mut dyn FnMut(&Labels) -> bool,
     ) -> Result<RangeAnswer, ReadError> {
         let unavailable = |message| ReadError::Unavailable { code: "connection_error".into(), message };
+        assert!(read.grid.end() <= self.clock.unix(), "a tick is read before its time");
         self.call(true).await.map_err(unavailable)?;
         let mut answer = RangeAnswer {
             server_time: Some(self.clock.unix() / 1_000 * 1_000),

@@ -229,15 +229,17 @@ impl World {
             let waker = Waker::from(woken.clone());
             let dead = Cell::new(false);
             while self.clock.unix() < until && !dead.get() {
-                if disturbance.seed.is_some()
-                    && self.clock.unix() > next_outage
-                    && self.clock.unix() < end - 30 * MINUTE
-                {
+                let disturbed = disturbance.seed.is_some() && self.clock.unix() < end - 30 * MINUTE;
+                if !disturbed {
+                    self.clock.set_ahead(0);
+                } else if self.clock.unix() > next_outage {
                     let kind = chance.below(4);
                     let length = 500 + chance.below(4 * 60_000) as i64;
                     self.database.disturb(kind, self.clock.unix() + length);
                     next_outage = self.clock.unix() + length + 60_000 + chance.below(10 * 60_000) as i64;
                     outcome.outages += 1;
+                    // Somebody sets the worker's own clock, and sets it right again later.
+                    self.clock.set_ahead([0, 0, 26 * 60 * MINUTE, 40_000, -7 * MINUTE][chance.below(5) as usize]);
                 }
                 if woken.0.swap(false, Ordering::Relaxed) {
                     outcome.steps += 1;
