@@ -42,12 +42,12 @@ reader:
   max_points_per_query: 50
   queries: {{load: {{expr: load}}, total: {{expr: 'sum(load)'}}}}
 writer: {{datasource_url: '{target}'}}
-settings: {{settle: 0s}}
+settings: {{settle: 10ms}}
 "
     );
     let shards = NonZeroU32::MIN;
-    let start = end - 30 * 60_000;
-    run(Run { config: &config, shard: 0, shards, start, end, factor: 1e5 }).await.expect("a run")
+    let start = end - 30 * 60_000 + 10;
+    run(Run { config: &config, shard: 0, shards, start, end: end + 10, factor: 1e5 }).await.expect("a run")
 }
 
 #[tokio::test]
