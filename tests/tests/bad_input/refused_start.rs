@@ -275,7 +275,7 @@ async fn version_and_help_are_no_failures_and_an_unknown_flag_is_one() {
     assert_eq!(version.output.trim(), format!("vmanomaly {}", env!("CARGO_PKG_VERSION")));
     let help = run_to_end(&["--help"], &[], SOON).await.unwrap();
     assert!(help.status.success() && help.output.contains("--stateFolder"), "{}", help.output);
-    let unknown = run_to_end(&["--stateFolde=/tmp/state"], &[], SOON).await.unwrap();
+    let unknown = run_to_end(&["--stateFolde=state"], &[], SOON).await.unwrap();
     assert_eq!(unknown.status.code(), Some(2));
     assert!(unknown.output.contains("--stateFolder"), "{}", unknown.output);
 }
