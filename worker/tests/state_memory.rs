@@ -1,5 +1,7 @@
 //! How much memory a learnt state takes, as `docs/performance.md` says. Counted, not measured.
 
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
 use config::load::{Source, load};
 use detect::model::Samples;
 use worker::plan::spec;
@@ -14,7 +16,8 @@ fn bytes_per_series(class: &str, points: u64) -> f64 {
          reader: {{datasource_url: 'http://tsdb', sampling_period: 1m, queries: {{q: {{expr: up}}}}}}\n\
          writer: {{datasource_url: 'http://tsdb'}}\n"
     );
-    let loaded = load(&[Source::new("config.yaml", yaml.into_bytes())], &|_: &str| None, 1).unwrap();
+    let loaded =
+        load(&[Source::new("config.yaml", yaml.into_bytes())], &|_: &str| None, 1).expect("a valid configuration");
     let mut batch = spec(&loaded.config.models["m"]).new_batch();
     batch.grow(SERIES as usize);
     for slot in 0..SERIES {
