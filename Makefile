@@ -7,6 +7,7 @@ help: ## list these targets
 
 tools: ## get what the tests run (TSDB, vmalert, ... and the crates); afterwards no network is needed
 	@tools/get.sh
+	@tools/get-node.sh
 	@cargo fetch --locked
 	@echo "crates                     fetched as Cargo.lock says"
 
