@@ -308,6 +308,8 @@ pub fn second() -> [Start; 4] {
             // Its own default of 20 requests a second is what a start would wait for.
             "--kube-api-qps=500",
             "--kube-api-burst=1000",
+            // A claim that it could not save, for another controller changed it, is tried again only then.
+            "--pvclaimbinder-sync-period=1s",
             &format!("--service-account-private-key-file={}", state("pki/service-accounts.key").display()),
             &format!("--root-ca-file={}", state("pki/ca.crt").display()),
             "--leader-elect=false",
