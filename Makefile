@@ -1,6 +1,6 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help tools build lint test bench run-standalone docs clean-tools
+.PHONY: help tools build lint test bench images run-standalone docs clean-tools
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ bench: ## the figures of docs/performance.md, in some ten minutes after the buil
 	cargo bench --locked -p detect -p config -p worker --bench online --bench ownership --bench range_answer --bench storage \
 		-- --warm-up-time 0.5 --measurement-time 1
 	@"$${CARGO_TARGET_DIR:-target}/release/figures" $(ARGS)
+
+images: ## build the container images, with Docker or without; REGISTRY=: push them; KIND=: load them into that kind cluster
+	@cargo run --quiet --locked -p e2e --bin images -- $(ARGS)
 
 # Extra arguments of the program: ARGS=--help
 run-standalone: tools ## the whole system on this machine, live; ONCE=1: replay the incident, check the alert, exit

@@ -38,6 +38,15 @@ impl Product {
         }
     }
 
+    /// The folder of its crate, which is also its target in the Dockerfile.
+    #[must_use]
+    pub fn package(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::Operator => "operator",
+        }
+    }
+
     fn description(self) -> &'static str {
         match self {
             Self::Worker => "Scores every series of a query in a time series database",
@@ -178,19 +187,30 @@ fn accounts(layer: &mut Layer) {
 /// The folder for archives: `target/images`.
 #[must_use]
 pub fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/images")
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(target).join("images");
+    // Without the way through this crate's own folder.
+    std::path::absolute(&folder).map_or(folder, |path| path.components().fold(PathBuf::new(), without_parent))
 }
 
-/// Writes an image below [`folder`], under the last part of its name.
+fn without_parent(mut path: PathBuf, part: std::path::Component<'_>) -> PathBuf {
+    match part {
+        std::path::Component::ParentDir => drop(path.pop()),
+        part => path.push(part),
+    }
+    path
+}
+
+/// Writes an image below [`folder`], under the last part of its name; brings where it is, and its digest.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write(image: &Image) -> Result<PathBuf, ImageError> {
+pub fn write(image: &Image) -> Result<(PathBuf, String), ImageError> {
     let name = image.name.rsplit('/').next().unwrap_or(&image.name);
     let name = name.split(':').next().unwrap_or(name);
     let path = folder().join(format!("{name}.tar"));
-    image.write(&path)?;
-    Ok(path)
+    let digest = image.write(&path)?;
+    Ok((path, digest))
 }
 
 #[cfg(test)]

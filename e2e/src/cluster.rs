@@ -100,7 +100,8 @@ impl Cluster {
     /// # Errors
     /// In one sentence when this machine cannot have one.
     pub async fn own(images: &[Image], progress: impl FnMut(&Step)) -> Result<Self, ClusterError> {
-        let archives = images.iter().map(catalogue::write).collect::<Result<Vec<_>, _>>()?;
+        let archives =
+            images.iter().map(|image| Ok(catalogue::write(image)?.0)).collect::<Result<Vec<_>, ImageError>>()?;
         let node = Node::start(&archives, progress).await?;
         let kubeconfig = node.kubeconfig();
         let config = configuration(Some(&kubeconfig), "node").await?;
@@ -113,7 +114,7 @@ impl Cluster {
             (Some(_), _) => {}
             (None, Some(name)) => {
                 for image in images {
-                    load(&catalogue::write(image)?, name).await?;
+                    load(&catalogue::write(image)?.0, name).await?;
                 }
             }
             (None, None) => return Err(ClusterError::Registry { context }),
