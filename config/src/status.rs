@@ -128,6 +128,9 @@ pub struct JobStatus {
     /// Why the job is not getting on, in the TSDB's words; absent when it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// What stands in the way, for machines; absent with `last_error`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error_kind: Option<ErrorKind>,
     /// By alias, the models that hang on the job.
     pub models: BTreeMap<String, ModelStatus>,
 }
@@ -145,6 +148,23 @@ pub enum JobPhase {
     /// Waiting for the TSDB.
     StandingStill,
     /// A phase that this reader's version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What stands in the way of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// The TSDB will not answer the query however often it is asked.
+    QueryRefused,
+    /// The TSDB will not take the scores however often they are sent.
+    ScoresRefused,
+    /// The TSDB does not answer, or not now.
+    TsdbUnavailable,
+    /// The worker's own volume cannot be written.
+    Storage,
+    /// A kind that this reader's version does not know.
     #[serde(other)]
     Unknown,
 }
@@ -199,6 +219,7 @@ mod tests {
                 collided_series: 0,
                 skipped_ticks: 0,
                 last_error: Some("connection refused".into()),
+                last_error_kind: Some(ErrorKind::TsdbUnavailable),
                 models: BTreeMap::from([("mad".into(), ModelStatus { fitted_to_ms: None })]),
             }],
         }

@@ -121,6 +121,7 @@ async fn readiness_and_status_are_what_the_loop_published_last_without_secrets()
         collided_series: 0,
         skipped_ticks: 0,
         last_error: Some(message),
+        last_error_kind: None,
         models: Default::default(),
     });
     publish.send_replace(waiting);
