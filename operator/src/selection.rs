@@ -90,9 +90,7 @@ pub fn selects(anomaly: &VMAnomaly, selector: Option<&ObjectSelector>, object: &
     object.meta().deletion_timestamp.is_none()
         && match selector {
             None => own == namespace,
-            Some(selector) => {
-                selector.takes_namespace(&own, &namespace) && matches(selector.labels(), object.labels())
-            }
+            Some(selector) => selector.takes_namespace(&own, &namespace) && matches(selector.labels(), object.labels()),
         }
 }
 
@@ -208,13 +206,11 @@ fn resolve(model: &mut SelectedModel, queries: &[SelectedQuery], schedulers: &[S
         model.missing = Some(Rejection { reason: Reason::QueryNotFound, message });
     }
     let wanted: BTreeSet<&String> = spec.schedulers.iter().flatten().collect();
-    let unknown: Vec<&str> = wanted.iter().filter(|name| !schedulers.contains(name)).map(|name| name.as_str()).collect();
+    let unknown: Vec<&str> =
+        wanted.iter().filter(|name| !schedulers.contains(name)).map(|name| name.as_str()).collect();
     if !unknown.is_empty() {
-        let message = format!(
-            "spec.schedulers: the VMAnomaly has no {}; it has {}",
-            unknown.join(", "),
-            schedulers.join(", ")
-        );
+        let message =
+            format!("spec.schedulers: the VMAnomaly has no {}; it has {}", unknown.join(", "), schedulers.join(", "));
         model.missing = Some(Rejection { reason: Reason::SchedulerNotFound, message });
     }
     model.queries = aliases.into_iter().collect();

@@ -24,9 +24,9 @@ const FILE: &str = "config.yaml";
 /// A valid configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rendered {
-    /// The text of `config.yaml`, with its revision.
+    /// The text of `config.yaml`; empty when it comes from a Secret.
     pub text: String,
-    /// The revision: a hash of everything else in the text.
+    /// The revision: a hash of the text, or of where it comes from.
     pub revision: String,
     /// By query alias, placements that are not by series.
     pub placements: Vec<(String, Spread)>,
@@ -75,12 +75,16 @@ impl Section {
 /// # Errors
 /// What is wrong with the VMAnomaly itself.
 pub fn render(anomaly: &VMAnomaly, selection: &mut Selection) -> Result<Rendered, RenderError> {
+    if let Some(secret) = &anomaly.spec.config_secret {
+        let revision = revision(&format!("{}/{}", secret.name, secret.key));
+        return Ok(Rendered { text: String::new(), revision, placements: Vec::new(), unchecked: true });
+    }
     if let Some(raw) = &anomaly.spec.config_raw_yaml {
-        return raw_configuration(anomaly, raw);
+        return raw_configuration(raw);
     }
     loop {
         let document = document(anomaly, selection);
-        let errors = match check(&document, anomaly)? {
+        let errors = match check(&document)? {
             Ok(rendered) => {
                 return Ok(Rendered { placements: placements(selection), ..rendered });
             }
@@ -93,22 +97,15 @@ pub fn render(anomaly: &VMAnomaly, selection: &mut Selection) -> Result<Rendered
     }
 }
 
-/// A raw configuration as it is, with its revision in a line of its own. Environment variables are known to the
-/// workers only, so one with placeholders is checked there.
-fn raw_configuration(anomaly: &VMAnomaly, raw: &str) -> Result<Rendered, RenderError> {
+/// A raw configuration as it is. Environment variables are known to the workers only, so one with placeholders is
+/// checked there.
+fn raw_configuration(raw: &str) -> Result<Rendered, RenderError> {
     let placeholders = raw.contains("%{");
     if !placeholders {
         let sources = [Source::new(FILE, raw)];
         load(&sources, &|_| None, CPUS).map_err(|errors| RenderError::Invalid(errors.to_string()))?;
     }
-    let revision = revision(&format!("{}\n{raw}", connection_of(anomaly)));
-    // The revision is a file of its own: whatever the text looks like, it stays as it is.
-    Ok(Rendered { text: raw.to_owned(), revision, placements: Vec::new(), unchecked: placeholders })
-}
-
-/// What of the object changes how the raw configuration runs.
-fn connection_of(anomaly: &VMAnomaly) -> String {
-    anomaly.spec.server.as_ref().map(|server| format!("{server:?}")).unwrap_or_default()
+    Ok(Rendered { text: raw.to_owned(), revision: revision(raw), placements: Vec::new(), unchecked: placeholders })
 }
 
 /// Only bounds a default that is not part of the text.
@@ -116,7 +113,7 @@ const CPUS: usize = 1;
 
 type Checked = Result<Rendered, Vec<ConfigError>>;
 
-fn check(document: &Value, _anomaly: &VMAnomaly) -> Result<Checked, RenderError> {
+fn check(document: &Value) -> Result<Checked, RenderError> {
     let text = serde_saphyr::to_string(document).map_err(|error| RenderError::Yaml(error.to_string()))?;
     let revision = revision(&text);
     Ok(match load(&[Source::new(FILE, text.as_str())], &|_| None, CPUS) {
@@ -129,10 +126,27 @@ fn revision(text: &str) -> String {
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()))
 }
 
-/// `revision.yaml`, which is merged with `config.yaml`.
+/// Port of the workers' server.
 #[must_use]
-pub fn revision_file(revision: &str) -> String {
-    format!("revision: \"{revision}\"\n")
+pub fn server_port(anomaly: &VMAnomaly) -> u16 {
+    let port = anomaly.spec.server.as_ref().and_then(|server| server.port);
+    port.and_then(|port| u16::try_from(port).ok()).unwrap_or(8490)
+}
+
+/// Prefix of the workers' routes, with a leading slash and none at the end; empty: none.
+#[must_use]
+pub fn path_prefix(anomaly: &VMAnomaly) -> String {
+    let prefix = anomaly.spec.server.as_ref().and_then(|server| server.path_prefix.as_deref()).unwrap_or_default();
+    let prefix = prefix.trim_matches('/');
+    if prefix.is_empty() { String::new() } else { format!("/{prefix}") }
+}
+
+/// A file of its own that is merged with `config.yaml`, whatever that looks like: the revision, and where the
+/// operator and the probes reach the server.
+#[must_use]
+pub fn operator_file(anomaly: &VMAnomaly, revision: &str) -> String {
+    let (port, prefix) = (server_port(anomaly), path_prefix(anomaly));
+    format!("revision: \"{revision}\"\nserver:\n  addr: 0.0.0.0\n  port: {port}\n  path_prefix: \"{prefix}\"\n")
 }
 
 /// Marks the objects that errors are about; `false` when there is none.
@@ -189,20 +203,12 @@ fn document(anomaly: &VMAnomaly, selection: &Selection) -> Value {
     let models: Map<String, Value> = used_models().map(|model| (model.alias.clone(), self::model(model))).collect();
     let schedulers: Map<String, Value> =
         schedulers(anomaly).iter().map(|one| (one.name.clone(), scheduler(one))).collect();
-    let server = spec.server.clone().unwrap_or_default();
     Section::default()
         .set("schedulers", schedulers)
         .set("models", models)
         .set("reader", spec.reader.as_ref().map(|reader| self::reader(reader, queries)))
         .set("writer", spec.writer.as_ref().map(writer))
         .set("settings", spec.settings.as_ref().map(settings))
-        .set(
-            "server",
-            Section::default()
-                .set("port", server.port)
-                .set("path_prefix", server.path_prefix)
-                .value(),
-        )
         .value()
 }
 

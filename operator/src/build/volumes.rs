@@ -75,12 +75,7 @@ fn files<'a>(
 
 /// The paths of a connection named `role` (`reader` or `writer`).
 #[must_use]
-pub fn paths(
-    role: &str,
-    basic: Option<&BasicAuth>,
-    bearer: Option<&SecretKey>,
-    tls: Option<&Tls>,
-) -> CredentialPaths {
+pub fn paths(role: &str, basic: Option<&BasicAuth>, bearer: Option<&SecretKey>, tls: Option<&Tls>) -> CredentialPaths {
     let files = files(basic, bearer, tls);
     let path = |wanted: &str| {
         files.iter().any(|(name, _)| *name == wanted).then(|| format!("{CREDENTIALS_FOLDER}/{role}/{wanted}"))
