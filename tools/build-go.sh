@@ -133,7 +133,7 @@ if ! problem="$(cd "$modules" && go env GOVERSION 2>&1)"; then
 fi
 
 # 2. One at a time, because a link takes up to 2 GB of memory.
-say "Go programs" "${#missing[@]} to build; the first time takes some ten minutes and 8 GB in Go's own caches"
+say "Go programs" "${#missing[@]} to build; the first time takes some ten minutes and 10 GB in Go's own caches"
 for entry in "${missing[@]}"; do
     IFS='|' read -r variable program package module takes version <<<"$entry"
     linked="$(linker_flags "$package" "$version")"
