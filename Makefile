@@ -33,7 +33,7 @@ test: ## all tests, against the real components of `make tools`
 	cargo test --workspace --locked
 
 # Criterion's own figures first, then those of whole processes, against the real TSDB of `make tools`.
-bench: ## the figures of docs/performance.md, in some ten minutes after the build
+bench: ## the figures of docs/performance.md, in some eight minutes after the build
 	cargo build --release --locked -p worker -p tests --bins
 	cargo bench --locked -p detect -p config -p worker --bench online --bench ownership --bench range_answer --bench storage \
 		-- --warm-up-time 0.5 --measurement-time 1
