@@ -1,14 +1,22 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help tools build lint test bench run-standalone docs clean-tools
+.PHONY: help tools tools-standalone tools-kubernetes tools-argocd build lint test bench run-standalone docs clean-tools
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-tools: ## get what the tests run (TSDB, vmalert, ... and the crates); afterwards no network is needed
+tools: tools-standalone tools-kubernetes ## get what the tests run (TSDB, Kubernetes, ... and the crates); afterwards no network is needed
+
+tools-standalone: ## of these, what `make run-standalone` needs
 	@tools/get.sh
 	@cargo fetch --locked
 	@echo "crates                     fetched as Cargo.lock says"
+
+tools-kubernetes: ## of these, what is built with Go: Kubernetes, etcd, Helm, CoreDNS
+	@tools/build-go.sh
+
+tools-argocd: ## the argocd program, which only the test of the Argo CD health check needs
+	@tools/build-go.sh argocd
 
 build: ## build the programs, optimised, into target/release
 	cargo build --workspace --bins --release --locked
@@ -32,7 +40,7 @@ bench: ## the figures of docs/performance.md, in some eight minutes after the bu
 	@"$${CARGO_TARGET_DIR:-target}/release/figures" $(ARGS)
 
 # Extra arguments of the program: ARGS=--help
-run-standalone: tools ## the whole system on this machine, live; ONCE=1: replay the incident, check the alert, exit
+run-standalone: tools-standalone ## the whole system on this machine, live; ONCE=1: replay the incident, check the alert, exit
 	cargo build --workspace --bins --locked
 	@"$${CARGO_TARGET_DIR:-target}/debug/run-standalone" $(if $(ONCE),--once) $(ARGS)
 
