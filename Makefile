@@ -1,18 +1,16 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help tools tools-standalone tools-kubernetes tools-argocd build lint test bench run-standalone docs clean-tools
+.PHONY: help tools tools-kubernetes test-kubernetes tools-argocd build lint test bench run-standalone docs clean-tools
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-tools: tools-standalone tools-kubernetes ## get what the tests run (TSDB, Kubernetes, ... and the crates); afterwards no network is needed
-
-tools-standalone: ## of these, what `make run-standalone` needs
+tools: ## get what the tests run (TSDB, vmalert, ... and the crates); afterwards no network is needed
 	@tools/get.sh
 	@cargo fetch --locked
 	@echo "crates                     fetched as Cargo.lock says"
 
-tools-kubernetes: ## of these, what is built with Go: Kubernetes, etcd, Helm, CoreDNS
+tools-kubernetes: ## get what is built with Go (1.26): Kubernetes, etcd, Helm, CoreDNS
 	@tools/build-go.sh
 
 tools-argocd: ## the argocd program, which only the test of the Argo CD health check needs
@@ -32,6 +30,9 @@ test: ## all tests, against the real components of `make tools`
 	cargo build --workspace --bins --locked
 	cargo test --workspace --locked
 
+test-kubernetes: tools tools-kubernetes ## tests against a real kube-apiserver, which is built with Go first
+	cargo test --locked -p tests --features kubernetes --test control_plane
+
 # Criterion's own figures first, then those of whole processes, against the real TSDB of `make tools`.
 bench: ## the figures of docs/performance.md, in some eight minutes after the build
 	cargo build --release --locked -p worker -p tests --bins
@@ -40,7 +41,7 @@ bench: ## the figures of docs/performance.md, in some eight minutes after the bu
 	@"$${CARGO_TARGET_DIR:-target}/release/figures" $(ARGS)
 
 # Extra arguments of the program: ARGS=--help
-run-standalone: tools-standalone ## the whole system on this machine, live; ONCE=1: replay the incident, check the alert, exit
+run-standalone: tools ## the whole system on this machine, live; ONCE=1: replay the incident, check the alert, exit
 	cargo build --workspace --bins --locked
 	@"$${CARGO_TARGET_DIR:-target}/debug/run-standalone" $(if $(ONCE),--once) $(ARGS)
 
