@@ -1,6 +1,6 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help tools tools-kubernetes test-kubernetes tools-argocd build lint test bench run-standalone docs clean-tools
+.PHONY: help tools tools-kubernetes tools-node test-kubernetes test-node tools-argocd build lint test bench run-standalone docs clean-tools
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,8 +27,15 @@ lint: ## formatting, clippy, licences
 
 # The programs first: tests start the ones that lie next to them. Offline, cargo is content with what `make tools` fetched.
 test: ## all tests, against the real components of `make tools`
+	cargo build --workspace --exclude e2e --bins --locked
+	cargo test --workspace --exclude e2e --locked
+
+tools-node: tools-kubernetes ## get what a whole Kubernetes node needs besides: container runtime, network plugins
+	@tools/get-node.sh
+
+test-node: tools tools-node ## tests on a whole one-node Kubernetes in namespaces of its own; needs root
 	cargo build --workspace --bins --locked
-	cargo test --workspace --locked
+	cargo test --locked -p e2e
 
 test-kubernetes: tools tools-kubernetes ## tests against a real kube-apiserver, which is built with Go first
 	cargo test --locked -p tests --features kubernetes --test control_plane
@@ -42,7 +49,7 @@ bench: ## the figures of docs/performance.md, in some eight minutes after the bu
 
 # Extra arguments of the program: ARGS=--help
 run-standalone: tools ## the whole system on this machine, live; ONCE=1: replay the incident, check the alert, exit
-	cargo build --workspace --bins --locked
+	cargo build --workspace --exclude e2e --bins --locked
 	@"$${CARGO_TARGET_DIR:-target}/debug/run-standalone" $(if $(ONCE),--once) $(ARGS)
 
 docs: ## the API documentation of every crate, into target/doc

@@ -1,0 +1,7 @@
+//! The whole system on a real Kubernetes node: one that this crate starts by itself, or the user's cluster.
+
+pub mod catalogue;
+pub mod cluster;
+pub mod forward;
+pub mod image;
+pub mod node;
