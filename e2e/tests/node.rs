@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "functions that tests share are tests, too")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use e2e::catalogue::{self, Product};
@@ -221,13 +221,23 @@ fn cgroups(name: &str) -> Vec<PathBuf> {
     hierarchies.chain([root.to_path_buf()]).map(|path| path.join(name)).filter(|path| path.exists()).collect()
 }
 
+/// A program that a failed test does not leave behind.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Starts the program `node` and waits until it says where its kubeconfig is.
-fn started_program() -> (std::process::Child, PathBuf) {
+fn started_program() -> (Program, PathBuf) {
     use std::io::BufRead;
-    let mut program =
-        Command::new(env!("CARGO_BIN_EXE_node")).stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
-    let lines = std::io::BufReader::new(program.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let last = lines.skip_while(|line| !line.starts_with("kubectl")).next().expect("the node is ready");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_node"));
+    let mut program = Program(command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap());
+    let lines = std::io::BufReader::new(program.0.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let last = { lines }.find(|line| line.starts_with("kubectl")).expect("the node is ready");
     (program, last.split_whitespace().nth(2).unwrap().into())
 }
 
@@ -243,14 +253,13 @@ async fn with_a_pod(kubeconfig: &Path) {
 #[tokio::test]
 async fn nothing_is_left_of_a_node_whose_process_is_killed() {
     install_provider();
-    let (mut program, kubeconfig) = started_program();
+    let (program, kubeconfig) = started_program();
     let folder = kubeconfig.parent().unwrap().to_path_buf();
     let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
     with_a_pod(&kubeconfig).await;
     assert!(!processes(&name).is_empty() && !cgroups(&name).is_empty());
 
-    program.kill().unwrap();
-    program.wait().unwrap();
+    drop(program);
     let begin = Instant::now();
     while begin.elapsed() < WITHIN && (folder.exists() || !processes(&name).is_empty()) {
         tokio::time::sleep(Duration::from_millis(20)).await;

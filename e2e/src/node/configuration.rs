@@ -218,7 +218,8 @@ fn kubelet(settings: &Settings) -> Value {
         "failCgroupV1": false,
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": settings.cgroup,
-        "cgroupsPerQOS": false,
+        // Only so are the pods' cgroups below that root.
+        "cgroupsPerQOS": true,
         "enforceNodeAllocatable": [],
         "makeIPTablesUtilChains": false,
         "failSwapOn": false,

@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 
+use super::isolation::cgroups;
 use super::protocol::Settings;
 
 /// Runs `inside` of this same program until it ends, then ends everything that is left, removes the pods' cgroups and
@@ -29,7 +30,10 @@ pub fn run(settings: &Settings, argument: &str) -> ExitCode {
         Err(error) => eprintln!("the node's first process: {error}"),
     }
     end_all();
-    remove_cgroup(&settings.cgroup);
+    // Cgroups belong to no namespace of the node.
+    for cgroup in cgroups(&settings.cgroup) {
+        remove_folders(&cgroup);
+    }
     let _ = fs::remove_dir_all(&settings.folder);
     ExitCode::SUCCESS
 }
@@ -46,16 +50,6 @@ fn end_all() {
         if wait(WaitOptions::empty()).is_err() {
             return;
         }
-    }
-}
-
-/// Cgroups belong to no namespace of the node.
-fn remove_cgroup(cgroup: &str) {
-    let name = cgroup.trim_start_matches('/');
-    let root = Path::new("/sys/fs/cgroup");
-    let hierarchies = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
-    for hierarchy in hierarchies.chain([root.to_path_buf()]) {
-        remove_folders(&hierarchy.join(name));
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::mount::{MountFlags, mount, mount_bind};
@@ -77,9 +77,24 @@ pub fn isolate(settings: &Settings) -> Result<(), IsolationError> {
             return Err(IsolationError::Hidden { path: path.display().to_string() });
         }
     }
+    for cgroup in cgroups(&settings.cgroup) {
+        created(&cgroup)?;
+    }
     parameters()?;
     network(settings)?;
     iptables(settings)
+}
+
+/// The folders of a cgroup: one in each hierarchy of version 1, or the only one of version 2.
+pub fn cgroups(cgroup: &str) -> Vec<PathBuf> {
+    let (root, name) = (Path::new("/sys/fs/cgroup"), cgroup.trim_start_matches('/'));
+    if root.join("cgroup.controllers").exists() {
+        return vec![root.join(name)];
+    }
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    // Links stand for hierarchies that several controllers share.
+    let hierarchies = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    hierarchies.map(|hierarchy| hierarchy.path().join(name)).collect()
 }
 
 /// Nothing of the host's /run, and a /var whose changes stay in memory.
@@ -160,7 +175,7 @@ fn network(settings: &Settings) -> Result<(), IsolationError> {
 
 /// Where links to programs are made that go by several names.
 #[must_use]
-pub fn links() -> std::path::PathBuf {
+pub fn links() -> PathBuf {
     Path::new(STATE).join("bin")
 }
 
