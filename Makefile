@@ -1,15 +1,21 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help tools build lint test bench images run-standalone docs clean-tools
+.PHONY: help tools tools-kubernetes tools-node tools-argocd build lint test test-kubernetes test-node test-argocd bench
+.PHONY: images manifests run-standalone docs clean-tools
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 tools: ## get what the tests run (TSDB, vmalert, ... and the crates); afterwards no network is needed
 	@tools/get.sh
-	@tools/get-node.sh
 	@cargo fetch --locked
 	@echo "crates                     fetched as Cargo.lock says"
+
+tools-kubernetes: ## get what is built with Go (1.26): Kubernetes, etcd, Helm, CoreDNS
+	@tools/build-go.sh
+
+tools-argocd: ## the argocd program, which only the test of the Argo CD health check needs
+	@tools/build-go.sh argocd
 
 build: ## build the programs, optimised, into target/release
 	cargo build --workspace --bins --release --locked
@@ -22,11 +28,21 @@ lint: ## formatting, clippy, licences
 
 # The programs first: tests start the ones that lie next to them. Offline, cargo is content with what `make tools` fetched.
 test: ## all tests, against the real components of `make tools`
+	cargo build --workspace --exclude e2e --bins --locked
+	cargo test --workspace --exclude e2e --locked
+
+tools-node: tools-kubernetes ## get what a whole Kubernetes node needs besides: container runtime, network plugins
+	@tools/get-node.sh
+
+test-node: tools tools-node ## tests on a whole one-node Kubernetes in namespaces of its own; needs root
 	cargo build --workspace --bins --locked
-	cargo test --workspace --locked
+	cargo test --locked -p e2e
+
+test-kubernetes: tools tools-kubernetes ## tests against a real kube-apiserver, which is built with Go first
+	cargo test --locked -p tests --features kubernetes --test control_plane
 
 # Criterion's own figures first, then those of whole processes, against the real TSDB of `make tools`.
-bench: ## the figures of docs/performance.md, in some ten minutes after the build
+bench: ## the figures of docs/performance.md, in some eight minutes after the build
 	cargo build --release --locked -p worker -p tests --bins
 	cargo bench --locked -p detect -p config -p worker --bench online --bench ownership --bench range_answer --bench storage \
 		-- --warm-up-time 0.5 --measurement-time 1
@@ -37,7 +53,7 @@ images: ## build the container images, with Docker or without; REGISTRY=: push t
 
 # Extra arguments of the program: ARGS=--help
 run-standalone: tools ## the whole system on this machine, live; ONCE=1: replay the incident, check the alert, exit
-	cargo build --workspace --bins --locked
+	cargo build --workspace --exclude e2e --bins --locked
 	@"$${CARGO_TARGET_DIR:-target}/debug/run-standalone" $(if $(ONCE),--once) $(ARGS)
 
 docs: ## the API documentation of every crate, into target/doc

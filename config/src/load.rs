@@ -46,6 +46,13 @@ pub(crate) const ROOT: Section = Section {
             Presence::Default("default"),
             "Value of the label `preset` of every output. The predefined contents of vmanomaly's presets `ui` and `node-exporter` are not there yet; these names are refused.",
         ),
+        Key::new(
+            "revision",
+            Kind::Text,
+            Presence::Absent("none"),
+            "Any text; `/status` shows it while this configuration is in effect, so that whoever writes the file sees when it has arrived. It changes nothing else.",
+        )
+        .own(),
         Key::ignored("license", "there is no licence to check"),
     ],
 };
@@ -130,6 +137,7 @@ fn build(root: &Node, cpus: usize, problems: &mut Problems) -> Option<WorkerConf
     let monitoring = service::monitoring(section("monitoring"), problems);
     let server = service::server(section("server"), problems);
     let preset = fields.parsed("preset", problems, preset);
+    let revision = fields.text("revision", problems);
 
     let entries = fields.aliases("schedulers", problems).unwrap_or_default();
     let scheduler_aliases: BTreeSet<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
@@ -191,6 +199,7 @@ fn build(root: &Node, cpus: usize, problems: &mut Problems) -> Option<WorkerConf
         server,
         settings: settings?.0,
         preset: preset?,
+        revision,
     })
 }
 

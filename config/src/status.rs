@@ -46,16 +46,13 @@ pub struct NotReady {
     pub message: String,
 }
 
-/// Reasons for not being ready.
+/// Reasons for not being ready. A job that learns from history or waits for the TSDB says so in its [`JobPhase`]: a
+/// restart or a redirection of requests would not help it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NotReadyReason {
     /// State is being restored from snapshots and input log.
     Restoring,
-    /// A job has not finished its first fit.
-    Fitting,
-    /// A job stands still because the TSDB does not read or write.
-    StandingStill,
     /// The process is going down.
     Stopping,
     /// A reason that this reader's version does not know.
@@ -68,6 +65,9 @@ pub enum NotReadyReason {
 pub struct ConfigStatus {
     /// Digest of the canonical configuration, hexadecimal.
     pub digest: String,
+    /// The `revision` that the configuration in effect states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// How often the configuration changed since the start; 0: as it was at the start.
     pub generation: u64,
     /// How the last reload went.
@@ -90,10 +90,8 @@ pub enum ReloadState {
     Applied,
     /// The newest files are in effect from a tick that has not come yet.
     Pending,
-    /// The newest files have errors.
+    /// The newest files have errors. Nothing of them is in effect: all that can fail is done before anything changes.
     Invalid,
-    /// The newest files are valid but could not be applied; the ones before are in effect again.
-    RolledBack,
     /// A state that this reader's version does not know.
     #[serde(other)]
     Unknown,
@@ -130,6 +128,9 @@ pub struct JobStatus {
     /// Why the job is not getting on, in the TSDB's words; absent when it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// What stands in the way, for machines; absent with `last_error`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error_kind: Option<ErrorKind>,
     /// By alias, the models that hang on the job.
     pub models: BTreeMap<String, ModelStatus>,
 }
@@ -147,6 +148,23 @@ pub enum JobPhase {
     /// Waiting for the TSDB.
     StandingStill,
     /// A phase that this reader's version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What stands in the way of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// The TSDB will not answer the query however often it is asked.
+    QueryRefused,
+    /// The TSDB will not take the scores however often they are sent.
+    ScoresRefused,
+    /// The TSDB does not answer, or not now.
+    TsdbUnavailable,
+    /// The worker's own volume cannot be written.
+    Storage,
+    /// A kind that this reader's version does not know.
     #[serde(other)]
     Unknown,
 }
@@ -177,11 +195,12 @@ mod tests {
             shards: 3,
             ready: false,
             not_ready: vec![NotReady {
-                reason: NotReadyReason::StandingStill,
-                message: "job every_minute/cpu: connection refused".into(),
+                reason: NotReadyReason::Restoring,
+                message: "job every_minute/cpu: state is being restored".into(),
             }],
             config: ConfigStatus {
                 digest: "00ff".into(),
+                revision: None,
                 generation: 0,
                 reload: ReloadState::None,
                 last_error: None,
@@ -200,6 +219,7 @@ mod tests {
                 collided_series: 0,
                 skipped_ticks: 0,
                 last_error: Some("connection refused".into()),
+                last_error_kind: Some(ErrorKind::TsdbUnavailable),
                 models: BTreeMap::from([("mad".into(), ModelStatus { fitted_to_ms: None })]),
             }],
         }

@@ -24,6 +24,8 @@ pub struct WorkerConfig {
     pub settings: Settings,
     /// The `preset` label of every output, `default` unless set.
     pub preset: String,
+    /// Whatever the author of the files wants to recognise them by; shown in the status.
+    pub revision: Option<String>,
 }
 
 /// When to fit and when to infer: the periodic scheduler.

@@ -1,4 +1,4 @@
-//! Where the programs are: named by a variable of the environment, unpacked by `make tools`, or on `PATH`.
+//! Where the programs are: named by a variable of the environment, unpacked or built by `make tools`, or on `PATH`.
 
 use std::env;
 use std::ffi::OsString;
@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 /// Names, variables and versions, shared with `tools/get.sh`.
 const PROGRAMS: &str = include_str!("../../tools/programs.txt");
+
+/// The same of the programs that are built, shared with `tools/build-go.sh`.
+const GO_PROGRAMS: &str = include_str!("../../tools/go-programs.txt");
 
 /// A program that tests run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +25,26 @@ pub enum Program {
     NodeExporter,
     /// The other TSDB that the reader talks to.
     Prometheus,
+    /// The store behind the API server.
+    Etcd,
+    /// The Kubernetes API.
+    KubeApiserver,
+    /// Kubernetes' own controllers.
+    KubeControllerManager,
+    /// Places pods on nodes.
+    KubeScheduler,
+    /// Runs a node's pods.
+    Kubelet,
+    /// Makes Services reachable on a node.
+    KubeProxy,
+    /// The Kubernetes client.
+    Kubectl,
+    /// Installs charts.
+    Helm,
+    /// Kubernetes' DNS server.
+    Coredns,
+    /// Evaluates our Argo CD health check; `make tools-argocd` builds it.
+    Argocd,
     /// Our own worker, as cargo built it.
     Worker,
 }
@@ -37,18 +60,41 @@ impl Program {
             Self::VmalertTool => "VMALERT_TOOL",
             Self::NodeExporter => "NODE_EXPORTER",
             Self::Prometheus => "PROMETHEUS",
+            Self::Etcd => "ETCD",
+            Self::KubeApiserver => "KUBE_APISERVER",
+            Self::KubeControllerManager => "KUBE_CONTROLLER_MANAGER",
+            Self::KubeScheduler => "KUBE_SCHEDULER",
+            Self::Kubelet => "KUBELET",
+            Self::KubeProxy => "KUBE_PROXY",
+            Self::Kubectl => "KUBECTL",
+            Self::Helm => "HELM",
+            Self::Coredns => "COREDNS",
+            Self::Argocd => "ARGOCD",
             Self::Worker => "VMANOMALY",
         }
     }
 
     /// The names under which it is looked for, best first.
     fn names(self) -> impl Iterator<Item = &'static str> {
-        let listed = PROGRAMS
-            .lines()
-            .map(str::split_whitespace)
-            .find_map(|mut words| (words.next() == Some(self.variable())).then(|| words.next()).flatten());
+        let listed = second_word(PROGRAMS, self.variable()).or_else(|| second_word(GO_PROGRAMS, self.variable()));
         listed.unwrap_or("vmanomaly").split(',')
     }
+
+    /// Whether only `tools/build-go.sh` decides which one on `PATH` fits: it looks at the version and links that one.
+    fn is_chosen_by_version(self) -> bool {
+        second_word(GO_PROGRAMS, self.variable()).is_some()
+    }
+
+    /// The make target that gets it.
+    fn target(self) -> &'static str {
+        if self == Self::Argocd { "make tools-argocd" } else { "make tools" }
+    }
+}
+
+/// The word after `first` in the line that begins with it.
+fn second_word(table: &'static str, first: &str) -> Option<&'static str> {
+    let mut lines = table.lines().map(str::split_whitespace);
+    lines.find_map(|mut words| (words.next() == Some(first)).then(|| words.next()).flatten())
 }
 
 /// Why a program was not found.
@@ -69,6 +115,18 @@ pub enum ComponentError {
         name: &'static str,
         /// The folder that `make tools` fills.
         tools: String,
+        /// The variable that overrides the path.
+        variable: &'static str,
+    },
+    /// It was not built, nor is there one in a fitting version.
+    #[error("{name} is not in {tools}: run `{target}`, or set {variable}=/path/to/{name}")]
+    NotThere {
+        /// The program.
+        name: &'static str,
+        /// The folder that `make tools` fills.
+        tools: String,
+        /// The make target that gets it.
+        target: &'static str,
         /// The variable that overrides the path.
         variable: &'static str,
     },
@@ -123,6 +181,17 @@ fn search(
             Err(ComponentError::Override { variable, path: file.display().to_string() })
         };
     }
+    if program.is_chosen_by_version() {
+        let name = program.names().next().unwrap_or_default();
+        let file = tools.join(name);
+        let missing = || ComponentError::NotThere {
+            name,
+            tools: tools.display().to_string(),
+            target: program.target(),
+            variable,
+        };
+        return file.is_file().then_some(file).ok_or_else(missing);
+    }
     let folders = std::iter::once(tools.to_path_buf()).chain(env::split_paths(path));
     folders
         .flat_map(|folder| program.names().map(move |name| folder.join(name)))
@@ -159,6 +228,16 @@ mod tests {
         let tools = repository().join(".tools/bin");
         let error = search(Program::Prometheus, Some("/none/prometheus".into()), &tools, &"".into()).unwrap_err();
         assert!(error.to_string().starts_with("$PROMETHEUS names /none/prometheus"), "{error}");
+    }
+
+    #[test]
+    fn a_kubectl_on_path_of_which_nobody_knows_the_version_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("kubectl"), "").unwrap();
+        let path = folder.path().as_os_str().to_owned();
+        let message = search(Program::Kubectl, None, Path::new("/none"), &path).unwrap_err().to_string();
+        assert!(message.contains("`make tools`") && message.contains("KUBECTL=/path/to/kubectl"), "{message}");
+        assert_eq!(search(Program::Kubectl, None, folder.path(), &"".into()).unwrap(), folder.path().join("kubectl"));
     }
 
     #[test]

@@ -10,12 +10,16 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use flate2::read::MultiGzDecoder;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::environment::Clock;
 
 /// Largest file that is read, bytes. A ConfigMap or Secret holds at most 1 MiB.
 pub const LARGEST_FILE: u64 = 16 * 1024 * 1024;
+
+/// How a gzip file starts (RFC 1952, 2.3.1). No YAML does.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// A file must read the same twice, so far apart, before it counts as changed: somebody may be writing it.
 const DEBOUNCE: Duration = Duration::from_secs(1);
@@ -54,7 +58,15 @@ pub enum ConfigFileError {
         /// Where, bytes from 0.
         position: usize,
     },
-    /// Larger than [`LARGEST_FILE`].
+    /// Starts like a gzip file, but is none.
+    #[error("{path}: cannot be decompressed: {source}")]
+    Gzip {
+        /// The path.
+        path: String,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
+    /// Larger than [`LARGEST_FILE`], decompressed.
     #[error("{path}: larger than {} MiB", LARGEST_FILE / (1024 * 1024))]
     TooLarge {
         /// The path.
@@ -78,7 +90,7 @@ impl ConfigFileError {
     }
 }
 
-/// Reads `paths`: a file as it is, a folder as its `.yaml` and `.yml` files sorted by name, without hidden ones and
+/// Reads `paths`: a file as it is, or decompressed if it is a gzip file (a ConfigMap holds 1 MiB at most), a folder as its `.yaml` and `.yml` files sorted by name, without hidden ones and
 /// without folders below it.
 ///
 /// # Errors
@@ -125,6 +137,17 @@ fn read_file(path: &Path) -> Result<String, ConfigFileError> {
     File::open(path).map_err(unreadable)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > LARGEST_FILE {
         return Err(ConfigFileError::TooLarge { path: path.display().to_string() });
+    }
+    if bytes.starts_with(&GZIP) {
+        let mut plain = Vec::new();
+        MultiGzDecoder::new(bytes.as_slice())
+            .take(LARGEST_FILE + 1)
+            .read_to_end(&mut plain)
+            .map_err(|source| ConfigFileError::Gzip { path: path.display().to_string(), source })?;
+        if plain.len() as u64 > LARGEST_FILE {
+            return Err(ConfigFileError::TooLarge { path: path.display().to_string() });
+        }
+        bytes = plain;
     }
     String::from_utf8(bytes).map_err(|error| ConfigFileError::NotUtf8 {
         path: path.display().to_string(),

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use config::status::ErrorKind;
 
 use crate::labels::Labels;
 
@@ -157,6 +158,17 @@ pub enum ReadError {
         /// What happened.
         message: String,
     },
+}
+
+impl ReadError {
+    /// What it is in a status answer.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused { .. } => ErrorKind::QueryRefused,
+            Self::Unavailable { .. } => ErrorKind::TsdbUnavailable,
+        }
+    }
 }
 
 /// Why a write was not accepted.

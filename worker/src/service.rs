@@ -195,6 +195,7 @@ async fn work(
         stopping: false,
         config: ConfigStatus {
             digest,
+            revision: config.revision.clone(),
             generation: 0,
             reload: ReloadState::None,
             last_error: None,
@@ -319,6 +320,7 @@ impl StatusSource {
                 self.shard = staged.shard;
                 self.config = ConfigStatus {
                     digest: staged.digest,
+                    revision: staged.config.revision.clone(),
                     generation: self.config.generation + 1,
                     reload: ReloadState::Applied,
                     last_error: None,

@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,6 +43,23 @@ fn paths_are_read_in_the_order_given_and_a_named_file_needs_no_yaml_name() {
     let folder = folder(&[("z.conf", "z"), ("a.yaml", "a")]);
     let files = read(&[folder.path().join("z.conf"), folder.path().join("a.yaml")]).unwrap();
     assert_eq!(texts(&files), ["z", "a"]);
+}
+
+#[test]
+fn a_gzip_file_reads_like_the_text_in_it_up_to_the_same_size() {
+    let gzip = |text: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    };
+    let folder = folder(&[]);
+    let [small, bomb, cut] = ["small.yaml", "bomb.yaml", "cut.yaml"].map(|name| folder.path().join(name));
+    fs::write(&small, gzip(b"a: 1")).unwrap();
+    fs::write(&bomb, gzip(&vec![b' '; usize::try_from(LARGEST_FILE).unwrap() + 1])).unwrap();
+    fs::write(&cut, &gzip(b"a: 1")[..9]).unwrap();
+    assert_eq!(texts(&read_one(&small).unwrap()), ["a: 1"]);
+    assert!(read_one(&bomb).unwrap_err().contains("larger than 16 MiB"));
+    assert!(read_one(&cut).unwrap_err().contains("cannot be decompressed"));
 }
 
 #[test]

@@ -29,6 +29,7 @@ fn status(ready: bool) -> Status {
         not_ready: vec![],
         config: ConfigStatus {
             digest: "00ff".into(),
+            revision: None,
             generation: 0,
             reload: ReloadState::None,
             last_error: None,
@@ -106,7 +107,7 @@ async fn readiness_and_status_are_what_the_loop_published_last_without_secrets()
     assert_eq!(json(server.address(), "/ready"), (200, serde_json::json!({ "ready": true, "reasons": [] })));
     let mut waiting = status(false);
     let message = "http://me:secret@tsdb says pa55word is wrong".to_owned();
-    waiting.not_ready = vec![NotReady { reason: NotReadyReason::StandingStill, message: message.clone() }];
+    waiting.not_ready = vec![NotReady { reason: NotReadyReason::Restoring, message: message.clone() }];
     waiting.config.last_error = Some(message.clone());
     waiting.jobs.push(JobStatus {
         scheduler: "s".into(),
@@ -120,11 +121,12 @@ async fn readiness_and_status_are_what_the_loop_published_last_without_secrets()
         collided_series: 0,
         skipped_ticks: 0,
         last_error: Some(message),
+        last_error_kind: None,
         models: Default::default(),
     });
     publish.send_replace(waiting);
     let (code, reasons) = json(server.address(), "/ready");
-    assert_eq!((code, &reasons["reasons"][0]["reason"]), (503, &"standing_still".into()));
+    assert_eq!((code, &reasons["reasons"][0]["reason"]), (503, &"restoring".into()));
     let (code, answer) = json(server.address(), "/status");
     assert_eq!((code, &answer["jobs"][0]["active_series"]), (200, &3.into()));
     for text in [reasons.to_string(), answer.to_string()] {

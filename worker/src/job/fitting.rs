@@ -129,9 +129,9 @@ impl<E: Environment> Job<E> {
             let result = fit::fit(&context, &labels, request, &|error| {
                 let message = format!("the fit cannot read: {error}");
                 if nothing_fitted {
-                    view.stand_still(&message);
+                    view.stand_still(error.kind(), &message);
                 } else {
-                    view.note_error(&message);
+                    view.note_error(error.kind(), &message);
                 }
                 tracing::warn!(job = %view.key, "{message}");
             })
@@ -274,7 +274,7 @@ impl<E: Environment> Job<E> {
             if view.stopping() {
                 cancelled.set(true);
             }
-            view.stand_still(&format!("the fit cannot read: {error}"));
+            view.stand_still(error.kind(), &format!("the fit cannot read: {error}"));
         };
         let result = fit::fit(&context, &labels, request, &report).await;
         if let Some(result) = result {

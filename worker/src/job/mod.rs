@@ -10,7 +10,7 @@ mod writing;
 
 use std::{collections::VecDeque, rc::Rc, time::Duration};
 
-use config::status::JobPhase;
+use config::status::{ErrorKind, JobPhase};
 pub use restore::JobHistory;
 pub use view::{JobView, Mailbox};
 
@@ -349,7 +349,7 @@ impl<E: Environment> Job<E> {
             match self.context.tsdb().server_time().await {
                 Ok(time) => self.context.observe_server_time(time),
                 Err(error) => {
-                    self.stand_still(&error.to_string());
+                    self.stand_still(error.kind(), &error.to_string());
                     if self.sleep(pauses.next().unwrap_or(LONGEST_SLEEP)).await == Wait::Interrupted {
                         return Wait::Interrupted;
                     }
@@ -359,8 +359,8 @@ impl<E: Environment> Job<E> {
     }
 
     /// Says why the job waits for something outside.
-    fn stand_still(&self, why: &str) {
-        if self.view.stand_still(why) {
+    fn stand_still(&self, kind: ErrorKind, why: &str) {
+        if self.view.stand_still(kind, why) {
             tracing::warn!(job = %self.view.key, reason = why, "the job stands still");
         }
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use config::status::JobPhase;
+use config::status::{ErrorKind, JobPhase};
 
 use super::{Job, LONGEST_SLEEP, Wait};
 use crate::{
@@ -69,19 +69,19 @@ impl<E: Environment> Job<E> {
                 Attempt::Refused(words) if newest > tick => match self.attempt(newest).await {
                     Attempt::Answered(_) => {
                         tracing::warn!(job = %self.view.key, tick, reason = %words, "the TSDB refuses a tick but answers a later one");
-                        self.view.note_error(&words);
+                        self.view.note_error(ErrorKind::QueryRefused, &words);
                         return TickRead::Skip { to: tick, reason: SkipReason::Refused { message: words } };
                     }
-                    Attempt::Refused(_) => self.stand_still(&words),
+                    Attempt::Refused(_) => self.stand_still(ErrorKind::QueryRefused, &words),
                     Attempt::Away(words) => {
                         self.after_outage = true;
-                        self.stand_still(&words);
+                        self.stand_still(ErrorKind::TsdbUnavailable, &words);
                     }
                 },
-                Attempt::Refused(words) => self.stand_still(&words),
+                Attempt::Refused(words) => self.stand_still(ErrorKind::QueryRefused, &words),
                 Attempt::Away(words) => {
                     self.after_outage = true;
-                    self.stand_still(&words);
+                    self.stand_still(ErrorKind::TsdbUnavailable, &words);
                 }
             }
             let settle = self.context.settle();

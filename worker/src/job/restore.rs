@@ -282,7 +282,7 @@ impl<E: Environment> Job<E> {
                     return None;
                 }
                 Err(error) => {
-                    self.stand_still(&error.to_string());
+                    self.stand_still(error.kind(), &error.to_string());
                     self.context.clock.sleep(pauses.next().unwrap_or(LONGEST_SLEEP)).await;
                     if self.view.stopping() {
                         return None;

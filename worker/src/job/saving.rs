@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::{Job, LONGEST_SLEEP, Wait};
+use config::status::ErrorKind;
+
 use crate::{
     context::{Environment, backoff},
     engine::{BLOCK_SERIES, JobState, TickInput},
@@ -141,7 +143,7 @@ impl<E: Environment> Job<E> {
         let mut pauses = backoff();
         while let Err(error) = storage.snapshots.write_all(&blocks).await {
             self.report_snapshot_error(&error);
-            self.stand_still(&format!("the fit cannot be made durable: {error}"));
+            self.stand_still(ErrorKind::Storage, &format!("the fit cannot be made durable: {error}"));
             if self.view.stopping()
                 || self.sleep_for_disk(pauses.next().unwrap_or(LONGEST_SLEEP)).await == Wait::Interrupted
             {

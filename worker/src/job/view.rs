@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use config::status::{JobPhase, JobStatus, ModelStatus};
+use config::status::{ErrorKind, JobPhase, JobStatus, ModelStatus};
 use tokio::sync::Notify;
 
 use crate::{fit::FitResult, metrics::JobLabels, plan::JobPlan};
@@ -52,6 +52,7 @@ impl JobView {
             refused_series: 0,
             collided_series: 0,
             last_error: None,
+            last_error_kind: None,
             skipped_ticks: 0,
         };
         Self {
@@ -139,22 +140,26 @@ impl JobView {
     }
 
     /// Returns whether the reason is a new one.
-    pub(super) fn stand_still(&self, why: &str) -> bool {
+    pub(super) fn stand_still(&self, kind: ErrorKind, why: &str) -> bool {
         let mut status = self.status.borrow_mut();
         let new = status.phase != JobPhase::StandingStill || status.last_error.as_deref() != Some(why);
         status.phase = JobPhase::StandingStill;
         status.last_error = Some(why.to_owned());
+        status.last_error_kind = Some(kind);
         new
     }
 
-    pub(super) fn note_error(&self, why: &str) {
-        self.status.borrow_mut().last_error = Some(why.to_owned());
+    pub(super) fn note_error(&self, kind: ErrorKind, why: &str) {
+        let mut status = self.status.borrow_mut();
+        status.last_error = Some(why.to_owned());
+        status.last_error_kind = Some(kind);
     }
 
     pub(super) fn written(&self, tick: i64, behind: bool) {
         let mut status = self.status.borrow_mut();
         status.last_written_tick_ms = Some(tick);
         status.last_error = None;
+        status.last_error_kind = None;
         status.phase = if behind { JobPhase::CatchingUp } else { JobPhase::Running };
     }
 

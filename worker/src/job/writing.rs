@@ -5,6 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Job, LONGEST_SLEEP, Wait};
+use config::status::ErrorKind;
+
 use crate::{
     context::{Environment, Storage, backoff},
     engine::{TickInput, TickScores},
@@ -43,7 +45,7 @@ impl<E: Environment> Job<E> {
         let canonical = self.state.plan.canonical();
         let mut pauses = backoff();
         while let Err(error) = storage.snapshots.store_configuration(digest, &canonical).await {
-            self.stand_still(&format!("the job's configuration cannot be stored: {error}"));
+            self.stand_still(ErrorKind::Storage, &format!("the job's configuration cannot be stored: {error}"));
             if self.sleep(pauses.next().unwrap_or(LONGEST_SLEEP)).await == Wait::Interrupted {
                 return Wait::Interrupted;
             }
@@ -62,7 +64,7 @@ impl<E: Environment> Job<E> {
         while let Err(error) = self.append_durably(storage, record).await {
             let metrics = &self.context.metrics;
             metrics.log_append_errors.with_label_values(&[metrics.preset()]).inc();
-            self.stand_still(&format!("the input log cannot be written: {error}"));
+            self.stand_still(ErrorKind::Storage, &format!("the input log cannot be written: {error}"));
             // Only a stop ends this: the record may be in the log already, and another one of the same tick must
             // not follow it.
             self.sleep_through_mail(pauses.next().unwrap_or(LONGEST_SLEEP)).await;
@@ -134,7 +136,7 @@ impl<E: Environment> Job<E> {
                         WriteError::Unavailable { code, .. } => code.clone(),
                     };
                     tracing::error!(job = %self.view.key, samples = size.samples, %error, "scores refused for good are dropped");
-                    self.view.note_error(&error.to_string());
+                    self.view.note_error(ErrorKind::ScoresRefused, &error.to_string());
                     self.context.metrics.samples_dropped(&self.labels, &code, size.samples);
                 }
                 None => {}
@@ -153,7 +155,7 @@ impl<E: Environment> Job<E> {
             match outcome {
                 Ok(()) => return None,
                 Err(error @ WriteError::Unavailable { .. }) => {
-                    self.stand_still(&format!("scores cannot be written: {error}"));
+                    self.stand_still(ErrorKind::TsdbUnavailable, &format!("scores cannot be written: {error}"));
                     self.sleep_through_mail(pauses.next().unwrap_or(LONGEST_SLEEP)).await;
                 }
                 Err(error) => return Some(error),

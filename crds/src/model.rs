@@ -1,0 +1,181 @@
+//! AnomalyModel: one model with its arguments.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::selector::LabelRequirement;
+use crate::status::BindingStatus;
+use std::collections::BTreeMap;
+
+/// What learns and scores. One instance is kept for every series of every query.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[kube(
+    group = "vmanomaly.dev",
+    version = "v1alpha1",
+    kind = "AnomalyModel",
+    plural = "anomalymodels",
+    namespaced,
+    status = "BindingStatus",
+    derive = "PartialEq",
+    shortname = "anomalym",
+    category = "anomaly",
+    doc = "A model that learns what is normal and scores every new sample: 0 to 1 is normal, above 1 is anomalous. A VMAnomaly selects it and runs it on its queries.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status", description = "Whether every VMAnomaly that selects it runs it"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason", description = "Why"),
+    printcolumn(name = "VMAnomalies", type_ = "integer", json_path = ".status.selectedBy", description = "How many VMAnomalies select it"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "When it was created"),
+    validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name must have at most 63 characters")
+)]
+#[cfg_attr(test, kube(cel))]
+#[x_kube(validation = Rule::new("[has(self.zscoreOnline), has(self.madOnline)].filter(set, set).size() == 1")
+    .message("exactly one of zscoreOnline and madOnline must be set"))]
+pub struct AnomalyModelSpec {
+    /// Running mean and standard deviation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zscore_online: Option<ZscoreOnline>,
+    /// Running median and median absolute deviation: robust against outliers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mad_online: Option<MadOnline>,
+    /// Queries to run on. Absent: all queries of the VMAnomaly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queries: Option<QueryReferences>,
+    /// Names of the VMAnomaly's schedulers to run under. Absent: all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 63)))]
+    pub schedulers: Option<Vec<String>>,
+    /// Output series to write. Absent: all five (`anomaly_score`, `y`, `yhat`, `yhat_lower`, `yhat_upper`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 5), extend("x-kubernetes-list-type" = "set"))]
+    pub provide_series: Option<Vec<OutputSeries>>,
+    /// Factors of the distance between the expected value and its lower and upper bound. Absent: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<Scale>,
+    /// Clamps expected value and bounds to the query's `dataRange`. Absent: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_predictions: Option<bool>,
+    /// Score of a value outside the query's `dataRange`. Absent: the VMAnomaly's, else 1.01.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0))]
+    pub anomaly_score_outside_data_range: Option<f64>,
+    /// Value of the label `model_alias` of every output. Absent: the object's name, or `namespace/name` when a VMAnomaly
+    /// of another namespace selects it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 127), regex(pattern = "^[a-zA-Z0-9_]([-_./a-zA-Z0-9]*[a-zA-Z0-9_])?$"))]
+    pub alias: Option<String>,
+}
+
+/// Running mean and standard deviation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.zThreshold) || self.zThreshold > 0.0").message("zThreshold must be above 0"))]
+#[x_kube(validation = Rule::new("!has(self.decay) || self.decay > 0.0").message("decay must be above 0"))]
+#[x_kube(validation = Rule::new("!has(self.historyStrength) || self.historyStrength > 0.0").message("historyStrength must be above 0"))]
+pub struct ZscoreOnline {
+    /// Half-width of the expected interval in standard deviations, above 0. Absent: 2.5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1_000_000.0))]
+    pub z_threshold: Option<f64>,
+    /// Weight that what is learnt keeps with every new sample, above 0 and at most 1. Absent: 1, nothing is forgotten.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1.0))]
+    pub decay: Option<f64>,
+    /// The score is 0 until a series has had so many samples. Absent: 16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub min_n_samples_seen: Option<i64>,
+    /// Multiplies the weight of what a fit has seen against the samples after it, above 0. Absent: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1_000_000.0))]
+    pub history_strength: Option<f64>,
+}
+
+/// Running median and median absolute deviation, from a t-digest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.threshold) || self.threshold > 0.0").message("threshold must be above 0"))]
+#[x_kube(validation = Rule::new("!has(self.decay) || self.decay > 0.0").message("decay must be above 0"))]
+#[x_kube(validation = Rule::new("!has(self.historyStrength) || self.historyStrength > 0.0").message("historyStrength must be above 0"))]
+pub struct MadOnline {
+    /// Half-width of the expected interval in median absolute deviations, above 0. Absent: 2.5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1_000_000.0))]
+    pub threshold: Option<f64>,
+    /// Size of the t-digest: more is more exact and takes more memory. Absent: 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub compression: Option<i32>,
+    /// Weight that what is learnt keeps with every new sample, above 0 and at most 1. Absent: 1, nothing is forgotten.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1.0))]
+    pub decay: Option<f64>,
+    /// The score is 0 until a series has had so many samples. Absent: 16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub min_n_samples_seen: Option<i64>,
+    /// Multiplies the weight of what a fit has seen against the samples after it, above 0. Absent: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1_000_000.0))]
+    pub history_strength: Option<f64>,
+}
+
+/// Queries of the model's own namespace: those that are named, and those with the labels.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.names) || has(self.selector)").message("at least one of names and selector must be set"))]
+pub struct QueryReferences {
+    /// Names of AnomalyQuery objects. One that is not there, or not selected by the VMAnomaly, is reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 63)))]
+    pub names: Option<Vec<String>>,
+    /// Labels of AnomalyQuery objects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<QueryLabels>,
+}
+
+/// Labels of queries; all conditions must hold.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QueryLabels {
+    /// Labels that a query must have, with these values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32), schema_with = "crate::embedded::label_map")]
+    pub match_labels: BTreeMap<String, String>,
+    /// Further conditions on labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub match_expressions: Vec<LabelRequirement>,
+}
+
+/// Two factors, one for each side of the expectation.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.below) || self.below > 0.0").message("below must be above 0"))]
+#[x_kube(validation = Rule::new("!has(self.above) || self.above > 0.0").message("above must be above 0"))]
+pub struct Scale {
+    /// Factor of the distance to the lower bound, above 0. Absent: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1_000_000.0))]
+    pub below: Option<f64>,
+    /// Factor of the distance to the upper bound, above 0. Absent: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1_000_000.0))]
+    pub above: Option<f64>,
+}
+
+/// An output series of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputSeries {
+    #[allow(missing_docs)]
+    AnomalyScore,
+    #[allow(missing_docs)]
+    Y,
+    #[allow(missing_docs)]
+    Yhat,
+    #[allow(missing_docs)]
+    YhatLower,
+    #[allow(missing_docs)]
+    YhatUpper,
+}

@@ -1,0 +1,104 @@
+//! Properties of every schema, and that the checked-in definitions are the generated ones.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use serde_json::Value;
+
+const NEWCOMERS: &str = "run `cargo run -p crds --bin crdgen`";
+
+/// Calls `visit` with every schema below `schema` and its path.
+fn walk(schema: &Value, path: &str, visit: &mut dyn FnMut(&Value, &str)) {
+    visit(schema, path);
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        walk(property, &format!("{path}.{name}"), visit);
+    }
+    for (key, suffix) in [("items", "[]"), ("additionalProperties", "{}")] {
+        if schema[key].is_object() {
+            walk(&schema[key], &format!("{path}{suffix}"), visit);
+        }
+    }
+}
+
+/// What `fault` says about any schema of any kind.
+fn faults(fault: impl Fn(&Value) -> Option<&'static str>) -> Vec<String> {
+    let mut found = Vec::new();
+    for definition in crds::generate::definitions().unwrap() {
+        let value = serde_json::to_value(&definition).unwrap();
+        let schema = &value["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        walk(schema, &definition.spec.names.kind, &mut |schema, path| {
+            found.extend(fault(schema).map(|fault| format!("{path}: {fault}")));
+        });
+    }
+    found
+}
+
+#[test]
+fn the_checked_in_definitions_are_the_generated_ones() {
+    for (name, text) in crds::generate::files().unwrap() {
+        let path = format!("{}/yaml/{name}", env!("CARGO_MANIFEST_DIR"));
+        assert!(std::fs::read_to_string(&path).unwrap_or_default() == text, "{path} is out of date: {NEWCOMERS}");
+        assert!(text.len() < 200 * 1024, "{name} is {} bytes", text.len());
+    }
+}
+
+#[test]
+fn every_list_map_and_text_is_bounded() {
+    let unbounded = faults(|schema| {
+        let lacks = |key: &str| schema.get(key).is_none();
+        match schema["type"].as_str() {
+            Some("array") if lacks("maxItems") => Some("a list without maxItems"),
+            Some("object") if schema["additionalProperties"].is_object() && lacks("maxProperties") => {
+                Some("a map without maxProperties")
+            }
+            Some("string") if lacks("maxLength") && lacks("enum") && lacks("format") => {
+                Some("a text without maxLength")
+            }
+            _ => None,
+        }
+    });
+    assert!(unbounded.is_empty(), "{unbounded:#?}");
+}
+
+#[test]
+fn every_field_says_what_it_is() {
+    let silent = faults(|schema| {
+        let properties = schema["properties"].as_object()?;
+        let own = properties.iter().filter(|(name, _)| !["apiVersion", "kind", "metadata"].contains(&name.as_str()));
+        let described = |property: &Value| property["description"].as_str().is_some_and(|text| !text.trim().is_empty());
+        own.into_iter().any(|(_, property)| !described(property)).then_some("a property without a description")
+    });
+    // The status is a property of the root, to which no comment can be attached.
+    let silent: Vec<_> = silent.into_iter().filter(|fault| fault.contains('.')).collect();
+    assert!(silent.is_empty(), "{silent:#?}");
+}
+
+#[test]
+fn schemas_are_structural_and_hold_no_secret_in_the_clear() {
+    let wrong = faults(|schema| {
+        let properties = schema["properties"].as_object();
+        let is_text =
+            |name: &str| properties.is_some_and(|all| all.get(name).is_some_and(|one| one["type"] == "string"));
+        match () {
+            () if schema.get("x-kubernetes-preserve-unknown-fields").is_some() => Some("takes anything"),
+            () if schema["format"].as_str().is_some_and(|format| format != "date-time") => Some("has a format"),
+            () if ["password", "token", "bearerToken", "key_secret"].into_iter().any(is_text) => Some("has a secret"),
+            () => None,
+        }
+    });
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_only_schema_default_is_the_number_of_shards() {
+    let mut defaults = Vec::new();
+    for definition in crds::generate::definitions().unwrap() {
+        let value = serde_json::to_value(&definition).unwrap();
+        let schema = &value["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        walk(schema, &definition.spec.names.kind, &mut |schema, path| {
+            if let Some(default) = schema.get("default") {
+                defaults.push(format!("{path} = {default}"));
+            }
+        });
+    }
+    assert_eq!(defaults, ["VMAnomaly.spec.shards = 1"]);
+}

@@ -1,0 +1,142 @@
+//! ConfigMaps: the configuration with what it was made from, and the topology.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use config::ownership::Spread;
+use config::topology::{CONTRACT_VERSION, Topology};
+use crds::VMAnomaly;
+use flate2::{Compression, GzBuilder};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::build::config::{Rendered, operator_file};
+use crate::names::{self, ChildNames};
+
+/// Key of the configuration.
+pub const CONFIG: &str = "config.yaml";
+/// Key of what the operator adds to the configuration.
+pub const OPERATOR: &str = "operator.yaml";
+/// Key of what the configuration was made from.
+pub const INPUTS: &str = "inputs.json";
+/// Key of the topology.
+pub const TOPOLOGY: &str = "topology.yaml";
+
+/// Largest content of a ConfigMap that is written, bytes; Kubernetes takes 1 MiB.
+pub const LARGEST: usize = 900 * 1024;
+
+/// From this size on the configuration is compressed, bytes.
+const COMPRESS_FROM: usize = 128 * 1024;
+
+/// What a configuration was made from. An older set is never applied over a newer one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Inputs {
+    /// Release of the operator that made it.
+    pub operator_version: String,
+    /// Version of the workers' contract.
+    pub contract_version: u32,
+    /// Generation of the VMAnomaly.
+    pub generation: i64,
+    /// Generations by kind, namespace, name and uid, of everything that was selected.
+    pub objects: BTreeMap<String, i64>,
+}
+
+/// The configuration is too large.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the configuration takes {bytes} bytes in its ConfigMap, compressed; at most {LARGEST} fit")]
+pub struct TooLarge {
+    /// Its size.
+    pub bytes: usize,
+}
+
+/// The ConfigMap of the configuration.
+///
+/// # Errors
+/// When it is too large even compressed.
+pub fn config(anomaly: &VMAnomaly, rendered: &Rendered, inputs: &Inputs) -> Result<ConfigMap, TooLarge> {
+    let names = ChildNames::of(&anomaly.name_any());
+    let mut data = BTreeMap::from([
+        (OPERATOR.to_owned(), operator_file(anomaly, &rendered.revision)),
+        (INPUTS.to_owned(), json!(inputs).to_string()),
+    ]);
+    let mut binary = BTreeMap::new();
+    if rendered.text.len() > COMPRESS_FROM {
+        binary.insert(CONFIG.to_owned(), ByteString(gzip(rendered.text.as_bytes())));
+    } else if !rendered.text.is_empty() {
+        data.insert(CONFIG.to_owned(), rendered.text.clone());
+    }
+    // Base64 takes 4 bytes for 3.
+    let bytes = data.values().map(String::len).sum::<usize>()
+        + binary.values().map(|content| content.0.len().div_ceil(3) * 4).sum::<usize>();
+    if bytes > LARGEST {
+        return Err(TooLarge { bytes });
+    }
+    Ok(ConfigMap {
+        metadata: names::metadata(anomaly, names.config),
+        data: Some(data),
+        binary_data: (!binary.is_empty()).then_some(binary),
+        immutable: None,
+    })
+}
+
+/// The same bytes for the same text: no time, no file name.
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
+    // Writing to memory does not fail; should it, the text itself is right, only larger.
+    match encoder.write_all(bytes).and_then(|()| encoder.finish()) {
+        Ok(compressed) => compressed,
+        Err(_) => bytes.to_vec(),
+    }
+}
+
+/// The inputs that a ConfigMap records.
+#[must_use]
+pub fn recorded_inputs(map: &ConfigMap) -> Option<Inputs> {
+    serde_json::from_str(map.data.as_ref()?.get(INPUTS)?).ok()
+}
+
+/// The ConfigMap of the topology.
+#[must_use]
+pub fn topology(anomaly: &VMAnomaly, topology: &Topology) -> ConfigMap {
+    let names = ChildNames::of(&anomaly.name_any());
+    let data = BTreeMap::from([(TOPOLOGY.to_owned(), topology_text(topology))]);
+    ConfigMap { metadata: names::metadata(anomaly, names.topology), data: Some(data), ..ConfigMap::default() }
+}
+
+/// `topology.yaml`. JSON is YAML.
+fn topology_text(topology: &Topology) -> String {
+    let placements: BTreeMap<&str, serde_json::Value> = topology
+        .placements
+        .iter()
+        .map(|(alias, spread)| {
+            let value = match spread {
+                Spread::Series => json!({ "type": "series" }),
+                Spread::Query => json!({ "type": "query" }),
+                Spread::Label(label) => json!({ "type": "label", "label": label }),
+            };
+            (alias.as_str(), value)
+        })
+        .collect();
+    let mut text = format!(
+        "contract_version: {CONTRACT_VERSION}\nepoch: {}\nshards: {}\nranks: {}\n",
+        topology.epoch, topology.shards, topology.ranks
+    );
+    if !topology.previous_shards.is_empty() {
+        text.push_str(&format!("previous_shards: {}\n", json!(topology.previous_shards)));
+    }
+    if !placements.is_empty() {
+        text.push_str(&format!("placements: {}\n", json!(placements)));
+    }
+    text
+}
+
+/// The topology that a ConfigMap holds; `None` when somebody made it unreadable.
+#[must_use]
+pub fn recorded_topology(map: &ConfigMap) -> Option<Topology> {
+    let text = map.data.as_ref()?.get(TOPOLOGY)?;
+    Topology::parse(&config::load::Source::new(TOPOLOGY, text.as_str())).ok()
+}

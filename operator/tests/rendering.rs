@@ -1,0 +1,221 @@
+//! From objects, as a user writes them, to the worker's configuration and its children.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+
+use config::load::{Loaded, Source, load};
+use config::worker::{DetectionDirection, ModelClass};
+use crds::status::Reason;
+use crds::{AnomalyModel, AnomalyQuery, VMAnomaly};
+use operator::build::config::{Rendered, render, schedulers};
+use operator::build::config_maps::{self, Inputs};
+use operator::build::stateful_set::stateful_set;
+use operator::build::{WorkerDefaults, config as build_config};
+use operator::names::ChildNames;
+use operator::selection::{Selection, select};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+fn object<K: DeserializeOwned>(name: &str, spec: Value) -> K {
+    let metadata = json!({ "name": name, "namespace": "monitoring", "uid": format!("uid-{name}") });
+    serde_json::from_value(json!({ "metadata": metadata, "spec": spec })).unwrap()
+}
+
+fn anomaly(spec: Value) -> VMAnomaly {
+    let mut whole = json!({
+        "shards": 3,
+        "reader": { "datasourceURL": "http://tsdb:8428" },
+        "writer": { "datasourceURL": "http://tsdb:8428" },
+    });
+    whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    object("main", whole)
+}
+
+fn query(name: &str, spec: Value) -> Arc<AnomalyQuery> {
+    let mut whole = json!({ "expr": "up" });
+    whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    Arc::new(object(name, whole))
+}
+
+fn model(name: &str, spec: Value) -> Arc<AnomalyModel> {
+    Arc::new(object(name, spec))
+}
+
+fn selection(anomaly: &VMAnomaly, models: &[Arc<AnomalyModel>], queries: &[Arc<AnomalyQuery>]) -> Selection {
+    let names: Vec<String> = schedulers(anomaly).into_iter().map(|scheduler| scheduler.name).collect();
+    select(anomaly, models.iter().cloned(), queries.iter().cloned(), &names)
+}
+
+/// What the worker makes of the files of the ConfigMap.
+fn loaded(anomaly: &VMAnomaly, rendered: &Rendered) -> Loaded {
+    let operator = build_config::operator_file(anomaly, &rendered.revision);
+    let sources = [Source::new("config.yaml", rendered.text.as_str()), Source::new("operator.yaml", operator)];
+    load(&sources, &|_| None, 2).unwrap()
+}
+
+#[test]
+fn what_the_objects_say_arrives_in_the_worker() {
+    let anomaly = anomaly(json!({
+        "reader": {
+            "datasourceURL": "https://tsdb:8428", "tenantID": "1:2", "samplingPeriod": "30s", "timeout": "10s",
+            "basicAuth": { "username": "me", "passwordSecret": { "name": "tsdb", "key": "password" } },
+            "tls": { "ca": { "configMap": { "name": "ca", "key": "ca.crt" } } },
+            "seriesLimit": 7, "offset": "-60s", "timeZone": "Europe/Berlin",
+        },
+        "writer": {
+            "datasourceURL": "http://tsdb:8428", "tenantID": "1:2",
+            "metricFormat": { "name": "x_$VAR", "extraLabels": { "team": "a" } },
+        },
+        "schedulers": [{ "name": "often", "fitWindow": "2d", "fitEvery": "7d", "inferEvery": "1m" }],
+        "settings": { "settle": "0s", "anomalyScoreOutsideDataRange": 0.0, "retention": { "ttl": "3d" } },
+        "server": { "port": 9000, "pathPrefix": "/anomaly/" },
+    }));
+    let queries = [query(
+        "cpu",
+        json!({
+            "expr": "rate(cpu[5m])", "step": "1m", "dataRange": { "min": 0.0 }, "detectionDirection": "AboveExpected",
+            "minDevFromExpected": { "above": 0.5 }, "spread": { "type": "Label", "label": "host" },
+        }),
+    )];
+    let models = [model(
+        "robust",
+        json!({
+            "madOnline": { "threshold": 3.5, "compression": 50, "decay": 0.5 }, "provideSeries": ["anomaly_score"],
+            "scale": { "above": 2.0 }, "clipPredictions": true,
+        }),
+    )];
+    let mut selection = selection(&anomaly, &models, &queries);
+    let rendered = render(&anomaly, &mut selection).unwrap();
+    let config = loaded(&anomaly, &rendered).config;
+
+    assert_eq!(config.revision.as_deref(), Some(rendered.revision.as_str()));
+    assert_eq!((config.server.port, config.server.path_prefix.as_str()), (9000, "/anomaly"));
+    assert_eq!((config.settings.settle, config.settings.retention_ttl), (0, Some(3 * 86_400_000)));
+    assert_eq!(config.writer.metric_name, "x_$VAR");
+    assert_eq!(config.writer.labels["team"], "a");
+    let client = &config.reader.client;
+    assert_eq!(client.user.as_deref(), Some("me"));
+    assert_eq!(client.password_file.as_deref(), Some("/etc/vmanomaly/credentials/reader/password"));
+    assert_eq!(client.timeout, 10_000);
+    let watched = &config.reader.queries["cpu"];
+    assert_eq!((watched.step, watched.series_limit, watched.offset), (60_000, 7, -60_000));
+    assert_eq!(watched.tz, "Europe/Berlin");
+    assert_eq!(watched.policies.data_range, Some([0.0, f64::INFINITY]));
+    assert_eq!(watched.policies.detection_direction, Some(DetectionDirection::AboveExpected));
+    assert_eq!(watched.policies.min_dev_from_expected, Some([0.0, 0.5]));
+    let robust = &config.models["robust"];
+    assert_eq!(robust.class, ModelClass::MadOnline { threshold: 3.5, compression: 50 });
+    assert_eq!((robust.scale, robust.decay, robust.clip_predictions), ([1.0, 2.0], 0.5, true));
+    assert_eq!(robust.anomaly_score_outside_data_range, 0.0, "an explicit zero is no absent value");
+    assert_eq!((robust.queries.as_slice(), robust.schedulers.as_slice()), (&["cpu".into()][..], &["often".into()][..]));
+    assert_eq!(rendered.placements, [("cpu".to_owned(), config::ownership::Spread::Label("host".into()))]);
+}
+
+#[test]
+fn an_object_that_the_worker_would_refuse_is_rejected_alone() {
+    let anomaly = anomaly(json!({}));
+    let queries = [query("bad", json!({ "timeZone": "Europe/Nowhere" })), query("good", json!({}))];
+    let models = [model("all", json!({ "zscoreOnline": {} }))];
+    let mut selection = selection(&anomaly, &models, &queries);
+    let rendered = render(&anomaly, &mut selection).unwrap();
+    let rejection = selection.queries[0].rejection.as_ref().unwrap();
+    assert_eq!(rejection.reason, Reason::InvalidValue);
+    assert!(rejection.message.contains("tz") && rejection.message.contains("Europe/Nowhere"), "{}", rejection.message);
+    let config = loaded(&anomaly, &rendered).config;
+    assert_eq!(config.models["all"].queries, ["good"]);
+}
+
+#[test]
+fn without_queries_the_configuration_is_valid_and_idle() {
+    let anomaly = anomaly(json!({}));
+    let rendered = render(&anomaly, &mut selection(&anomaly, &[], &[])).unwrap();
+    assert!(loaded(&anomaly, &rendered).config.models.is_empty());
+}
+
+#[test]
+fn a_query_that_is_missing_is_reported_and_the_others_are_watched() {
+    let anomaly = anomaly(json!({}));
+    let models = [model("m", json!({ "zscoreOnline": {}, "queries": { "names": ["here", "gone"] } }))];
+    let selection = selection(&anomaly, &models, &[query("here", json!({}))]);
+    assert_eq!(selection.models[0].queries, ["here"]);
+    let missing = selection.models[0].missing.as_ref().unwrap();
+    assert_eq!(missing.reason, Reason::QueryNotFound);
+    assert!(missing.message.contains("monitoring/gone"), "{}", missing.message);
+}
+
+#[test]
+fn other_namespaces_are_selected_only_when_named() {
+    let elsewhere = || {
+        let mut query = (*query("cpu", json!({}))).clone();
+        query.metadata.namespace = Some("team-a".into());
+        Arc::new(query)
+    };
+    assert!(selection(&anomaly(json!({})), &[], &[elsewhere()]).queries.is_empty());
+    let open = anomaly(json!({ "querySelector": { "namespaces": ["team-a"] } }));
+    assert_eq!(selection(&open, &[], &[elsewhere()]).queries[0].alias, "team-a/cpu");
+}
+
+#[test]
+fn of_two_objects_with_one_alias_the_older_keeps_it() {
+    let at = |query: Arc<AnomalyQuery>, time: &str| {
+        let mut query = (*query).clone();
+        query.metadata.creation_timestamp = serde_json::from_value(json!(time)).unwrap();
+        Arc::new(query)
+    };
+    let queries = [
+        at(query("a", json!({ "alias": "x" })), "2026-02-01T00:00:00Z"),
+        at(query("b", json!({ "alias": "x" })), "2026-01-01T00:00:00Z"),
+    ];
+    let selection = selection(&anomaly(json!({})), &[], &queries);
+    assert_eq!(selection.queries[0].rejection.as_ref().unwrap().reason, Reason::AliasTaken);
+    assert!(selection.queries[1].rejection.is_none());
+}
+
+#[test]
+fn the_order_in_which_objects_arrive_changes_no_byte() {
+    let anomaly = anomaly(json!({}));
+    let queries: Vec<_> = (0..20).map(|index| query(&format!("q{index}"), json!({}))).collect();
+    let models = [model("a", json!({ "zscoreOnline": {} })), model("b", json!({ "madOnline": {} }))];
+    let text = |models: &[Arc<AnomalyModel>], queries: &[Arc<AnomalyQuery>]| {
+        render(&anomaly, &mut selection(&anomaly, models, queries)).unwrap().text
+    };
+    let first = text(&models, &queries);
+    let (mut queries, mut models) = (queries.clone(), models.to_vec());
+    for _ in 0..20 {
+        queries.rotate_left(7);
+        models.reverse();
+        assert_eq!(text(&models, &queries), first);
+    }
+}
+
+#[test]
+fn a_large_configuration_is_compressed_and_one_beyond_a_config_map_is_refused() {
+    let anomaly = anomaly(json!({}));
+    let rendered = |text: String| Rendered { text, revision: "r".into(), placements: Vec::new(), unchecked: false };
+    let large = config_maps::config(&anomaly, &rendered("a: b # same\n".repeat(100_000)), &Inputs::default()).unwrap();
+    assert!(large.binary_data.unwrap().contains_key("config.yaml"));
+    let random: String =
+        (0_u64..400_000).map(|index| format!("{:x}", index.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+    let error = config_maps::config(&anomaly, &rendered(random), &Inputs::default()).unwrap_err();
+    assert!(error.bytes > config_maps::LARGEST);
+}
+
+#[test]
+fn the_pod_template_does_not_depend_on_shards_models_or_queries() {
+    let template = |spec: Value| {
+        let set = stateful_set(&anomaly(spec), &WorkerDefaults::default(), 1);
+        serde_json::to_value(set.spec.unwrap().template).unwrap()
+    };
+    let settings = json!({ "shards": 9, "settings": { "settle": "1s" }, "schedulers": [] });
+    assert_eq!(template(json!({})), template(settings));
+}
+
+#[test]
+fn names_and_labels_fit_for_the_longest_name() {
+    let names = ChildNames::of(&"x".repeat(40));
+    // A StatefulSet's pods carry its name, `-` and a hash of up to ten characters in a label.
+    for name in [format!("{}-0123456789", names.workers), names.pod(999), names.topology] {
+        assert!(name.len() <= 63, "{name} has {}", name.len());
+    }
+}
