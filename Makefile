@@ -1,6 +1,7 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help tools tools-kubernetes tools-node test-kubernetes test-node tools-argocd build lint test bench run-standalone docs clean-tools
+.PHONY: help tools tools-kubernetes tools-node tools-argocd build lint test test-kubernetes test-node test-argocd bench
+.PHONY: images manifests run-standalone docs clean-tools
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +52,14 @@ bench: ## the figures of docs/performance.md, in some eight minutes after the bu
 run-standalone: tools ## the whole system on this machine, live; ONCE=1: replay the incident, check the alert, exit
 	cargo build --workspace --exclude e2e --bins --locked
 	@"$${CARGO_TARGET_DIR:-target}/debug/run-standalone" $(if $(ONCE),--once) $(ARGS)
+
+# REGISTRY and TAG go into the manifests: `make manifests REGISTRY=registry.example.com/vmanomaly OUT=mine`.
+manifests: ## write what deploy/ and the chart have from elsewhere anew; OUT=, REGISTRY=, TAG=, NAMESPACE=: for a cluster of yours
+	@cp crds/yaml/*.yaml charts/vmanomaly-operator/files/
+	@REGISTRY=$(REGISTRY) TAG=$(TAG) NAMESPACE=$(NAMESPACE) deploy/render.sh $(OUT)
+
+test-argocd: ## Argo CD's judgement of our objects' health, by the program that `make tools-argocd` builds
+	@deploy/argocd/test.sh
 
 docs: ## the API documentation of every crate, into target/doc
 	cargo doc --workspace --no-deps --locked
