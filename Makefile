@@ -56,6 +56,14 @@ run-standalone: tools ## the whole system on this machine, live; ONCE=1: replay 
 	cargo build --workspace --exclude e2e --bins --locked
 	@"$${CARGO_TARGET_DIR:-target}/debug/run-standalone" $(if $(ONCE),--once) $(ARGS)
 
+# REGISTRY and TAG go into the manifests: `make manifests REGISTRY=registry.example.com/vmanomaly OUT=mine`.
+manifests: ## write what deploy/ and the chart have from elsewhere anew; OUT=, REGISTRY=, TAG=, NAMESPACE=: for a cluster of yours
+	@cp crds/yaml/*.yaml charts/vmanomaly-operator/files/
+	@REGISTRY=$(REGISTRY) TAG=$(TAG) NAMESPACE=$(NAMESPACE) deploy/render.sh $(OUT)
+
+test-argocd: ## Argo CD's judgement of our objects' health, by the program that `make tools-argocd` builds
+	@deploy/argocd/test.sh
+
 docs: ## the API documentation of every crate, into target/doc
 	cargo doc --workspace --no-deps --locked
 
