@@ -91,7 +91,7 @@ impl Cluster {
         let named = |variable| env::var(variable).ok().filter(|value| !value.is_empty());
         match named("CLUSTER") {
             None => Self::own(images, progress).await,
-            Some(context) => Self::named(context, named("REGISTRY"), images).await,
+            Some(context) => Self::named(None, &context, named("REGISTRY"), images).await,
         }
     }
 
@@ -108,8 +108,18 @@ impl Cluster {
         Ok(Self { node: Some(node), kubeconfig: Some(kubeconfig), context: "node".to_owned(), config, registry: None })
     }
 
-    async fn named(context: String, registry: Option<String>, images: &[Image]) -> Result<Self, ClusterError> {
-        let config = configuration(None, &context).await?;
+    /// A cluster of the user's: a context of `kubeconfig`, or of the user's own one, that gets images from `registry`,
+    /// or of a kind cluster on this machine.
+    ///
+    /// # Errors
+    /// When there is no such context, or no way for images into that cluster.
+    pub async fn named(
+        kubeconfig: Option<&Path>,
+        context: &str,
+        registry: Option<String>,
+        images: &[Image],
+    ) -> Result<Self, ClusterError> {
+        let config = configuration(kubeconfig, context).await?;
         match (&registry, context.strip_prefix("kind-")) {
             (Some(_), _) => {}
             (None, Some(name)) => {
@@ -117,9 +127,10 @@ impl Cluster {
                     load(&catalogue::write(image)?.0, name).await?;
                 }
             }
-            (None, None) => return Err(ClusterError::Registry { context }),
+            (None, None) => return Err(ClusterError::Registry { context: context.to_owned() }),
         }
-        Ok(Self { node: None, kubeconfig: None, context, config, registry })
+        let kubeconfig = kubeconfig.map(Path::to_path_buf);
+        Ok(Self { node: None, kubeconfig, context: context.to_owned(), config, registry })
     }
 
     /// Our own node, if it is one.
