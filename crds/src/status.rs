@@ -171,6 +171,8 @@ reasons! {
     CatchingUp => "Wait.",
     /// The time series database rejects a query, in the words of the message.
     QueryRejected => "Correct the expression.",
+    /// The time series database refuses scores for good, in the words of the message.
+    ScoresRejected => "Correct `spec.writer`, or the limits of the database.",
     /// A query returns more series than `seriesLimit` allows; what is beyond is not watched.
     SeriesLimitReached => "Raise `seriesLimit`, or make the expression return less.",
     /// Series are refused, because they would write the output of another series, or are scores themselves.
@@ -187,6 +189,8 @@ reasons! {
     NameTaken => "Rename or delete the object that the message names.",
     /// A child object could not be written.
     ApplyFailed => "See the message; it is tried again.",
+    /// The object as it is stored cannot be read by this operator: it was made with another version of the definitions.
+    Undecodable => "Correct what the message names, or install the definitions and the operator of one release.",
     /// No VMAnomaly selects the object.
     NotSelected => "Create a VMAnomaly, or correct its selectors, if the object should be used.",
     /// The VMAnomaly uses the object.

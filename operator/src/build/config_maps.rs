@@ -41,8 +41,17 @@ pub struct Inputs {
     pub contract_version: u32,
     /// Generation of the VMAnomaly.
     pub generation: i64,
-    /// Generations by kind, namespace, name and uid, of everything that was selected.
-    pub objects: BTreeMap<String, i64>,
+    /// By kind, namespace, name and uid (`queries/default/cpu/1b2c...`), everything that was selected.
+    pub objects: BTreeMap<String, Input>,
+}
+
+/// The state of an object that was selected.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// Its generation.
+    pub generation: i64,
+    /// A hash of its labels, which decide about selection and do not change the generation.
+    pub labels: String,
 }
 
 /// The configuration is too large.

@@ -9,7 +9,7 @@ use crate::build::{config, service};
 use crate::names::{self, ChildNames};
 
 /// A kind of scrape object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ScrapeKind {
     /// Of the VictoriaMetrics operator.
     VmPodScrape,
