@@ -44,7 +44,8 @@ pub struct AnomalyModelSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 63)))]
     pub schedulers: Option<Vec<String>>,
-    /// Output series to write. Absent: all five (`anomaly_score`, `y`, `yhat`, `yhat_lower`, `yhat_upper`).
+    /// Output series to write. Absent: all five: `anomaly_score`, `"y"` (in quotes, or YAML takes it for `true`), `yhat`,
+    /// `yhat_lower`, `yhat_upper`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 5), extend("x-kubernetes-list-type" = "set"))]
     pub provide_series: Option<Vec<OutputSeries>>,
