@@ -156,8 +156,13 @@ async fn every_right_of_the_chart_is_used_and_none_is_missing() {
     assert!(cluster_wide.is_empty(), "{cluster_wide:#?}");
     let used: BTreeSet<Permission> = requests.iter().flat_map(|event| event.permissions()).collect();
     let granted = granted(&installation.namespace).await;
-    let list = |set: &BTreeSet<Permission>, other: &BTreeSet<Permission>| set.difference(other).cloned().collect::<Vec<_>>();
-    assert_eq!((list(&used, &granted), list(&granted, &used)), (vec![], vec![]), "used without right, right without use");
+    let list =
+        |set: &BTreeSet<Permission>, other: &BTreeSet<Permission>| set.difference(other).cloned().collect::<Vec<_>>();
+    assert_eq!(
+        (list(&used, &granted), list(&granted, &used)),
+        (vec![], vec![]),
+        "used without right, right without use"
+    );
 }
 
 async fn wait_for(installation: &Installation<'_>, kind: &Value, there: bool) {
