@@ -121,7 +121,7 @@ async fn ready_comes_with_the_first_fit_and_a_refused_query_says_so_in_the_datab
     let worker = Scripted::start(&installation, 0).await;
     let reason = |status: &'static str, why: &'static str| move |main: &VMAnomaly| is(ready(main), status, why);
     let main = installation.wait::<VMAnomaly>("main", reason("False", "ConfigPropagating")).await.unwrap();
-    assert_eq!(status(&main).outdated, [worker.pod.clone()]);
+    assert_eq!(status(&main).outdated, std::slice::from_ref(&worker.pod));
     // Its pod is touched, so that the kubelet looks.
     let touched = |pod: &Pod| pod.annotations().contains_key("vmanomaly.dev/expected-config");
     installation.wait::<Pod>(&worker.pod, touched).await.unwrap();
