@@ -40,7 +40,6 @@ use crate::storage::Storage;
     printcolumn(name = "Version", type_ = "string", json_path = ".status.workerVersion", priority = 1, description = "Release of the workers"),
     validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 40").message("metadata.name must be at most 40 lower-case letters, digits and '-': names and labels of workers are made of it")
 )]
-#[cfg_attr(test, kube(cel))]
 #[x_kube(validation = Rule::new("!has(self.replicas) || self.replicas == 1").message("replicas must be 1 in this version: replicas that follow each other come with a later one").field_path(".replicas"))]
 #[x_kube(validation = Rule::new("!(has(self.configRawYaml) && has(self.configSecret))").message("configRawYaml and configSecret exclude each other"))]
 #[x_kube(validation = Rule::new("has(self.configRawYaml) || has(self.configSecret) || (has(self.reader) && has(self.writer))").message("reader and writer are required, unless configRawYaml or configSecret is set"))]
@@ -110,8 +109,8 @@ fn one() -> i32 {
 /// Everything else that workers can be told.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new(at_least("maxCatchUp", 1)).message("maxCatchUp must be longer than 0"))]
-#[x_kube(validation = Rule::new(at_least("snapshotInterval", 1)).message("snapshotInterval must be longer than 0"))]
+#[x_kube(validation = Rule::new(at_least("maxCatchUp", 1)).message("maxCatchUp must be longer than 0").field_path(".maxCatchUp"))]
+#[x_kube(validation = Rule::new(at_least("snapshotInterval", 1)).message("snapshotInterval must be longer than 0").field_path(".snapshotInterval"))]
 pub struct Settings {
     /// Threads that learn and score. It never changes a score. Absent: as many as the worker has CPUs.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,8 +154,8 @@ pub struct Settings {
 /// When series that have gone are forgotten.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new(at_least("ttl", 1)).message("ttl must be longer than 0"))]
-#[x_kube(validation = Rule::new(at_least("checkInterval", 1)).message("checkInterval must be longer than 0"))]
+#[x_kube(validation = Rule::new(at_least("ttl", 1)).message("ttl must be longer than 0").field_path(".ttl"))]
+#[x_kube(validation = Rule::new(at_least("checkInterval", 1)).message("checkInterval must be longer than 0").field_path(".checkInterval"))]
 pub struct SeriesRetention {
     /// A series that had no sample for so long is dropped.
     pub ttl: Duration,
@@ -195,8 +194,9 @@ pub struct Server {
 }
 
 /// How the workers are monitored.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(at_least("interval", 1)).message("interval must be longer than 0").field_path(".interval"))]
 pub struct Monitoring {
     /// Creates a VMPodScrape, or else a PodMonitor, if the cluster has the kind. Absent: true.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -14,10 +14,10 @@ use crate::secret::{CertificateSource, SecretKey};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!(has(self.basicAuth) && has(self.bearerTokenSecret))").message("basicAuth and bearerTokenSecret exclude each other"))]
-#[x_kube(validation = Rule::new(at_least("samplingPeriod", 1)).message("samplingPeriod must be longer than 0"))]
-#[x_kube(validation = Rule::new(at_least("timeout", 1)).message("timeout must be longer than 0"))]
-#[x_kube(validation = Rule::new(at_least("fetchTimeout", 1)).message("fetchTimeout must be longer than 0"))]
-#[x_kube(validation = Rule::new(at_least("maxLookback", 1)).message("maxLookback must be longer than 0"))]
+#[x_kube(validation = Rule::new(at_least("samplingPeriod", 1)).message("samplingPeriod must be longer than 0").field_path(".samplingPeriod"))]
+#[x_kube(validation = Rule::new(at_least("timeout", 1)).message("timeout must be longer than 0").field_path(".timeout"))]
+#[x_kube(validation = Rule::new(at_least("fetchTimeout", 1)).message("fetchTimeout must be longer than 0").field_path(".fetchTimeout"))]
+#[x_kube(validation = Rule::new(at_least("maxLookback", 1)).message("maxLookback must be longer than 0").field_path(".maxLookback"))]
 pub struct Reader {
     /// Base URL, as in `http://victoria-metrics:8428`. Credentials go to `basicAuth` or `bearerTokenSecret`.
     #[serde(rename = "datasourceURL")]
@@ -90,7 +90,7 @@ pub struct Reader {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!(has(self.basicAuth) && has(self.bearerTokenSecret))").message("basicAuth and bearerTokenSecret exclude each other"))]
-#[x_kube(validation = Rule::new(at_least("timeout", 1)).message("timeout must be longer than 0"))]
+#[x_kube(validation = Rule::new(at_least("timeout", 1)).message("timeout must be longer than 0").field_path(".timeout"))]
 pub struct Writer {
     /// Base URL, as in `http://victoria-metrics:8428`. Credentials go to `basicAuth` or `bearerTokenSecret`.
     #[serde(rename = "datasourceURL")]
@@ -129,9 +129,9 @@ pub struct Writer {
 /// Name and labels of what is written.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.name) || self.name.contains('$VAR')").message("name must contain $VAR, or all outputs would have one name"))]
-#[x_kube(validation = Rule::new("!has(self.forLabel) || self.forLabel.contains('$QUERY_KEY')").message("forLabel must contain $QUERY_KEY, or the outputs of the queries would collide"))]
-#[x_kube(validation = Rule::new("!has(self.extraLabels) || self.extraLabels.all(name, !(name in ['__name__', 'for', 'model_alias', 'scheduler_alias', 'preset']))").message("extraLabels must not have __name__, for, model_alias, scheduler_alias or preset"))]
+#[x_kube(validation = Rule::new("!has(self.name) || self.name.contains('$VAR')").message("name must contain $VAR, or all outputs would have one name").field_path(".name"))]
+#[x_kube(validation = Rule::new("!has(self.forLabel) || self.forLabel.contains('$QUERY_KEY')").message("forLabel must contain $QUERY_KEY, or the outputs of the queries would collide").field_path(".forLabel"))]
+#[x_kube(validation = Rule::new("!has(self.extraLabels) || self.extraLabels.all(name, !(name in ['__name__', 'for', 'model_alias', 'scheduler_alias', 'preset']))").message("extraLabels must not have __name__, for, model_alias, scheduler_alias or preset").field_path(".extraLabels"))]
 pub struct MetricFormat {
     /// Template of the metric's name; contains `$VAR`, the name of the output series. Absent: `$VAR`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,7 +143,7 @@ pub struct MetricFormat {
     pub for_label: Option<String>,
     /// Further labels; `$VAR` and `$QUERY_KEY` are replaced. Absent: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32), schema_with = "crate::embedded::label_map")]
+    #[schemars(extend("maxProperties" = 32), schema_with = "crate::embedded::series_label_map")]
     pub extra_labels: BTreeMap<String, String>,
 }
 

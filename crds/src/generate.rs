@@ -4,6 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::{Map, Value};
 
+use crate::embedded::QUANTITY;
 use crate::{AnomalyModel, AnomalyQuery, VMAnomaly};
 
 /// Fields whose schema is Kubernetes' own: their text is shortened and their bounds are added here.
@@ -23,6 +24,9 @@ const EMBEDDED: [&str; 10] = [
 /// Most items of a list, entries of a map and characters of a text below an embedded field.
 const EMBEDDED_ITEMS: u64 = 64;
 const EMBEDDED_LENGTH: u64 = 4096;
+
+/// Most characters of a quantity.
+const QUANTITY_LENGTH: u64 = 64;
 
 /// Longest text about an embedded field, characters.
 const EMBEDDED_DESCRIPTION: usize = 160;
@@ -88,8 +92,17 @@ fn normalise(definition: CustomResourceDefinition) -> Result<CustomResourceDefin
     serde_json::from_value(value).map_err(failed)
 }
 
-/// Removes formats that servers warn about, and shortens and bounds what is embedded.
+/// Removes formats that servers warn about and `nullable`, and shortens and bounds what is embedded. Without `nullable`
+/// the server takes an explicit null for an absent field, which is what rules and readers of stored objects expect.
 fn schema_object(schema: &mut Map<String, Value>, embedded: bool) {
+    schema.remove("nullable");
+    if let Some(values) = schema.get_mut("enum").and_then(Value::as_array_mut) {
+        values.retain(|value| !value.is_null());
+    }
+    if schema.contains_key("x-kubernetes-int-or-string") {
+        schema.insert("pattern".into(), QUANTITY.into());
+        schema.insert("maxLength".into(), QUANTITY_LENGTH.into());
+    }
     if schema.get("format").and_then(Value::as_str).is_some_and(|format| format != "date-time") {
         schema.remove("format");
     }
@@ -107,7 +120,7 @@ fn schema_object(schema: &mut Map<String, Value>, embedded: bool) {
                     .collect();
                 schema_object(property, is_embedded);
                 property.extend(own_bounds);
-                if is_embedded {
+                if embedded {
                     shorten(name, property);
                 }
             }
@@ -116,6 +129,10 @@ fn schema_object(schema: &mut Map<String, Value>, embedded: bool) {
     for key in ["items", "additionalProperties"] {
         if let Some(inner) = schema.get_mut(key).and_then(Value::as_object_mut) {
             schema_object(inner, embedded);
+            if embedded {
+                // The field itself says what it holds.
+                inner.remove("description");
+            }
         }
     }
 }

@@ -28,7 +28,6 @@ use std::collections::BTreeMap;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "When it was created"),
     validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name must have at most 63 characters")
 )]
-#[cfg_attr(test, kube(cel))]
 #[x_kube(validation = Rule::new("[has(self.zscoreOnline), has(self.madOnline)].filter(set, set).size() == 1")
     .message("exactly one of zscoreOnline and madOnline must be set"))]
 pub struct AnomalyModelSpec {
@@ -45,7 +44,8 @@ pub struct AnomalyModelSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 63)))]
     pub schedulers: Option<Vec<String>>,
-    /// Output series to write. Absent: all five (`anomaly_score`, `y`, `yhat`, `yhat_lower`, `yhat_upper`).
+    /// Output series to write. Absent: all five: `anomaly_score`, `"y"` (in quotes, or YAML takes it for `true`), `yhat`,
+    /// `yhat_lower`, `yhat_upper`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 5), extend("x-kubernetes-list-type" = "set"))]
     pub provide_series: Option<Vec<OutputSeries>>,
@@ -69,9 +69,9 @@ pub struct AnomalyModelSpec {
 /// Running mean and standard deviation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.zThreshold) || self.zThreshold > 0.0").message("zThreshold must be above 0"))]
-#[x_kube(validation = Rule::new("!has(self.decay) || self.decay > 0.0").message("decay must be above 0"))]
-#[x_kube(validation = Rule::new("!has(self.historyStrength) || self.historyStrength > 0.0").message("historyStrength must be above 0"))]
+#[x_kube(validation = Rule::new("!has(self.zThreshold) || self.zThreshold > 0.0").message("zThreshold must be above 0").field_path(".zThreshold"))]
+#[x_kube(validation = Rule::new("!has(self.decay) || self.decay > 0.0").message("decay must be above 0").field_path(".decay"))]
+#[x_kube(validation = Rule::new("!has(self.historyStrength) || self.historyStrength > 0.0").message("historyStrength must be above 0").field_path(".historyStrength"))]
 pub struct ZscoreOnline {
     /// Half-width of the expected interval in standard deviations, above 0. Absent: 2.5.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,9 +94,9 @@ pub struct ZscoreOnline {
 /// Running median and median absolute deviation, from a t-digest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.threshold) || self.threshold > 0.0").message("threshold must be above 0"))]
-#[x_kube(validation = Rule::new("!has(self.decay) || self.decay > 0.0").message("decay must be above 0"))]
-#[x_kube(validation = Rule::new("!has(self.historyStrength) || self.historyStrength > 0.0").message("historyStrength must be above 0"))]
+#[x_kube(validation = Rule::new("!has(self.threshold) || self.threshold > 0.0").message("threshold must be above 0").field_path(".threshold"))]
+#[x_kube(validation = Rule::new("!has(self.decay) || self.decay > 0.0").message("decay must be above 0").field_path(".decay"))]
+#[x_kube(validation = Rule::new("!has(self.historyStrength) || self.historyStrength > 0.0").message("historyStrength must be above 0").field_path(".historyStrength"))]
 pub struct MadOnline {
     /// Half-width of the expected interval in median absolute deviations, above 0. Absent: 2.5.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -151,8 +151,8 @@ pub struct QueryLabels {
 /// Two factors, one for each side of the expectation.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.below) || self.below > 0.0").message("below must be above 0"))]
-#[x_kube(validation = Rule::new("!has(self.above) || self.above > 0.0").message("above must be above 0"))]
+#[x_kube(validation = Rule::new("!has(self.below) || self.below > 0.0").message("below must be above 0").field_path(".below"))]
+#[x_kube(validation = Rule::new("!has(self.above) || self.above > 0.0").message("above must be above 0").field_path(".above"))]
 pub struct Scale {
     /// Factor of the distance to the lower bound, above 0. Absent: 1.
     #[serde(skip_serializing_if = "Option::is_none")]

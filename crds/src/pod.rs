@@ -10,17 +10,19 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::embedded::OBJECT_NAME;
+
 /// The image of the worker.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Image {
     /// Registry and name, as in `registry.example.com/vmanomaly`. Absent: what the operator was told.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512))]
+    #[schemars(length(min = 1, max = 512), regex(pattern = "^[a-zA-Z0-9][-._:/a-zA-Z0-9]*$"))]
     pub repository: Option<String>,
     /// Tag. Absent: what the operator was told.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128), regex(pattern = "^[a-zA-Z0-9_][-._a-zA-Z0-9]*$"))]
     pub tag: Option<String>,
     /// Digest; wins over the tag. Absent: none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,11 +84,11 @@ pub struct Pod {
     pub topology_spread_constraints: Option<Vec<TopologySpreadConstraint>>,
     /// Priority class. Absent: the cluster's default.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub priority_class_name: Option<String>,
     /// ServiceAccount of the pods; they need none. Absent: one of their own, without a token.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub service_account_name: Option<String>,
     /// Security context of the pods. Absent: user, group and volume group 65532, not root, seccomp RuntimeDefault.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -28,7 +28,6 @@ use crate::status::BindingStatus;
     printcolumn(name = "Expression", type_ = "string", json_path = ".spec.expr", priority = 1, description = "What is watched"),
     validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name must have at most 63 characters")
 )]
-#[cfg_attr(test, kube(cel))]
 #[x_kube(validation = Rule::new(at_least("step", 1)).message("step must be longer than 0").field_path(".step"))]
 #[x_kube(validation = Rule::new(at_least("maxLookback", 1)).message("maxLookback must be longer than 0").field_path(".maxLookback"))]
 pub struct AnomalyQuerySpec {

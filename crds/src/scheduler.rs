@@ -8,13 +8,12 @@ use crate::duration::{Duration, at_least, not_longer, whole_multiple};
 /// When models learn from history and when they score.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new(not_longer("inferEvery", "fitEvery")).message("inferEvery must not be longer than fitEvery"))]
-#[x_kube(validation = Rule::new(not_longer("inferEvery", "fitWindow")).message("fitWindow must not be shorter than inferEvery"))]
-#[x_kube(validation = Rule::new(at_least("inferEvery", 1000)).message("inferEvery must be at least 1s"))]
-#[x_kube(validation = Rule::new(at_least("fitWindow", 1)).message("fitWindow must be longer than 0"))]
-#[x_kube(validation = Rule::new(not_longer("fitLag", "fitEvery")).message("fitLag must not be longer than fitEvery"))]
-#[x_kube(validation = Rule::new(at_least("fitLag", 1)).message("fitLag must be longer than 0"))]
-#[x_kube(validation = Rule::new(whole_multiple("fitLag", "inferEvery")).message("fitLag must be a whole multiple of inferEvery"))]
+#[x_kube(validation = Rule::new(not_longer("inferEvery", "fitEvery")).message("inferEvery must not be longer than fitEvery").field_path(".inferEvery"))]
+#[x_kube(validation = Rule::new(not_longer("inferEvery", "fitWindow")).message("fitWindow must not be shorter than inferEvery").field_path(".fitWindow"))]
+#[x_kube(validation = Rule::new(at_least("inferEvery", 1000)).message("inferEvery must be at least 1s").field_path(".inferEvery"))]
+#[x_kube(validation = Rule::new(not_longer("fitLag", "fitEvery")).message("fitLag must not be longer than fitEvery").field_path(".fitLag"))]
+#[x_kube(validation = Rule::new(at_least("fitLag", 1)).message("fitLag must be longer than 0").field_path(".fitLag"))]
+#[x_kube(validation = Rule::new(whole_multiple("fitLag", "inferEvery")).message("fitLag must be a whole multiple of inferEvery").field_path(".fitLag"))]
 pub struct Scheduler {
     /// Name by which models refer to it; also the value of the label `scheduler_alias` of every output.
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-zA-Z0-9]([-_.a-zA-Z0-9]*[a-zA-Z0-9])?$"))]

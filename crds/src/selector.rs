@@ -7,6 +7,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::embedded::{LABEL_VALUE, QUALIFIED_NAME};
+
 /// Selects objects by label, and from which namespaces. All conditions must hold; an empty selector takes every
 /// object of the own namespace.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -32,17 +34,17 @@ pub struct ObjectSelector {
 /// One condition on a label.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.operator in ['In', 'NotIn'] ? size(self.values) > 0 : !has(self.values) || size(self.values) == 0")
-    .message("values must be given for In and NotIn, and only for them"))]
+#[x_kube(validation = Rule::new("(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)")
+    .message("values must be given for In and NotIn, and only for them").field_path(".values"))]
 pub struct LabelRequirement {
     /// The label.
-    #[schemars(length(min = 1, max = 317))]
+    #[schemars(length(min = 1, max = 317), regex(pattern = QUALIFIED_NAME))]
     pub key: String,
     /// How the label's value is compared: `In` and `NotIn` the values, `Exists` and `DoesNotExist` at all.
     pub operator: LabelOperator,
     /// Values for `In` and `NotIn`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(length(max = 63)))]
+    #[schemars(length(max = 64), inner(length(max = 63), regex(pattern = LABEL_VALUE)))]
     pub values: Vec<String>,
 }
 

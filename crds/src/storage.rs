@@ -5,6 +5,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::embedded::OBJECT_NAME;
+
 /// Where learnt state lives. Exactly one of a volume claim and an emptyDir.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -19,15 +21,16 @@ pub struct Storage {
 }
 
 /// A volume claim for each worker.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(some("size")).message("size must be above 0").field_path(".size"))]
 pub struct VolumeClaim {
     /// Size of each volume. Absent: 1Gi, which holds the state of some 500,000 series of `madOnline`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<Quantity>,
     /// Storage class. Absent: the cluster's default.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub storage_class_name: Option<String>,
     /// What becomes of the claims. Absent: they stay when the VMAnomaly goes, and go when shards are taken away.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,10 +59,19 @@ pub enum RetentionPolicy {
 }
 
 /// A folder of the node.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(some("sizeLimit")).message("sizeLimit must be above 0").field_path(".sizeLimit"))]
 pub struct EmptyDirectory {
     /// Most that it may hold. Absent: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_limit: Option<Quantity>,
+}
+
+/// CEL: a quantity is above 0; holds when it is absent or none, which the schema's pattern refuses.
+fn some(field: &str) -> String {
+    format!(
+        "!has(self.{field}) || !isQuantity(string(self.{field})) || \
+         quantity(string(self.{field})).isGreaterThan(quantity('0'))"
+    )
 }

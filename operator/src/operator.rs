@@ -1,6 +1,6 @@
 //! What all visits share: the watched objects, the way to the API server, what workers have said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -206,6 +206,8 @@ pub struct Operator {
     /// Own writes of statuses.
     pub written: WrittenStatuses,
     recorder: Recorder,
+    /// What was told once and needs no repetition.
+    told: Mutex<HashSet<String>>,
     scrape_kinds: Mutex<Option<(Instant, Vec<ScrapeKind>)>>,
 }
 
@@ -248,6 +250,7 @@ impl Operator {
             poller: Poller::new(metrics.clone())?,
             recorder: Recorder::new(client.clone(), reporter),
             written: WrittenStatuses::default(),
+            told: Mutex::default(),
             scrape_kinds: Mutex::new(None),
             client,
             settings,
@@ -289,6 +292,12 @@ impl Operator {
         let now = Some((Instant::now(), kinds.clone()));
         *self.scrape_kinds.lock().unwrap_or_else(PoisonError::into_inner) = now;
         kinds
+    }
+
+    /// Whether `news` is told for the first time.
+    #[must_use]
+    pub fn is_news(&self, news: String) -> bool {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(news)
     }
 
     /// Publishes an event on an object. Events are for people: one that cannot be published is logged, nothing more.

@@ -47,6 +47,8 @@ pub enum Program {
     Argocd,
     /// Our own worker, as cargo built it.
     Worker,
+    /// Our own operator, as cargo built it.
+    Operator,
 }
 
 impl Program {
@@ -71,6 +73,7 @@ impl Program {
             Self::Coredns => "COREDNS",
             Self::Argocd => "ARGOCD",
             Self::Worker => "VMANOMALY",
+            Self::Operator => "VMANOMALY_OPERATOR",
         }
     }
 
@@ -158,8 +161,12 @@ pub fn repository() -> &'static Path {
 pub fn find(program: Program) -> Result<PathBuf, ComponentError> {
     let variable = program.variable();
     let overridden = env::var_os(variable).filter(|value| !value.is_empty());
-    if program == Program::Worker && overridden.is_none() {
-        return built_by_cargo();
+    if overridden.is_none() {
+        match program {
+            Program::Worker => return built_by_cargo("vmanomaly"),
+            Program::Operator => return built_by_cargo("vmanomaly-operator"),
+            _ => {}
+        }
     }
     let tools = repository().join(".tools/bin");
     let path = env::var_os("PATH").unwrap_or_default();
@@ -204,11 +211,11 @@ fn search(
 }
 
 /// Cargo puts programs into `target/<profile>/` and test executables into `target/<profile>/deps/`.
-fn built_by_cargo() -> Result<PathBuf, ComponentError> {
+fn built_by_cargo(name: &str) -> Result<PathBuf, ComponentError> {
     let executable = env::current_exe().unwrap_or_default();
     let folder = executable.parent().unwrap_or(Path::new(""));
     let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
-    let file = folder.join("vmanomaly");
+    let file = folder.join(name);
     if file.is_file() { Ok(file) } else { Err(ComponentError::NotBuilt { path: file.display().to_string() }) }
 }
 

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod authority;
 pub mod control_plane;
 pub mod crds;
+pub mod installation;
 pub mod kubectl;
 pub mod user;
 

@@ -125,7 +125,7 @@ impl Applier {
         if live.annotations().get(APPLIED) != Some(&child.hash) {
             return true;
         }
-        let value = as_value(live);
+        let value = as_value(child.kind, live);
         if covers(&value, &child.object) {
             return false;
         }
@@ -244,7 +244,7 @@ impl Applier {
     fn remember(&self, child: &Child, answer: &DynamicObject) {
         self.recent(child.kind).wrote(child.key.clone(), answer.clone());
         let key = (child.kind, child.key.clone());
-        let value = as_value(answer);
+        let value = as_value(child.kind, answer);
         let mut spellings = self.spellings.lock().unwrap_or_else(PoisonError::into_inner);
         if covers(&value, &child.object) {
             spellings.remove(&key);

@@ -124,9 +124,13 @@ pub fn owner(object: &impl ResourceExt) -> Option<ObjectKey> {
     Some(ObjectKey { namespace, name })
 }
 
-/// The same of a live object as JSON.
+/// A live object as JSON, complete: objects of a list do not say what they are.
 #[must_use]
-pub fn as_value(object: &DynamicObject) -> Value {
+pub fn as_value(kind: ChildKind, object: &DynamicObject) -> Value {
     // Made of JSON, so it becomes JSON.
-    serde_json::to_value(object).unwrap_or_default()
+    let mut value = serde_json::to_value(object).unwrap_or_default();
+    let resource = kind.resource();
+    value["apiVersion"] = resource.api_version.into();
+    value["kind"] = resource.kind.into();
+    value
 }

@@ -92,8 +92,10 @@ impl Visit<'_> {
         {
             let note =
                 format!("operator {} wrote the configuration, this is {}", recorded.operator_version, crate::VERSION);
-            tracing::warn!(anomaly = %self.key, note, "kept away");
-            self.operator.event(self.anomaly, true, Reason::NewerOperator.name(), &note).await;
+            if self.operator.is_news(format!("{} {note}", self.owner().uid)) {
+                tracing::warn!(anomaly = %self.key, note, "kept away");
+                self.operator.event(self.anomaly, true, Reason::NewerOperator.name(), &note).await;
+            }
             return Ok(Next::After(self.operator.settings.resync));
         }
         let plan = plan(self.anomaly, &around, &self.operator.settings.workers)?;

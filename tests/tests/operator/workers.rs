@@ -1,0 +1,228 @@
+//! What workers say arrives in the objects' status, and decides when pods may go. The workers here are scripted
+//! answers of `/status`, on loopback addresses that the stories give to pods.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::routing::get;
+use axum::{Json, Router};
+use config::status::{
+    CONTRACT_VERSION, ConfigStatus, ErrorKind, JobPhase, JobStatus, ModelStatus, ReloadState, Status,
+};
+use crds::{AnomalyQuery, VMAnomaly};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::json;
+use tests::kubernetes::installation::{Installation, quick_settings};
+
+use crate::fixtures::{anomaly, condition, declare_all, installation, is, ready, status, wait_until_rolled_out};
+
+/// Loopback has addresses enough for every pod of every story.
+static ADDRESSES: AtomicU8 = AtomicU8::new(2);
+
+/// A scripted worker behind a pod.
+struct Scripted {
+    pod: String,
+    says: Arc<Mutex<Status>>,
+}
+
+impl Scripted {
+    /// Starts the worker of a shard, on the port that pods of the VMAnomaly have.
+    async fn start(installation: &Installation<'_>, shard: u32) -> Self {
+        let address = Ipv4Addr::new(127, 0, 7, ADDRESSES.fetch_add(1, Ordering::Relaxed));
+        let listener = tokio::net::TcpListener::bind((address, 8490)).await.unwrap();
+        let says = Arc::new(Mutex::new(Status {
+            contract_version: CONTRACT_VERSION,
+            worker_version: "0.1.0".into(),
+            shard,
+            rank: 0,
+            epoch: 0,
+            shards: 1,
+            ready: true,
+            not_ready: Vec::new(),
+            config: ConfigStatus {
+                digest: String::new(),
+                revision: None,
+                generation: 0,
+                reload: ReloadState::None,
+                last_error: None,
+                applied_at_ms: None,
+            },
+            state_folder: None,
+            jobs: Vec::new(),
+        }));
+        let answer = Arc::clone(&says);
+        let routes = Router::new().route("/status", get(async move || Json(answer.lock().unwrap().clone())));
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+
+        let pod = format!("anomaly-main-r0-{shard}");
+        let labels = json!({
+            "app.kubernetes.io/name": "vmanomaly", "app.kubernetes.io/instance": "main",
+            "app.kubernetes.io/component": "worker", "app.kubernetes.io/managed-by": "vmanomaly-operator",
+        });
+        let object = json!({
+            "metadata": {"name": pod, "labels": labels},
+            "spec": {"containers": [{"name": "vmanomaly", "image": "none"}]},
+        });
+        let pods = installation.api::<Pod>();
+        pods.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+        let running = json!({"status": {"phase": "Running", "podIP": address.to_string(), "podIPs": [{"ip": address.to_string()}]}});
+        pods.patch_status(&pod, &PatchParams::default(), &Patch::Merge(running)).await.unwrap();
+        Self { pod, says }
+    }
+
+    fn say(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.says.lock().unwrap());
+    }
+
+    /// Takes the newest configuration and topology, as a worker does when the kubelet has brought the files.
+    async fn follow(&self, installation: &Installation<'_>) {
+        let maps = installation.api::<ConfigMap>();
+        let operator = maps.get("anomaly-main-config").await.unwrap().data.unwrap()["operator.yaml"].clone();
+        let revision = operator.lines().find_map(|line| line.strip_prefix("revision: ")).unwrap().trim_matches('"');
+        let topology = maps.get("anomaly-main-topology").await.unwrap().data.unwrap()["topology.yaml"].clone();
+        let epoch = topology.lines().find_map(|line| line.strip_prefix("epoch: ")).unwrap().parse().unwrap();
+        self.say(|status| {
+            status.config.revision = Some(revision.to_owned());
+            status.epoch = epoch;
+        });
+    }
+}
+
+fn job(phase: JobPhase, error: Option<(ErrorKind, &str)>) -> JobStatus {
+    JobStatus {
+        scheduler: "default".into(),
+        query: "up".into(),
+        phase,
+        last_written_tick_ms: None,
+        next_tick_ms: None,
+        lag_ms: 0,
+        active_series: 1,
+        refused_series: 0,
+        collided_series: 0,
+        skipped_ticks: 0,
+        last_error: error.map(|(_, words)| words.to_owned()),
+        last_error_kind: error.map(|(kind, _)| kind),
+        models: BTreeMap::from([("zscore".to_owned(), ModelStatus { fitted_to_ms: Some(1) })]),
+    }
+}
+
+#[tokio::test]
+async fn ready_comes_with_the_first_fit_and_a_refused_query_says_so_in_the_databases_words() {
+    let installation = installation().await;
+    let operator = installation.operator(quick_settings()).await.unwrap();
+    declare_all(&installation, 1).await;
+    wait_until_rolled_out(&installation).await;
+    let worker = Scripted::start(&installation, 0).await;
+    let reason = |status: &'static str, why: &'static str| move |main: &VMAnomaly| is(ready(main), status, why);
+    let main = installation.wait::<VMAnomaly>("main", reason("False", "ConfigPropagating")).await.unwrap();
+    assert_eq!(status(&main).outdated, std::slice::from_ref(&worker.pod));
+    // Its pod is touched, so that the kubelet looks.
+    let touched = |pod: &Pod| pod.annotations().contains_key("vmanomaly.dev/expected-config");
+    installation.wait::<Pod>(&worker.pod, touched).await.unwrap();
+
+    worker.say(|status| status.jobs = vec![job(JobPhase::Fitting, None)]);
+    worker.follow(&installation).await;
+    installation.wait::<VMAnomaly>("main", reason("False", "FirstFit")).await.unwrap();
+    worker.say(|status| status.jobs = vec![job(JobPhase::Running, None)]);
+    let main = installation.wait::<VMAnomaly>("main", reason("True", "AsConfigured")).await.unwrap();
+    let reported = status(&main);
+    assert_eq!((reported.shards_ready.as_deref(), reported.worker_version.as_deref()), (Some("1/1"), Some("0.1.0")));
+    let since = condition(&reported.conditions, "Ready").unwrap().last_transition_time.clone();
+
+    let refuse = |second: u32| {
+        let words = format!("cannot parse at 12:00:{second:02}");
+        worker.say(|status| {
+            status.jobs = vec![job(JobPhase::Running, Some((ErrorKind::QueryRefused, &words)))];
+        });
+    };
+    refuse(1);
+    let rejected = |query: &AnomalyQuery| {
+        let conditions = query.status.clone().unwrap_or_default().conditions;
+        condition(&conditions, "Ready").is_some_and(|ready| ready.reason == "QueryRejected")
+    };
+    let query = installation.wait::<AnomalyQuery>("up", rejected).await.unwrap();
+    assert!(query.status.unwrap().bindings[0].conditions[0].message.contains("cannot parse at"));
+    // The VMAnomaly does all that it can: the reason is on the query.
+    let main = installation.wait::<VMAnomaly>("main", reason("True", "QueryRejected")).await.unwrap();
+    let reported = status(&main).conditions;
+    assert_eq!(condition(&reported, "Ready").unwrap().last_transition_time, since);
+    assert_eq!(condition(&reported, "Degraded").unwrap().status, "True");
+
+    // The same words with another time in them are no news, neither for this operator nor for the next one.
+    installation.wait_until_silent(Duration::from_secs(1)).await.unwrap();
+    let mut audit = installation.plane.audit();
+    audit.skip().unwrap();
+    refuse(2);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    drop(operator);
+    refuse(3);
+    let _operator = installation.operator(quick_settings()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let events = audit.read().unwrap();
+    let writes: Vec<_> =
+        events.iter().filter(|event| event.user.username == installation.user() && event.is_write()).collect();
+    assert!(writes.is_empty(), "{writes:#?}");
+}
+
+#[tokio::test]
+async fn fewer_shards_take_pods_away_only_when_the_workers_that_stay_have_followed() {
+    let installation = installation().await;
+    let _operator = installation.operator(quick_settings()).await.unwrap();
+    declare_all(&installation, 2).await;
+    wait_until_rolled_out(&installation).await;
+    let workers = [Scripted::start(&installation, 0).await, Scripted::start(&installation, 1).await];
+    for worker in &workers {
+        worker.say(|status| status.jobs = vec![job(JobPhase::Running, None)]);
+        worker.follow(&installation).await;
+    }
+    installation.wait::<VMAnomaly>("main", |main| is(ready(main), "True", "AsConfigured")).await.unwrap();
+
+    installation.declare("VMAnomaly", "main", anomaly(1)).await.unwrap();
+    let changing = |main: &VMAnomaly| {
+        let conditions = status(main).conditions;
+        condition(&conditions, "Resharding").is_some_and(|resharding| resharding.status == "True")
+    };
+    installation.wait::<VMAnomaly>("main", changing).await.unwrap();
+    installation.wait_until_silent(Duration::from_secs(1)).await.unwrap();
+    let replicas = |set: &StatefulSet| set.spec.as_ref().and_then(|spec| spec.replicas);
+    let set = installation.api::<StatefulSet>().get("anomaly-main-r0").await.unwrap();
+    assert_eq!(replicas(&set), Some(2));
+
+    workers[0].follow(&installation).await;
+    installation.wait::<StatefulSet>("anomaly-main-r0", |set| replicas(set) == Some(1)).await.unwrap();
+    let main = installation.wait::<VMAnomaly>("main", |main| !changing(main)).await.unwrap();
+    assert_eq!((status(&main).shards, status(&main).epoch), (Some(1), Some(2)));
+    let topology = installation.api::<ConfigMap>().get("anomaly-main-topology").await.unwrap().data.unwrap();
+    assert!(!topology["topology.yaml"].contains("previous_shards"), "{topology:?}");
+}
+
+#[tokio::test]
+async fn a_worker_that_is_too_old_keeps_the_configuration_that_it_understands() {
+    let installation = installation().await;
+    let _operator = installation.operator(quick_settings()).await.unwrap();
+    declare_all(&installation, 1).await;
+    wait_until_rolled_out(&installation).await;
+    let worker = Scripted::start(&installation, 0).await;
+    worker.follow(&installation).await;
+    worker.say(|status| status.contract_version = CONTRACT_VERSION - 1);
+    installation.wait::<VMAnomaly>("main", |main| is(ready(main), "False", "WorkerTooOld")).await.unwrap();
+    let before = installation.api::<ConfigMap>().get("anomaly-main-config").await.unwrap();
+    installation.declare("AnomalyQuery", "up", json!({"expr": "up == 0"})).await.unwrap();
+    installation.wait_until_silent(Duration::from_secs(1)).await.unwrap();
+    let kept = installation.api::<ConfigMap>().get("anomaly-main-config").await.unwrap();
+    assert_eq!(kept.resource_version(), before.resource_version());
+    worker.say(|status| status.contract_version = CONTRACT_VERSION);
+    let newer = |map: &ConfigMap| map.resource_version() != before.resource_version();
+    installation.wait::<ConfigMap>("anomaly-main-config", newer).await.unwrap();
+}
+
+/// A worker of `main` that has not got its configuration yet.
+pub async fn start_behind(installation: &Installation<'_>) {
+    Scripted::start(installation, 0).await;
+}
