@@ -1,7 +1,7 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
 .PHONY: help tools tools-kubernetes tools-node tools-argocd build lint test test-kubernetes test-node test-argocd bench
-.PHONY: images manifests run-standalone docs clean-tools
+.PHONY: images manifests run run-standalone docs clean-tools
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ bench: ## the figures of docs/performance.md, in some eight minutes after the bu
 
 images: ## build the container images, with Docker or without; REGISTRY=: push them; KIND=: load them into that kind cluster
 	@cargo run --quiet --locked -p e2e --bin images -- $(ARGS)
+
+# CLUSTER=<kubeconfig context> uses that cluster, which gets the images from REGISTRY or is one of kind.
+run: ## the whole system on a Kubernetes of its own, live; needs root; ONCE=1: as below; CLUSTER=: on that cluster
+	@tools/run.sh $(if $(ONCE),--once) $(ARGS)
 
 # Extra arguments of the program: ARGS=--help
 run-standalone: tools ## the whole system on this machine, live; ONCE=1: replay the incident, check the alert, exit

@@ -1,5 +1,6 @@
 //! The replay, the live table, and the verdict.
 
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use ::tests::http::HttpError;
@@ -12,8 +13,9 @@ use e2e::forward::Forward;
 
 use crate::Failure;
 
-/// How often the table is drawn.
+/// How often the table is drawn on a terminal, and how often a line is printed elsewhere.
 const FRAME: Duration = Duration::from_secs(1);
+const LINE: Duration = Duration::from_secs(5);
 
 /// How long TSDB and vmalert may be silent: pods may be replaced under the eyes of the user.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -38,9 +40,9 @@ impl Show {
         println!("{:6.1} s  replay           {} samples of each recording\n", progress.seconds(), replay.length);
         self.say_where(once);
         let mut screen = Screen::new("the node");
-        let mut frames = tokio::time::interval(FRAME);
+        let mut frames = tokio::time::interval(if std::io::stdout().is_terminal() { FRAME } else { LINE });
         frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        let (mut replayed, mut heard, mut complete_at) = (0, Instant::now(), None);
+        let (mut replayed, mut heard, mut complete_at, mut fired_at) = (0, Instant::now(), None, None);
         loop {
             frames.tick().await;
             let step = self.step(replay, timeline, &mut replayed).await;
@@ -51,6 +53,9 @@ impl Show {
             };
             heard = Instant::now();
             screen.show(&position, &rows);
+            if fired_at.is_none() && rows.iter().any(|row| row.name == INCIDENT && row.fires) {
+                fired_at = Some(now());
+            }
             if !once || replayed < replay.length {
                 continue;
             }
@@ -65,7 +70,7 @@ impl Show {
             if is_over {
                 screen.summarize(&position, &rows);
                 progress.note("replay", begin.elapsed());
-                return verdict(&outcome, replay, timeline);
+                return verdict(&outcome, replay, timeline, fired_at);
             }
         }
     }
@@ -83,7 +88,12 @@ impl Show {
             *replayed += 1;
         }
         let rows = self.observer.observe(now).await?;
-        Ok((replay.position((now - timeline.start).max(0)), rows))
+        let position = if now < timeline.start {
+            format!("replay in {} s", (timeline.start - now) / 1000 + 1)
+        } else {
+            replay.position(now - timeline.start)
+        };
+        Ok((position, rows))
     }
 
     fn say_where(&self, once: bool) {
@@ -98,12 +108,13 @@ impl Show {
     }
 }
 
-fn verdict(outcome: &Outcome, replay: &Replay, timeline: Timeline) -> Result<(), Failure> {
+/// `fired_at` is when the alert was seen here, unix ms.
+fn verdict(outcome: &Outcome, replay: &Replay, timeline: Timeline, fired_at: Option<i64>) -> Result<(), Failure> {
     let reasons = outcome.reasons(replay, timeline);
     if !reasons.is_empty() {
         return Err(Failure::Verdict(reasons.join("; ")));
     }
-    let delay = outcome.delay(replay, timeline).unwrap_or_default();
-    println!("\nThe alert fired for the incident, {delay:.0} seconds after it came, and for no control recording.");
+    let delay = fired_at.unwrap_or_else(now).saturating_sub(timeline.tick(replay.incident)) / 1000;
+    println!("\nThe alert fired for the incident, {delay} seconds after it came, and for no control recording.");
     Ok(())
 }
