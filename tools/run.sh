@@ -19,11 +19,6 @@ give_up() {
     exit 1
 }
 
-command -v cargo >/dev/null || {
-    echo "run: cargo is not on PATH: install Rust 1.95 (https://rustup.rs); with sudo, keep your PATH: sudo env PATH=\"\$PATH\" make run" >&2
-    exit 1
-}
-
 programs=()
 if [ -n "${CLUSTER:-}" ]; then
     programs=(kubectl helm)
@@ -40,6 +35,11 @@ else
         [ "${#lacking[@]}" -eq 0 ] || give_up "Go 1.26 (https://go.dev/dl) is missing, which builds ${lacking[*]}"
     fi
 fi
+
+command -v cargo >/dev/null || {
+    echo "run: cargo is not on PATH: install Rust 1.95 (https://rustup.rs); with sudo, keep your PATH: sudo env PATH=\"\$PATH\" make run" >&2
+    exit 1
+}
 
 begun=$EPOCHREALTIME
 step tools "Kubernetes, VictoriaMetrics and what else has to be there"
