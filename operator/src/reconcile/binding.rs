@@ -98,7 +98,7 @@ pub async fn visit<K: Selected>(operator: &Operator, guard: &Guarded<K>) -> Resu
         .filter_map(|guard| guard.0.as_ref().ok())
         .filter(|anomaly| anomaly.metadata.deletion_timestamp.is_none())
         .filter(|anomaly| selects(anomaly, K::selector(anomaly), &*object))
-        .map(|anomaly| ObjectKey::of(anomaly))
+        .map(ObjectKey::of)
         .collect();
     selecting.sort();
     let bound: Vec<(ObjectKey, Bound)> = selecting
