@@ -39,7 +39,7 @@ test-node: tools tools-node ## tests on a whole one-node Kubernetes in namespace
 	cargo test --locked -p e2e
 
 test-kubernetes: tools tools-kubernetes ## tests against a real kube-apiserver, which is built with Go first
-	cargo test --locked -p tests --features kubernetes --test control_plane
+	cargo test --locked -p tests --features kubernetes --test control_plane --test custom_resources
 
 # Criterion's own figures first, then those of whole processes, against the real TSDB of `make tools`.
 bench: ## the figures of docs/performance.md, in some eight minutes after the build

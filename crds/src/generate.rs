@@ -95,11 +95,21 @@ fn normalise(definition: CustomResourceDefinition) -> Result<CustomResourceDefin
     serde_json::from_value(value).map_err(failed)
 }
 
-/// Puts bounds in the place of formats, about which servers warn, removes `nullable`, and shortens and bounds what is
-/// embedded. Without `nullable` the server takes an explicit null for an absent field, which is what rules and readers
-/// of stored objects expect.
+/// Puts bounds in the place of formats, about which servers warn, and shortens and bounds what is embedded.
+///
+/// Without `nullable` the server takes an explicit null for an absent field. It stays where server-side apply writes null
+/// itself: into a map or a keyed list of which somebody takes away the last entry but not the field.
 fn schema_object(schema: &mut Map<String, Value>, embedded: bool) {
-    schema.remove("nullable");
+    let may_be_emptied = match schema.get("type").and_then(Value::as_str) {
+        Some("object") => !schema.contains_key("required") && !schema.contains_key("x-kubernetes-map-type"),
+        Some("array") => {
+            schema.get("x-kubernetes-list-type").is_some_and(|form| form == "map") && !schema.contains_key("minItems")
+        }
+        _ => false,
+    };
+    if !may_be_emptied {
+        schema.remove("nullable");
+    }
     if let Some(values) = schema.get_mut("enum").and_then(Value::as_array_mut) {
         values.retain(|value| !value.is_null());
     }
