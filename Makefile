@@ -1,6 +1,6 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help tools tools-kubernetes tools-node tools-argocd build lint test test-kubernetes test-node test-argocd bench
+.PHONY: help tools tools-kubernetes tools-node tools-argocd build lint test test-node test-argocd bench
 .PHONY: images manifests run-standalone docs clean-tools
 
 help: ## list these targets
@@ -37,9 +37,6 @@ tools-node: tools-kubernetes ## get what a whole Kubernetes node needs besides: 
 test-node: tools tools-node ## tests on a whole one-node Kubernetes in namespaces of its own; needs root
 	cargo build --workspace --bins --locked
 	cargo test --locked -p e2e
-
-test-kubernetes: tools tools-kubernetes ## tests against a real kube-apiserver, which is built with Go first
-	cargo test --locked -p tests --features kubernetes --test control_plane
 
 # Criterion's own figures first, then those of whole processes, against the real TSDB of `make tools`.
 bench: ## the figures of docs/performance.md, in some eight minutes after the build
