@@ -1,7 +1,7 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
 .PHONY: help tools tools-standalone tools-kubernetes tools-node tools-argocd build lint test e2e test-argocd bench
-.PHONY: bench-operator images manifests run run-standalone docs clean-tools
+.PHONY: bench-operator images manifests run run-standalone docs reference clean-tools
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,11 @@ test-argocd: ## Argo CD's judgement of our objects' health, by the program that 
 
 docs: ## the API documentation of every crate, into target/doc
 	cargo doc --workspace --no-deps --locked
+
+reference: ## write the generated definitions and the generated pages and tables of docs/ anew
+	cargo run --quiet --locked -p crds --bin crdgen
+	cargo run --quiet --locked -p crds --example reference
+	cargo run --quiet --locked -p config --example configuration_reference
 
 clean-tools: ## remove what `make tools` unpacked
 	rm -rf .tools

@@ -8,7 +8,7 @@ use crate::embedded::QUANTITY;
 use crate::{AnomalyModel, AnomalyQuery, VMAnomaly};
 
 /// Fields whose schema is Kubernetes' own: their text is shortened and their bounds are added here.
-const EMBEDDED: [&str; 10] = [
+pub(crate) const EMBEDDED: [&str; 10] = [
     "affinity",
     "conditions",
     "env",
