@@ -9,6 +9,7 @@ pub mod generate;
 pub mod model;
 pub mod pod;
 pub mod query;
+pub mod reference;
 pub mod scheduler;
 pub mod secret;
 pub mod selector;

@@ -45,10 +45,40 @@ pub struct Binding {
     pub conditions: Vec<Condition>,
 }
 
-/// Types of conditions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ConditionType {
-    /// Sums up the others, of every kind.
+/// Declares types of conditions together with what they mean: the documentation's table is made of it.
+macro_rules! condition_types {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// Types of conditions.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum ConditionType {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl ConditionType {
+            /// All types.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// As it is written.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)+
+                }
+            }
+
+            /// What it means.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($($doc,)+).trim_ascii(),)+
+                }
+            }
+        }
+    };
+}
+
+condition_types! {
+    /// Sums up the others, of every kind: whether all that was asked for is done, as far as it can be.
     Ready,
     /// The configuration that the objects make is valid (VMAnomaly).
     ConfigValid,
@@ -65,35 +95,6 @@ pub enum ConditionType {
     Stalled,
     /// The VMAnomaly uses the object (bindings of AnomalyModel and AnomalyQuery).
     Accepted,
-}
-
-impl ConditionType {
-    /// All types.
-    pub const ALL: [Self; 8] = [
-        Self::Ready,
-        Self::ConfigValid,
-        Self::Available,
-        Self::Progressing,
-        Self::Degraded,
-        Self::Resharding,
-        Self::Stalled,
-        Self::Accepted,
-    ];
-
-    /// As it is written.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ready => "Ready",
-            Self::ConfigValid => "ConfigValid",
-            Self::Available => "Available",
-            Self::Progressing => "Progressing",
-            Self::Degraded => "Degraded",
-            Self::Resharding => "Resharding",
-            Self::Stalled => "Stalled",
-            Self::Accepted => "Accepted",
-        }
-    }
 }
 
 /// Declares reasons together with what they mean and what to do: the documentation's table is made of it.
