@@ -42,7 +42,12 @@ pub fn manifests(folder: &str) -> io::Result<String> {
     Ok(texts.join("---\n"))
 }
 
-/// Replaces published images by those that are made from the programs of `make tools`.
+/// Manifests with images that the cluster can have: on a node of our own, those made from the programs of `make tools`.
+#[must_use]
+pub fn images_for(cluster: &Cluster, manifests: &str) -> String {
+    if cluster.node().is_some() { with_local_images(manifests) } else { manifests.to_owned() }
+}
+
 fn with_local_images(manifests: &str) -> String {
     let lines = manifests.lines().map(|line| {
         let Some((before, image)) = line.split_once("image: ") else { return line.to_owned() };
@@ -59,8 +64,7 @@ async fn apply_folder(cluster: &Cluster, folder: &str) -> Result<(), ClusterErro
         message: error.to_string(),
     };
     let manifests = manifests(folder).map_err(failed)?;
-    let manifests = if cluster.node().is_some() { with_local_images(&manifests) } else { manifests };
-    cluster.apply(NAMESPACE, &manifests).await
+    cluster.apply(NAMESPACE, &images_for(cluster, &manifests)).await
 }
 
 /// Applies the demonstration's database, collectors and alert rules.
