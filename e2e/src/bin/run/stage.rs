@@ -184,7 +184,7 @@ async fn named(arguments: &Arguments, progress: &Progress) -> Result<Cluster, Fa
             Some(_) => Vec::new(),
             None => products(&binaries()?, &arguments.tag)?,
         };
-        Ok::<_, ClusterError>(Cluster::named(None, context, registry, &images).await?)
+        Cluster::named(None, context, registry, &images).await
     };
     Ok(progress.step("cluster", open, |_| context.clone()).await?)
 }
