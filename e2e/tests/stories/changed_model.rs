@@ -6,9 +6,7 @@ use tests::series::Series;
 use tests::signal::this_second;
 
 use crate::recording;
-use crate::scene::{
-    Scene, WITHIN, anomaly, eventually, gaps, import, manifests, model, outputs, query, scored_until, status,
-};
+use crate::scene::{Scene, anomaly, eventually, gaps, import, manifests, model, outputs, query, scored_until, status};
 
 const SERIES: usize = 6;
 const SHARDS: u32 = 2;
@@ -37,7 +35,10 @@ async fn a_changed_model_argument_is_loaded_by_every_worker_within_15_s_and_only
     }
     let processes = scene.processes("workers").await;
 
-    scene.apply(&manifests(&[model("changing", 3.0)])).await;
+    // The one argument changes what is learnt, the other what is made of it.
+    let mut new = model("changing", 3.0);
+    new["spec"]["madOnline"]["decay"] = 0.998.into();
+    scene.apply(&manifests(&[new])).await;
     let changed = Instant::now();
     for (worker, before) in workers.iter().zip(&before) {
         let left = SOON.saturating_sub(changed.elapsed());
