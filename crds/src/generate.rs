@@ -31,7 +31,7 @@ const QUANTITY_LENGTH: u64 = 64;
 /// Integers up to this are exact in JSON (RFC 8259, section 6).
 const EXACT_INTEGER: i64 = 9_007_199_254_740_991;
 
-/// Longest text about an embedded field, characters.
+/// Longest text about an embedded field, bytes.
 const EMBEDDED_DESCRIPTION: usize = 160;
 
 /// A definition that cannot be made.
@@ -175,10 +175,27 @@ fn bound(schema: &mut Map<String, Value>) {
 /// The first sentence says enough next to Kubernetes' own documentation, and every field has one.
 fn shorten(name: &str, property: &mut Map<String, Value>) {
     let description = property.get("description").and_then(Value::as_str).unwrap_or_default();
-    let first = description.split_inclusive(". ").next().unwrap_or_default().lines().next().unwrap_or_default();
-    let mut text: String = first.trim().chars().take(EMBEDDED_DESCRIPTION).collect();
+    let mut text = String::new();
+    for word in first_sentence(description).split_whitespace() {
+        if text.len() + word.len() > EMBEDDED_DESCRIPTION {
+            text.push_str(" ...");
+            break;
+        }
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(word);
+    }
     if text.is_empty() {
         text = format!("As `{name}` of Kubernetes.");
     }
     property.insert("description".into(), text.into());
+}
+
+/// Up to the first full stop before a capital letter, which "e.g." is not.
+fn first_sentence(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or_default();
+    let ends = |(at, _): &(usize, &str)| line.get(at + 2..).is_some_and(|rest| rest.starts_with(char::is_uppercase));
+    let end = line.match_indices(". ").find(ends).map_or(line.len(), |(at, _)| at + 1);
+    line.get(..end).unwrap_or(line)
 }

@@ -155,5 +155,6 @@ async fn every_bound_of_every_field_is_kept_and_the_refusal_names_the_field() {
             }
         }
     }
+    assert!(seen.len() > 500, "only {}", seen.len());
     assert!(wrong.is_empty(), "{} of {}: {wrong:#?}", wrong.len(), seen.len());
 }
