@@ -32,11 +32,12 @@ lint: ## formatting, clippy, licences
 	cargo deny check bans licenses sources
 
 # The programs first: tests start the ones that lie next to them. Offline, cargo is content with what `make tools` fetched.
-test: ## all tests, against the real components of `make tools`; what needs a whole Kubernetes node is in `make e2e`
-	cargo build --workspace --exclude e2e --bins --locked
+test: ## all tests, against the real components of `make tools`; of the stories on a Kubernetes node the main three; needs root
+	cargo build --workspace --bins --locked
 	cargo test --workspace --exclude e2e --locked
+	cargo test --locked -p e2e --test stories -- quickstart:: shards:: killed_worker::
 
-e2e: tools ## the stories on a whole one-node Kubernetes in namespaces of its own; needs root
+e2e: tools ## all stories on a whole one-node Kubernetes in namespaces of its own; needs root; CLUSTER=: on that cluster
 	cargo build --workspace --bins --locked
 	cargo test --locked -p e2e
 
