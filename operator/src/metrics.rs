@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
 /// Seconds of a visit: most are far below one, a slow API server takes several.
 const SECONDS: &[f64] = &[0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0];
@@ -17,6 +19,17 @@ pub struct Metrics {
     polls: IntCounterVec,
     poll_seconds: Histogram,
     objects: IntGaugeVec,
+    in_flight: IntGauge,
+}
+
+/// A visit that is under way, until it is dropped.
+#[derive(Debug)]
+pub struct InFlight(IntGauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl Metrics {
@@ -45,20 +58,22 @@ impl Metrics {
                 Opts::new(name("objects"), "Watched objects, by their condition Ready"),
                 &["kind", "ready"],
             )?,
+            in_flight: IntGauge::new(name("reconciles_in_flight"), "Visits that are under way")?,
         };
-        let own: [Box<dyn prometheus::core::Collector>; 6] = [
+        let own: [Box<dyn prometheus::core::Collector>; 7] = [
             Box::new(metrics.visits.clone()),
             Box::new(metrics.seconds.clone()),
             Box::new(metrics.writes.clone()),
             Box::new(metrics.polls.clone()),
             Box::new(metrics.poll_seconds.clone()),
             Box::new(metrics.objects.clone()),
+            Box::new(metrics.in_flight.clone()),
         ];
         for collector in own {
             metrics.registry.register(collector)?;
         }
         let about = Opts::new(name("build_info"), "Release of the operator").const_label("version", crate::VERSION);
-        let release = prometheus::IntGauge::with_opts(about)?;
+        let release = IntGauge::with_opts(about)?;
         release.set(1);
         metrics.registry.register(Box::new(release))?;
         let process = prometheus::process_collector::ProcessCollector::for_self();
@@ -70,6 +85,13 @@ impl Metrics {
     pub fn visit(&self, kind: &str, result: &str, took: Duration) {
         self.visits.with_label_values(&[kind, result]).inc();
         self.seconds.with_label_values(&[kind]).observe(took.as_secs_f64());
+    }
+
+    /// Counts a visit as under way until the answer is dropped.
+    #[must_use]
+    pub fn begin_visit(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
     }
 
     /// Counts a write.

@@ -135,6 +135,7 @@ where
     let (operator, permits, backoff) = &*context;
     // The semaphore is never closed.
     let _permit = permits.acquire().await;
+    let _in_flight = operator.metrics.begin_visit();
     let began = Instant::now();
     let key = ObjectKey::of(&*guard);
     let kind = K::kind(&());

@@ -219,3 +219,19 @@ fn names_and_labels_fit_for_the_longest_name() {
         assert!(name.len() <= 63, "{name} has {}", name.len());
     }
 }
+
+#[test]
+fn what_builds_objects_knows_no_client_no_clock_and_no_chance() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/build");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let all = files.chain(
+        ["selection.rs", "reconcile/plan.rs", "reconcile/topology.rs", "reconcile/report.rs"]
+            .map(|file| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(file)),
+    );
+    for file in all {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for word in ["Client", "tokio", "async", "now()", "rand::", "Instant", "SystemTime", "std::env::var"] {
+            assert!(!text.contains(word), "{}: {word}", file.display());
+        }
+    }
+}

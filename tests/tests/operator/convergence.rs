@@ -141,3 +141,30 @@ async fn kubectl_diff_is_empty_after_convergence() {
     let difference = installation.plane.kubectl(&[&["diff"], &arguments[..]].concat()).await.unwrap();
     assert_eq!((difference.status, difference.output.as_str()), (Some(0), ""), "{}", difference.errors);
 }
+
+#[tokio::test]
+async fn never_more_objects_are_visited_at_a_time_than_allowed() {
+    let installation = installation().await;
+    for number in 0..40 {
+        installation.declare("AnomalyQuery", &format!("q{number}"), json!({"expr": "up"})).await.unwrap();
+    }
+    let settings = operator::operator::Settings { concurrency: 2, ..quick_settings() };
+    let running = installation.operator(settings).await.unwrap();
+    let gauge = || {
+        let metrics = running.operator.metrics.text().unwrap();
+        let name = "vmanomaly_operator_reconciles_in_flight ";
+        metrics.lines().find_map(|line| line.strip_prefix(name)?.parse::<u32>().ok()).unwrap()
+    };
+    let mut highest = 0;
+    let visited = async || {
+        let queries = installation.api::<AnomalyQuery>().list(&kube::api::ListParams::default()).await.unwrap();
+        queries.iter().filter(|query| query.status.is_some()).count()
+    };
+    while visited().await < 40 {
+        for _ in 0..50 {
+            highest = highest.max(gauge());
+            tokio::task::yield_now().await;
+        }
+    }
+    assert!((1..=2).contains(&highest), "{highest}");
+}
