@@ -76,10 +76,16 @@ impl Scene {
         Self::with(cluster, name, Hold::Shared(OPERATOR.read().await)).await
     }
 
-    /// The same as [`Scene::open`] while no other story needs the operator.
+    /// The same as [`Scene::open`] while no other story needs the operator, or has left anything for it to do.
     pub async fn alone(name: &str) -> Self {
         let cluster = cluster().await;
-        let scene = Self::with(cluster, name, Hold::Alone(OPERATOR.write().await)).await;
+        let hold = Hold::Alone(OPERATOR.write().await);
+        let none_left = async || {
+            let namespaces = cluster.kubectl(&["get", "namespaces", "--output", "name"]).await.unwrap();
+            (!namespaces.contains("namespace/story-")).then_some(())
+        };
+        eventually("no other story's namespace", WITHIN, none_left).await;
+        let scene = Self::with(cluster, name, hold).await;
         scene.apply(&demonstration("victoria-metrics.yaml")).await;
         scene.rolled_out(&["statefulset/victoria-metrics"]).await;
         scene
@@ -156,7 +162,7 @@ impl Scene {
         pods.collect()
     }
 
-    /// Removes the namespace.
+    /// Removes the namespace; it goes while the next story runs.
     pub async fn close(self) {
         self.cluster.kubectl(&["delete", "namespace", &self.namespace, "--wait=false"]).await.unwrap();
     }
