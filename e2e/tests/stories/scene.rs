@@ -81,10 +81,10 @@ impl Scene {
         let cluster = cluster().await;
         let hold = Hold::Alone(OPERATOR.write().await);
         let none_left = async || {
-            let namespaces = cluster.kubectl(&["get", "namespaces", "--output", "name"]).await.unwrap();
-            (!namespaces.contains("namespace/story-")).then_some(())
+            let namespaces = cluster.kubectl(&["get", "namespaces", "--no-headers"]).await.unwrap();
+            (!namespaces.contains("Terminating")).then_some(())
         };
-        eventually("no other story's namespace", WITHIN, none_left).await;
+        eventually("no namespace that is going", WITHIN, none_left).await;
         let scene = Self::with(cluster, name, hold).await;
         scene.apply(&demonstration("victoria-metrics.yaml")).await;
         scene.rolled_out(&["statefulset/victoria-metrics"]).await;
