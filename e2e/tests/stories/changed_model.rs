@@ -31,7 +31,7 @@ async fn a_changed_model_argument_is_loaded_by_every_worker_within_15_s_and_only
     }
     let mut before = Vec::new();
     for worker in &workers {
-        before.push(status(worker).await.unwrap());
+        before.push(status(worker).await);
     }
     let processes = scene.processes("workers").await;
 
@@ -43,7 +43,7 @@ async fn a_changed_model_argument_is_loaded_by_every_worker_within_15_s_and_only
     for (worker, before) in workers.iter().zip(&before) {
         let left = SOON.saturating_sub(changed.elapsed());
         let loaded = async || {
-            let now = status(worker).await?;
+            let now = status(worker).await;
             let takes = matches!(now.config.reload, ReloadState::Applied | ReloadState::Pending);
             (takes && now.config.revision != before.config.revision).then_some(())
         };
@@ -56,7 +56,7 @@ async fn a_changed_model_argument_is_loaded_by_every_worker_within_15_s_and_only
 
     assert_eq!(scene.processes("workers").await, processes, "no pod was restarted");
     for (worker, before) in workers.iter().zip(&before) {
-        let now = status(worker).await.unwrap();
+        let now = status(worker).await;
         assert_eq!(fitted(&now, "steady"), fitted(before, "steady"), "the other model is not fitted again");
         assert!(fitted(&now, "changing") > fitted(before, "changing"), "the changed one is");
     }
@@ -68,8 +68,7 @@ async fn a_changed_model_argument_is_loaded_by_every_worker_within_15_s_and_only
     // The range of the changed model is half as wide from its take-over tick on. A model with other learnt arguments is
     // a new one: there is nothing of it from the change to its take-over.
     for (series, widths) in ratios(&of("changing"), &of("steady"), from, until) {
-        let (wide, narrow): (Vec<(i64, f64)>, Vec<(i64, f64)>) =
-            widths.iter().copied().partition(|(_, ratio)| *ratio > 0.75);
+        let (wide, narrow): (Widths, Widths) = widths.iter().copied().partition(|(_, ratio)| *ratio > 0.75);
         let (last, take_over) = (wide[wide.len() - 1].0, narrow[0].0);
         assert!(last < take_over, "{series}: {widths:?}");
         let ticks = |from: i64, until: i64| ((until - from) / recording::STEP + 1) as usize;
@@ -83,8 +82,11 @@ fn fitted(status: &Status, model: &str) -> Option<i64> {
     status.jobs.iter().filter_map(|job| job.models.get(model)?.fitted_to_ms).max()
 }
 
+/// Widths by tick.
+type Widths = Vec<(i64, f64)>;
+
 /// By series, how wide the range of one model is in terms of the other's, tick by tick.
-fn ratios(one: &[Series], other: &[Series], from: i64, until: i64) -> BTreeMap<String, Vec<(i64, f64)>> {
+fn ratios(one: &[Series], other: &[Series], from: i64, until: i64) -> BTreeMap<String, Widths> {
     let widths = |outputs: &[Series]| {
         let mut bounds: BTreeMap<(String, i64), [f64; 2]> = BTreeMap::new();
         for series in outputs {
@@ -100,7 +102,7 @@ fn ratios(one: &[Series], other: &[Series], from: i64, until: i64) -> BTreeMap<S
         bounds
     };
     let other = widths(other);
-    let mut ratios: BTreeMap<String, Vec<(i64, f64)>> = BTreeMap::new();
+    let mut ratios: BTreeMap<String, Widths> = BTreeMap::new();
     for ((series, tick), [lower, upper]) in widths(one) {
         let [other_lower, other_upper] = other[&(series.clone(), tick)];
         ratios.entry(series).or_default().push((tick, (upper - lower) / (other_upper - other_lower)));

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use e2e::quickstart::{self, ANOMALY, QUERIES};
 use tests::signal::now;
 
-use crate::scene::{Scene, eventually};
+use crate::scene::{Scene, eventually, exported};
 
 /// Those of `deploy/quickstart/vmanomaly.yaml`.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -27,8 +27,7 @@ async fn applying_the_three_objects_gives_scores_within_settle_and_two_infer_int
     assert_eq!(anomaly.status.unwrap().shards_ready.as_deref(), Some("3/3"));
     let allowed = SETTLE + 2 * INFER_EVERY;
     let scored = async || {
-        tsdb.force_flush().await.unwrap();
-        let scores = tsdb.export("anomaly_score").await.unwrap();
+        let scores = exported(&tsdb, "anomaly_score").await;
         let mut queries: Vec<_> = scores.iter().map(|series| series.label("for").to_owned()).collect();
         queries.sort();
         queries.dedup();

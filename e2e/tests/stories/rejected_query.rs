@@ -2,7 +2,9 @@ use tests::http::HttpError;
 use tests::signal::{now, this_second};
 
 use crate::recording;
-use crate::scene::{Scene, WITHIN, anomaly, eventually, gaps, import, manifests, model, outputs, query, scored_until};
+use crate::scene::{
+    Scene, WITHIN, anomaly, eventually, exported, gaps, import, manifests, model, outputs, query, scored_until,
+};
 
 const SERIES: usize = 4;
 
@@ -44,8 +46,7 @@ async fn a_query_that_the_tsdb_rejects_shows_on_its_anomaly_query_in_the_tsdbs_w
     scene.apply(&manifests(&[query("wrong", "recorded * 2")])).await;
     scene.ready("workers", 2).await;
     let corrected = async || {
-        tsdb.force_flush().await.unwrap();
-        let scores = tsdb.export("anomaly_score{for='wrong'}").await.unwrap();
+        let scores = exported(&tsdb, "anomaly_score{for='wrong'}").await;
         (scores.len() == SERIES).then_some(())
     };
     eventually("scores of the corrected query", WITHIN, corrected).await;

@@ -10,7 +10,7 @@ use e2e::forward::Forward;
 use e2e::installation::Installation;
 use e2e::{installation, quickstart, rollout};
 use serde_json::{Value, json};
-use tests::http::Endpoint;
+use tests::http::{Endpoint, HttpError};
 use tests::scores::Scores;
 use tests::series::Series;
 use tokio::sync::{Mutex, OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -76,10 +76,16 @@ impl Scene {
         Self::with(cluster, name, Hold::Shared(OPERATOR.read().await)).await
     }
 
-    /// The same as [`Scene::open`] while no other story needs the operator.
+    /// The same as [`Scene::open`] while no other story needs the operator, or has left anything for it to do.
     pub async fn alone(name: &str) -> Self {
         let cluster = cluster().await;
-        let scene = Self::with(cluster, name, Hold::Alone(OPERATOR.write().await)).await;
+        let hold = Hold::Alone(OPERATOR.write().await);
+        let none_left = async || {
+            let namespaces = cluster.kubectl(&["get", "namespaces", "--no-headers"]).await.unwrap();
+            (!namespaces.contains("Terminating")).then_some(())
+        };
+        eventually("no namespace that is going", WITHIN, none_left).await;
+        let scene = Self::with(cluster, name, hold).await;
         scene.apply(&demonstration("victoria-metrics.yaml")).await;
         scene.rolled_out(&["statefulset/victoria-metrics"]).await;
         scene
@@ -156,7 +162,7 @@ impl Scene {
         pods.collect()
     }
 
-    /// Removes the namespace.
+    /// Removes the namespace; it goes while the next story runs.
     pub async fn close(self) {
         self.cluster.kubectl(&["delete", "namespace", &self.namespace, "--wait=false"]).await.unwrap();
     }
@@ -200,8 +206,8 @@ pub fn pod(anomaly: &str, shard: u32) -> String {
 
 /// Imports series.
 pub async fn import(tsdb: &Endpoint, series: &[Series]) {
-    tsdb.import(series).await.unwrap();
-    tsdb.force_flush().await.unwrap();
+    answered(async || tsdb.import(series).await).await;
+    answered(async || tsdb.force_flush().await).await;
 }
 
 /// A VMAnomaly that scores every second what the recording has; its outputs have the label `run` with its name.
@@ -249,9 +255,8 @@ pub fn manifests(objects: &[Value]) -> String {
 
 /// The outputs of a VMAnomaly, every sample that was ever written.
 pub async fn outputs(tsdb: &Endpoint, run: &str) -> Vec<Series> {
-    tsdb.force_flush().await.unwrap();
     let selector = format!("{{run='{run}',__name__=~'anomaly_score|y|yhat|yhat_lower|yhat_upper'}}");
-    tsdb.export(&selector).await.unwrap()
+    exported(tsdb, &selector).await
 }
 
 /// The same, to be compared with those of another.
@@ -261,8 +266,7 @@ pub async fn scores(tsdb: &Endpoint, run: &str) -> Scores {
 
 /// The newest tick up to which all of so many series have a score.
 pub async fn complete_until(tsdb: &Endpoint, run: &str, count: usize) -> Option<i64> {
-    tsdb.force_flush().await.unwrap();
-    let series = tsdb.export(&format!("anomaly_score{{run='{run}'}}")).await.unwrap();
+    let series = exported(tsdb, &format!("anomaly_score{{run='{run}'}}")).await;
     if series.len() < count {
         return None;
     }
@@ -287,8 +291,28 @@ pub fn gaps(outputs: &[Series], count: usize, from: i64, until: i64) -> Vec<i64>
 }
 
 /// What a worker says of itself.
-pub async fn status(worker: &Endpoint) -> Option<Status> {
-    worker.get_json("/status", &[]).await.ok()
+pub async fn status(worker: &Endpoint) -> Status {
+    answered(async || worker.get_json("/status", &[]).await).await
+}
+
+/// All samples of a selector, the newest included.
+pub async fn exported(tsdb: &Endpoint, selector: &str) -> Vec<Series> {
+    answered(async || tsdb.force_flush().await).await;
+    answered(async || tsdb.export(selector).await).await
+}
+
+/// The answer to a request, which is sent again when a forwarded connection has gone meanwhile.
+async fn answered<T>(mut request: impl AsyncFnMut() -> Result<T, HttpError>) -> T {
+    let mut last = None;
+    for _ in 0..10 {
+        match request().await {
+            Ok(answer) => return answer,
+            Err(error @ HttpError::Request { .. }) => last = Some(error),
+            Err(error) => panic!("{error}"),
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    panic!("no answer: {}", last.unwrap());
 }
 
 /// The first answer that is there.
