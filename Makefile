@@ -1,18 +1,23 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help tools tools-kubernetes tools-node tools-argocd build lint test test-kubernetes test-node test-argocd bench
-.PHONY: images manifests run-standalone docs reference clean-tools
+.PHONY: help tools tools-standalone tools-kubernetes tools-node tools-argocd build lint test e2e test-argocd bench
+.PHONY: bench-operator images manifests run run-standalone docs reference clean-tools
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-tools: ## get what the tests run (TSDB, vmalert, ... and the crates); afterwards no network is needed
+tools: tools-standalone tools-node ## get what the tests run; afterwards no network is needed
+
+tools-standalone: ## the part of it that needs no Go: TSDB, vmalert, ... and the crates
 	@tools/get.sh
 	@cargo fetch --locked
 	@echo "crates                     fetched as Cargo.lock says"
 
-tools-kubernetes: ## get what is built with Go (1.26): Kubernetes, etcd, Helm, CoreDNS
+tools-kubernetes: ## the part of it that is built with Go (1.26), in some eight minutes: Kubernetes, etcd, Helm, CoreDNS
 	@tools/build-go.sh
+
+tools-node: tools-kubernetes ## the part of it that a whole Kubernetes node needs besides: container runtime, network plugins
+	@tools/get-node.sh
 
 tools-argocd: ## the argocd program, which only the test of the Argo CD health check needs
 	@tools/build-go.sh argocd
@@ -27,19 +32,16 @@ lint: ## formatting, clippy, licences
 	cargo deny check bans licenses sources
 
 # The programs first: tests start the ones that lie next to them. Offline, cargo is content with what `make tools` fetched.
-test: ## all tests, against the real components of `make tools`
-	cargo build --workspace --exclude e2e --bins --locked
+test: ## all tests, against the real components of `make tools`; of the stories on a Kubernetes node the main three
+	cargo build --workspace --bins --locked
 	cargo test --workspace --exclude e2e --locked
+	@if unshare --net --mount --pid --fork --mount-proc true 2>/dev/null; \
+	then cargo test --locked -p e2e --test stories -- quickstart:: shards:: killed_worker::; \
+	else echo "this user may not make namespaces, as root may: the stories on a Kubernetes node were left out" >&2; fi
 
-tools-node: tools-kubernetes ## get what a whole Kubernetes node needs besides: container runtime, network plugins
-	@tools/get-node.sh
-
-test-node: tools tools-node ## tests on a whole one-node Kubernetes in namespaces of its own; needs root
+e2e: tools ## all stories on a whole one-node Kubernetes in namespaces of its own; needs root; CLUSTER=: on that cluster
 	cargo build --workspace --bins --locked
 	cargo test --locked -p e2e
-
-test-kubernetes: tools tools-kubernetes ## tests against a real kube-apiserver, which is built with Go first
-	cargo test --locked -p tests --features kubernetes --test control_plane
 
 # Criterion's own figures first, then those of whole processes, against the real TSDB of `make tools`.
 bench: ## the figures of docs/performance.md, in some eight minutes after the build
@@ -48,11 +50,19 @@ bench: ## the figures of docs/performance.md, in some eight minutes after the bu
 		-- --warm-up-time 0.5 --measurement-time 1
 	@"$${CARGO_TARGET_DIR:-target}/release/figures" $(ARGS)
 
+bench-operator: tools-kubernetes ## the figures of the operator in docs/performance.md, in some twelve minutes after the build
+	cargo build --release --locked -p operator -p tests --bins
+	@"$${CARGO_TARGET_DIR:-target}/release/operator-figures" $(ARGS)
+
 images: ## build the container images, with Docker or without; REGISTRY=: push them; KIND=: load them into that kind cluster
 	@cargo run --quiet --locked -p e2e --bin images -- $(ARGS)
 
+# CLUSTER=<kubeconfig context> uses that cluster, which gets the images from REGISTRY or is one of kind.
+run: ## the whole system on a Kubernetes of its own, live; needs root; ONCE=1: as below; CLUSTER=: on that cluster
+	@tools/run.sh $(if $(ONCE),--once) $(ARGS)
+
 # Extra arguments of the program: ARGS=--help
-run-standalone: tools ## the whole system on this machine, live; ONCE=1: replay the incident, check the alert, exit
+run-standalone: tools-standalone ## the whole system on this machine, live; ONCE=1: replay the incident, check the alert, exit
 	cargo build --workspace --exclude e2e --bins --locked
 	@"$${CARGO_TARGET_DIR:-target}/debug/run-standalone" $(if $(ONCE),--once) $(ARGS)
 

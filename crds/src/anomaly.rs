@@ -131,7 +131,7 @@ pub struct Settings {
     pub log_level: Option<LogLevel>,
     /// Log level by component, as in `reader: Debug`; the longest matching prefix wins. Absent: `logLevel`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(extend("maxProperties" = 32, "x-kubernetes-map-type" = "atomic"))]
     pub logger_levels: BTreeMap<String, LogLevel>,
     /// A tick is read so long after its time; samples that arrive later are not learnt. Absent: 30s.
     #[serde(skip_serializing_if = "Option::is_none")]

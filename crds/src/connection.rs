@@ -166,9 +166,11 @@ pub struct BasicAuth {
 pub struct Tls {
     /// Authorities that the server's certificate is verified against, PEM. Absent: the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub ca: Option<CertificateSource>,
     /// Certificate of the worker for mutual TLS, PEM. Absent: none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub cert: Option<CertificateSource>,
     /// Secret with the key of that certificate, PEM. Absent: none.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,7 @@
 //! Schemas of types that are not ours.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer};
 
 /// Name of an object of Kubernetes (RFC 1123 subdomain).
 pub(crate) const OBJECT_NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
@@ -18,15 +19,27 @@ pub(crate) const QUANTITY: &str = "^[+]?([0-9]+([.][0-9]*)?|[.][0-9]+)([KMGTPE]i
 /// Labels of Kubernetes: values by name.
 pub(crate) fn label_map(_: &mut SchemaGenerator) -> Schema {
     let value = json_schema!({ "type": "string", "maxLength": 63, "pattern": LABEL_VALUE });
-    json_schema!({ "type": "object", "maxProperties": 64, "additionalProperties": value })
+    json_schema!({ "type": "object", "x-kubernetes-map-type": "atomic", "maxProperties": 64, "additionalProperties": value })
 }
 
 /// Labels of a time series: texts by name.
 pub(crate) fn series_label_map(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "object", "maxProperties": 64, "additionalProperties": { "type": "string", "maxLength": 256 } })
+    json_schema!({ "type": "object", "x-kubernetes-map-type": "atomic", "maxProperties": 64, "additionalProperties": { "type": "string", "maxLength": 256 } })
 }
 
 /// Annotations: texts by name.
 pub(crate) fn annotation_map(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "object", "maxProperties": 64, "additionalProperties": { "type": "string", "maxLength": 65536 } })
+    json_schema!({ "type": "object", "x-kubernetes-map-type": "atomic", "maxProperties": 64, "additionalProperties": { "type": "string", "maxLength": 65536 } })
+}
+
+/// An explicit null is an empty list.
+///
+/// # Errors
+/// When it is neither null nor such a list.
+pub(crate) fn null_or_list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }

@@ -28,7 +28,10 @@ const EMBEDDED_LENGTH: u64 = 4096;
 /// Most characters of a quantity.
 const QUANTITY_LENGTH: u64 = 64;
 
-/// Longest text about an embedded field, characters.
+/// Integers up to this are exact in JSON (RFC 8259, section 6).
+const EXACT_INTEGER: i64 = 9_007_199_254_740_991;
+
+/// Longest text about an embedded field, bytes.
 const EMBEDDED_DESCRIPTION: usize = 160;
 
 /// A definition that cannot be made.
@@ -92,10 +95,21 @@ fn normalise(definition: CustomResourceDefinition) -> Result<CustomResourceDefin
     serde_json::from_value(value).map_err(failed)
 }
 
-/// Removes formats that servers warn about and `nullable`, and shortens and bounds what is embedded. Without `nullable`
-/// the server takes an explicit null for an absent field, which is what rules and readers of stored objects expect.
+/// Puts bounds in the place of formats, about which servers warn, and shortens and bounds what is embedded.
+///
+/// Without `nullable` the server takes an explicit null for an absent field. It stays where server-side apply writes null
+/// itself: into a map or a keyed list of which somebody takes away the last entry but not the field.
 fn schema_object(schema: &mut Map<String, Value>, embedded: bool) {
-    schema.remove("nullable");
+    let may_be_emptied = match schema.get("type").and_then(Value::as_str) {
+        Some("object") => !schema.contains_key("required") && !schema.contains_key("x-kubernetes-map-type"),
+        Some("array") => {
+            schema.get("x-kubernetes-list-type").is_some_and(|form| form == "map") && !schema.contains_key("minItems")
+        }
+        _ => false,
+    };
+    if !may_be_emptied {
+        schema.remove("nullable");
+    }
     if let Some(values) = schema.get_mut("enum").and_then(Value::as_array_mut) {
         values.retain(|value| !value.is_null());
     }
@@ -103,8 +117,18 @@ fn schema_object(schema: &mut Map<String, Value>, embedded: bool) {
         schema.insert("pattern".into(), QUANTITY.into());
         schema.insert("maxLength".into(), QUANTITY_LENGTH.into());
     }
-    if schema.get("format").and_then(Value::as_str).is_some_and(|format| format != "date-time") {
+    let format = schema.get("format").and_then(Value::as_str).unwrap_or_default();
+    let integers = match format {
+        "int32" => Some((i32::MIN.into(), i32::MAX.into())),
+        "int64" => Some((-EXACT_INTEGER, EXACT_INTEGER)),
+        _ => None,
+    };
+    if format != "date-time" {
         schema.remove("format");
+    }
+    if let Some((least, most)) = integers {
+        schema.entry("minimum").or_insert(least.into());
+        schema.entry("maximum").or_insert(most.into());
     }
     if embedded {
         bound(schema);
@@ -151,10 +175,27 @@ fn bound(schema: &mut Map<String, Value>) {
 /// The first sentence says enough next to Kubernetes' own documentation, and every field has one.
 fn shorten(name: &str, property: &mut Map<String, Value>) {
     let description = property.get("description").and_then(Value::as_str).unwrap_or_default();
-    let first = description.split_inclusive(". ").next().unwrap_or_default().lines().next().unwrap_or_default();
-    let mut text: String = first.trim().chars().take(EMBEDDED_DESCRIPTION).collect();
+    let mut text = String::new();
+    for word in first_sentence(description).split_whitespace() {
+        if text.len() + word.len() > EMBEDDED_DESCRIPTION {
+            text.push_str(" ...");
+            break;
+        }
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(word);
+    }
     if text.is_empty() {
         text = format!("As `{name}` of Kubernetes.");
     }
     property.insert("description".into(), text.into());
+}
+
+/// Up to the first full stop before a capital letter, which "e.g." is not.
+fn first_sentence(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or_default();
+    let ends = |(at, _): &(usize, &str)| line.get(at + 2..).is_some_and(|rest| rest.starts_with(char::is_uppercase));
+    let end = line.match_indices(". ").find(ends).map_or(line.len(), |(at, _)| at + 1);
+    line.get(..end).unwrap_or(line)
 }

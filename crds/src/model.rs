@@ -33,12 +33,15 @@ use std::collections::BTreeMap;
 pub struct AnomalyModelSpec {
     /// Running mean and standard deviation.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub zscore_online: Option<ZscoreOnline>,
     /// Running median and median absolute deviation: robust against outliers.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub mad_online: Option<MadOnline>,
     /// Queries to run on. Absent: all queries of the VMAnomaly.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub queries: Option<QueryReferences>,
     /// Names of the VMAnomaly's schedulers to run under. Absent: all of them.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -10,7 +10,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::embedded::OBJECT_NAME;
+use crate::embedded::{OBJECT_NAME, null_or_list};
 
 /// The image of the worker.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -32,8 +32,8 @@ pub struct Image {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pull_policy: Option<PullPolicy>,
     /// Secrets with credentials of the registry. Absent: none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[serde(default, deserialize_with = "null_or_list", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("nullable" = true, "x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub pull_secrets: Vec<LocalObjectReference>,
 }
 
@@ -64,8 +64,8 @@ pub struct Pod {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
     /// Environment variables, for `%{NAME}` in a raw configuration. Absent: none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[serde(default, deserialize_with = "null_or_list", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("nullable" = true, "x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub env: Vec<EnvVar>,
     /// Labels that a node must have. Absent: any node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

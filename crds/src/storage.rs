@@ -14,9 +14,11 @@ use crate::embedded::OBJECT_NAME;
 pub struct Storage {
     /// A volume claim for each worker: state survives pods and nodes.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub volume_claim: Option<VolumeClaim>,
     /// A folder of the node: state survives the container, not the pod.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub empty_dir: Option<EmptyDirectory>,
 }
 

@@ -40,8 +40,11 @@ impl Fixture {
 
     /// (rule, message) of all rules that the last object breaks.
     fn broken(&self) -> Vec<(String, String)> {
+        // To the server a null is no field.
+        let mut objects = self.objects.clone();
+        objects.iter_mut().for_each(drop_nulls);
         let judge = |object, old| Validator::new().validate(&schema(self.kind()), object, old);
-        let outcome = match self.objects.as_slice() {
+        let outcome = match objects.as_slice() {
             [object] => judge(object, None),
             [old, object] => {
                 assert!(judge(old, None).is_ok(), "{}: {:?}", self.name, judge(old, None));
@@ -111,6 +114,13 @@ fn through_the_type(object: &Value) -> Value {
     }
 }
 
+fn drop_nulls(value: &mut Value) {
+    if let Some(map) = value.as_object_mut() {
+        map.retain(|_, inner| !inner.is_null());
+        map.values_mut().for_each(drop_nulls);
+    }
+}
+
 /// Whether they say the same. A number may be written in another form or as a text, as quantities are.
 fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
@@ -135,6 +145,7 @@ fn an_accepted_object_breaks_no_rule_and_goes_through_its_type_unchanged() {
                 object["spec"]["shards"] = 1.into();
             }
             let back = through_the_type(&object);
+            drop_nulls(&mut object);
             assert!(same(&object, &back), "{}: {object:#} becomes {back:#}", fixture.name);
         }
     }

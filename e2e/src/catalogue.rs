@@ -82,7 +82,13 @@ impl Product {
 /// When the program or the base is not there.
 pub fn tool(name: &str) -> Result<Image, ImageError> {
     let program = programs::find(name)?;
-    with_program(name, &program, "For tests and demonstrations", format!("{LOCAL_REGISTRY}/{name}:node"), "node")
+    with_program(name, &program, "For tests and demonstrations", tool_name(name), "node")
+}
+
+/// The full name of the image of one of [`TOOLS`].
+#[must_use]
+pub fn tool_name(name: &str) -> String {
+    format!("{LOCAL_REGISTRY}/{name}:node")
 }
 
 /// An image with a shell: what holds the namespaces of pods on our node, and what looks around in tests.

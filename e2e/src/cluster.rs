@@ -1,6 +1,7 @@
 //! The cluster that a story runs in: a node of our own, or the one that the user names with `CLUSTER`.
 
 use std::env;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -91,7 +92,7 @@ impl Cluster {
         let named = |variable| env::var(variable).ok().filter(|value| !value.is_empty());
         match named("CLUSTER") {
             None => Self::own(images, progress).await,
-            Some(context) => Self::named(context, named("REGISTRY"), images).await,
+            Some(context) => Self::named(None, &context, named("REGISTRY"), images).await,
         }
     }
 
@@ -108,8 +109,18 @@ impl Cluster {
         Ok(Self { node: Some(node), kubeconfig: Some(kubeconfig), context: "node".to_owned(), config, registry: None })
     }
 
-    async fn named(context: String, registry: Option<String>, images: &[Image]) -> Result<Self, ClusterError> {
-        let config = configuration(None, &context).await?;
+    /// A cluster of the user's: a context of `kubeconfig`, or of the user's own one, that gets images from `registry`,
+    /// or of a kind cluster on this machine.
+    ///
+    /// # Errors
+    /// When there is no such context, or no way for images into that cluster.
+    pub async fn named(
+        kubeconfig: Option<&Path>,
+        context: &str,
+        registry: Option<String>,
+        images: &[Image],
+    ) -> Result<Self, ClusterError> {
+        let config = configuration(kubeconfig, context).await?;
         match (&registry, context.strip_prefix("kind-")) {
             (Some(_), _) => {}
             (None, Some(name)) => {
@@ -117,9 +128,10 @@ impl Cluster {
                     load(&catalogue::write(image)?.0, name).await?;
                 }
             }
-            (None, None) => return Err(ClusterError::Registry { context }),
+            (None, None) => return Err(ClusterError::Registry { context: context.to_owned() }),
         }
-        Ok(Self { node: None, kubeconfig: None, context, config, registry })
+        let kubeconfig = kubeconfig.map(Path::to_path_buf);
+        Ok(Self { node: None, kubeconfig, context: context.to_owned(), config, registry })
     }
 
     /// Our own node, if it is one.
@@ -148,19 +160,69 @@ impl Cluster {
     /// # Errors
     /// When kubectl is not there or fails, with its own words.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<String, ClusterError> {
-        let mut command = Command::new(programs::find("kubectl")?);
-        if let Some(kubeconfig) = &self.kubeconfig {
-            command.arg("--kubeconfig").arg(kubeconfig);
-        }
-        command.args(["--context", &self.context]).args(arguments);
+        let command = self.pointed_here("kubectl", "--context", arguments)?;
         output(command, &format!("kubectl {}", arguments.join(" "))).await
     }
 
-    /// Variables that point other programs, helm for one, to this cluster. helm has no variable for the context.
+    /// Applies manifests, server-side; `namespace` is that of objects that name none.
+    ///
+    /// # Errors
+    /// When kubectl is not there or an object is refused, with the server's words.
+    pub async fn apply(&self, namespace: &str, manifests: &str) -> Result<(), ClusterError> {
+        let arguments = ["apply", "--server-side", "--namespace", namespace, "--filename", "-"];
+        let failed = |error: std::io::Error| ClusterError::Command {
+            command: "kubectl apply".to_owned(),
+            message: error.to_string(),
+        };
+        let mut input = tempfile::tempfile().map_err(failed)?;
+        input.write_all(manifests.as_bytes()).and_then(|()| input.rewind()).map_err(failed)?;
+        let command = self.pointed_here("kubectl", "--context", &arguments)?;
+        output_of(command, Stdio::from(input), &format!("kubectl {}", arguments.join(" "))).await.map(drop)
+    }
+
+    /// Runs helm against this cluster; brings what it prints.
+    ///
+    /// # Errors
+    /// When helm is not there or fails, with its own words.
+    pub async fn helm(&self, arguments: &[&str]) -> Result<String, ClusterError> {
+        let name = format!("helm {}", arguments.join(" "));
+        let failed =
+            |error: std::io::Error| ClusterError::Command { command: name.clone(), message: error.to_string() };
+        // It writes caches even for a chart that is a folder.
+        let folder = tempfile::tempdir().map_err(failed)?;
+        let mut command = self.pointed_here("helm", "--kube-context", arguments)?;
+        for home in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+            command.env(home, folder.path());
+        }
+        output(command, &name).await
+    }
+
+    /// A program that takes the flag `--kubeconfig` and this flag for the context.
+    fn pointed_here(&self, program: &str, context: &str, arguments: &[&str]) -> Result<Command, ClusterError> {
+        let mut command = Command::new(programs::find(program)?);
+        if let Some(kubeconfig) = &self.kubeconfig {
+            command.arg("--kubeconfig").arg(kubeconfig);
+        }
+        command.args([context, &self.context]).args(arguments);
+        Ok(command)
+    }
+
+    /// Where pods of this cluster get our images from, as the chart's value `image.registry`.
     #[must_use]
-    pub fn environment(&self) -> Vec<(&'static str, String)> {
-        let kubeconfig = self.kubeconfig.iter().map(|file| ("KUBECONFIG", file.display().to_string()));
-        kubeconfig.chain([("HELM_KUBECONTEXT", self.context.clone())]).collect()
+    pub fn registry(&self) -> &str {
+        self.registry.as_deref().unwrap_or(catalogue::LOCAL_REGISTRY)
+    }
+
+    /// Arguments that point kubectl to this cluster, for a user to copy.
+    #[must_use]
+    pub fn kubectl_arguments(&self) -> String {
+        let kubeconfig =
+            self.kubeconfig.as_ref().map_or_else(String::new, |file| format!("--kubeconfig {} ", file.display()));
+        if self.node.is_some() {
+            kubeconfig.trim().to_owned()
+        } else {
+            format!("{kubeconfig}--context {}", self.context)
+        }
     }
 
     /// Forwards a loopback port of this machine to a port of a service: each connection goes to a pod of it that is
@@ -237,9 +299,13 @@ pub async fn load(archive: &Path, cluster: &str) -> Result<(), ClusterError> {
 ///
 /// # Errors
 /// When it cannot be started or fails, with its own words.
-pub async fn output(mut command: Command, name: &str) -> Result<String, ClusterError> {
+pub async fn output(command: Command, name: &str) -> Result<String, ClusterError> {
+    output_of(command, Stdio::null(), name).await
+}
+
+async fn output_of(mut command: Command, input: Stdio, name: &str) -> Result<String, ClusterError> {
     let failed = |message| ClusterError::Command { command: name.to_owned(), message };
-    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
+    let output = command.stdin(input).kill_on_drop(true).output().await;
     let output = output.map_err(|error| failed(error.to_string()))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());

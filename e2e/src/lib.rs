@@ -4,4 +4,7 @@ pub mod catalogue;
 pub mod cluster;
 pub mod forward;
 pub mod image;
+pub mod installation;
 pub mod node;
+pub mod quickstart;
+pub mod rollout;

@@ -106,6 +106,30 @@ fn shell(image: &str) -> Pod {
     }))
 }
 
+/// A program of `make tools` as a pod with a folder of its own; ready when it answers on `port`.
+fn tool(name: &str, image: &str, port: u16, arguments: &[&str]) -> Pod {
+    let mut container = restricted(image);
+    container["name"] = name.into();
+    container["args"] = json!(arguments);
+    container["readinessProbe"] = json!({"httpGet": {"path": "/metrics", "port": port}, "periodSeconds": 1});
+    container["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
+    object(json!({
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {
+            "automountServiceAccountToken": false,
+            "securityContext": pod_security(),
+            "terminationGracePeriodSeconds": 0,
+            "containers": [container],
+            "volumes": [{"name": "data", "emptyDir": {}}],
+        },
+    }))
+}
+
+fn is_pod_ready(pod: Option<&Pod>) -> bool {
+    let conditions = pod.and_then(|pod| pod.status.as_ref()?.conditions.as_ref());
+    conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
+}
+
 fn all_ready(set: Option<&StatefulSet>) -> bool {
     let status = set.and_then(|set| set.status.as_ref());
     status.is_some_and(|status| status.ready_replicas == Some(2))
@@ -120,8 +144,11 @@ where
 }
 
 async fn get(address: std::net::SocketAddr, path: &str) -> String {
+    send(address, &format!("GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n")).await
+}
+
+async fn send(address: std::net::SocketAddr, request: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -204,6 +231,53 @@ async fn restricted_workers_with_volumes_roll_out_and_are_found_read_and_entered
     }
 }
 
+#[tokio::test]
+async fn the_programs_of_make_tools_run_as_restricted_pods_and_find_each_other_by_service() {
+    install_provider();
+    let images = catalogue::TOOLS.map(|name| catalogue::tool(name).unwrap());
+    let cluster = Cluster::own(&images, |_| {}).await.unwrap();
+    let client = cluster.client().unwrap();
+    let pods = Api::<Pod>::namespaced(client.clone(), "default");
+    let service = json!({
+        "metadata": {"name": "tsdb"},
+        "spec": {"selector": {"app": "victoria-metrics"}, "ports": [{"port": 8428}]},
+    });
+    let service: Service = object(service);
+    Api::<Service>::namespaced(client, "default").create(&PostParams::default(), &service).await.unwrap();
+    let write = "-remoteWrite.url=http://tsdb:8428/api/v1/write";
+    let starts: [(u16, &[&str]); 4] = [
+        (8428, &["-storageDataPath=/data", "-retentionPeriod=100y"]),
+        (8429, &[write, "-remoteWrite.tmpDataPath=/data"]),
+        (8880, &["-rule=/data/*.yml", "-datasource.url=http://tsdb:8428", "-notifier.blackhole"]),
+        (9100, &[]),
+    ];
+    for ((name, image), (port, arguments)) in catalogue::TOOLS.iter().zip(&images).zip(starts) {
+        let pod = tool(name, &cluster.image(image), port, arguments);
+        pods.create(&PostParams::default(), &pod).await.unwrap();
+    }
+    for name in catalogue::TOOLS {
+        awaited(pods.clone(), name, is_pod_ready).await;
+    }
+    // vmagent cannot pass samples on except through the ClusterIP of the service.
+    let sample = "sample,from=outside value=1";
+    let vmagent = cluster.forward_pod("default", "vmagent", 8429).await.unwrap();
+    let request = format!(
+        "POST /write HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{sample}",
+        sample.len()
+    );
+    assert!(send(vmagent.address(), &request).await.starts_with("HTTP/1.1 204"));
+    let tsdb = cluster.forward("default", "tsdb", 8428).await.unwrap();
+    let begin = Instant::now();
+    while begin.elapsed() < WITHIN {
+        get(tsdb.address(), "/internal/force_flush").await;
+        if get(tsdb.address(), "/api/v1/export?match=sample_value").await.contains("outside") {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the sample did not reach the TSDB within {WITHIN:?}");
+}
+
 /// Processes of this machine whose command line has `text`.
 fn processes(text: &str) -> Vec<String> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
@@ -241,13 +315,34 @@ fn started_program() -> (Program, PathBuf) {
     (program, last.split_whitespace().nth(2).unwrap().into())
 }
 
-/// A pod that runs in the node of a kubeconfig, so that there is something to be left behind.
+/// A pod that runs in the node of a kubeconfig, so that there is something to be left behind. The node is a cluster
+/// that the user names here.
 async fn with_a_pod(kubeconfig: &Path) {
-    let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig).unwrap();
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
-    let pods = Api::<Pod>::namespaced(kube::Client::try_from(config).unwrap(), "default");
-    pods.create(&PostParams::default(), &shell(&catalogue::busybox().unwrap().name)).await.unwrap();
+    let registry = Some(catalogue::LOCAL_REGISTRY.to_owned());
+    let cluster = Cluster::named(Some(kubeconfig), "node", registry, &[]).await.unwrap();
+    let pods = Api::<Pod>::namespaced(cluster.client().unwrap(), "default");
+    let image = cluster.image(&catalogue::busybox().unwrap());
+    pods.create(&PostParams::default(), &shell(&image)).await.unwrap();
     awaited(pods, "shell", conditions::is_pod_running()).await;
+    assert!(cluster.kubectl(&["get", "pods"]).await.unwrap().contains("shell"));
+}
+
+#[tokio::test]
+async fn a_cluster_without_a_way_for_images_is_refused_with_the_command_that_pushes_them() {
+    install_provider();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kubeconfig");
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config",
+        "contexts": [{"name": "prod", "context": {"cluster": "prod", "user": "me"}}],
+        "clusters": [{"name": "prod", "cluster": {"server": "https://127.0.0.1:1"}}],
+        "users": [{"name": "me", "user": {}}],
+    });
+    std::fs::write(&file, config.to_string()).unwrap();
+    let error = Cluster::named(Some(&file), "prod", None, &[]).await.unwrap_err().to_string();
+    assert!(error.contains("`make images REGISTRY="), "{error}");
+    let error = Cluster::named(Some(&file), "prdo", None, &[]).await.unwrap_err().to_string();
+    assert!(error.contains("prdo"), "{error}");
 }
 
 #[tokio::test]

@@ -129,13 +129,15 @@ impl Objects {
         Ok(())
     }
 
-    /// All readable objects of a kind.
+    /// The readable objects of a kind that are wanted.
     #[must_use]
-    pub fn readable<K>(index: &Index<Guarded<K>>) -> Vec<Arc<K>>
+    pub fn readable<K>(index: &Index<Guarded<K>>, wanted: impl Fn(&K) -> bool) -> Vec<Arc<K>>
     where
         K: Resource<DynamicType = ()> + Clone + 'static,
     {
-        index.all().iter().filter_map(|guard| guard.0.as_ref().ok().cloned().map(Arc::new)).collect()
+        let all = index.all();
+        let readable = all.iter().filter_map(|guard| guard.0.as_ref().ok());
+        readable.filter(|object| wanted(object)).map(|object| Arc::new(object.clone())).collect()
     }
 }
 

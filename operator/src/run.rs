@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::build::config::{path_prefix, server_port};
 use crate::kubernetes::index::Index;
-use crate::operator::{Guarded, Objects, Operator, Triggered};
+use crate::operator::{Guarded, Operator, Triggered};
 use crate::reconcile::anomaly::{self, Next};
 use crate::reconcile::binding;
 use crate::reconcile::error::ReconcileError;
@@ -166,9 +166,13 @@ async fn poll(operator: Arc<Operator>) {
     loop {
         ticks.tick().await;
         let began = Instant::now();
-        let anomalies: HashMap<ObjectKey, (u16, String)> = Objects::readable(&operator.objects.anomalies)
+        let anomalies: HashMap<ObjectKey, (u16, String)> = operator
+            .objects
+            .anomalies
+            .all()
             .iter()
-            .map(|anomaly| (ObjectKey::of(&**anomaly), (server_port(anomaly), path_prefix(anomaly))))
+            .filter_map(|guard| guard.0.as_ref().ok())
+            .map(|anomaly| (ObjectKey::of(anomaly), (server_port(anomaly), path_prefix(anomaly))))
             .collect();
         let pods = operator.objects.pods.all();
         let mut owners: HashMap<String, ObjectKey> = HashMap::new();

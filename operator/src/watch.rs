@@ -14,7 +14,7 @@ use crate::kubernetes::child::owner;
 use crate::kubernetes::index::{Change, reflect};
 use crate::kubernetes::scope::{api, dynamic_api};
 use crate::names::CHILDREN;
-use crate::operator::{Guarded, Objects, Operator, Writers};
+use crate::operator::{Guarded, Operator, Writers};
 use crate::reconcile::binding::Selected;
 use crate::selection::{ObjectKey, selects};
 
@@ -150,10 +150,11 @@ fn selected_changed<K: Selected>(operator: Arc<Operator>) -> impl FnMut(Change<'
             }
         }
         let object = change.object().0.as_ref().ok();
-        for anomaly in Objects::readable(&operator.objects.anomalies) {
-            let anomaly_key = ObjectKey::of(&*anomaly);
+        for guard in operator.objects.anomalies.all() {
+            let Ok(anomaly) = &guard.0 else { continue };
+            let anomaly_key = ObjectKey::of(anomaly);
             let was = operator.verdicts.of(&anomaly_key);
-            let selected = object.is_some_and(|object| selects(&anomaly, K::selector(&anomaly), object));
+            let selected = object.is_some_and(|object| selects(anomaly, K::selector(anomaly), object));
             let was_selected = was.is_some_and(|verdict| K::judgement(&verdict, &key).is_some());
             if selected || was_selected {
                 let _ = operator.triggers.anomalies.send(anomaly_key);

@@ -76,6 +76,12 @@ impl Endpoint {
         Self { base: format!("http://{address}"), client: client() }
     }
 
+    /// The same, with a user's name and password, which go into its URL as they are.
+    #[must_use]
+    pub fn with_basic_auth(address: SocketAddr, user: &str, password: &str) -> Self {
+        Self { base: format!("http://{user}:{password}@{address}"), client: client() }
+    }
+
     /// The base URL, without a slash at the end.
     #[must_use]
     pub fn url(&self) -> &str {

@@ -7,6 +7,7 @@ pub mod accelerated;
 pub mod components;
 pub mod fault_proxy;
 pub mod http;
+pub mod incident;
 pub mod kubernetes;
 pub mod node_exporter;
 pub mod process;

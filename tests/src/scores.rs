@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::series::Series;
 
-/// Labels of a series without `preset`, in which the workers of a comparison differ.
+/// Labels of a series without the one in which the workers of a comparison differ.
 type Name = BTreeMap<String, String>;
 
 /// The outputs of one worker: every value that was written for a series and a time.
@@ -17,10 +17,16 @@ impl Scores {
     /// Those of `series` that have this `preset`.
     #[must_use]
     pub fn of(series: &[Series], preset: &str) -> Self {
+        Self::labelled(series, "preset", preset)
+    }
+
+    /// Those of `series` that have this label, in which the workers of a comparison differ.
+    #[must_use]
+    pub fn labelled(series: &[Series], label: &str, value: &str) -> Self {
         let mut samples: BTreeMap<_, BTreeSet<u64>> = BTreeMap::new();
-        for series in series.iter().filter(|series| series.label("preset") == preset) {
+        for series in series.iter().filter(|series| series.label(label) == value) {
             let mut name = series.labels.clone();
-            name.remove("preset");
+            name.remove(label);
             for sample in &series.samples {
                 let values = samples.entry((name.clone(), sample.time)).or_default();
                 values.insert(sample.value.to_bits());

@@ -84,8 +84,7 @@ impl VictoriaMetrics {
     /// # Errors
     /// No answer, or one other than 2xx. The TSDB answers 204 even when it drops every row.
     pub async fn import<'a>(&self, series: impl IntoIterator<Item = &'a Series>) -> Result<(), HttpError> {
-        let lines: String = series.into_iter().map(Series::import_line).collect();
-        self.import_lines(lines).await
+        self.endpoint.import(series).await
     }
 
     /// Imports JSON lines.
@@ -93,7 +92,7 @@ impl VictoriaMetrics {
     /// # Errors
     /// No answer, or one other than 2xx. The TSDB answers 204 even when it drops every row.
     pub async fn import_lines(&self, lines: impl Into<Bytes>) -> Result<(), HttpError> {
-        self.endpoint.post("/api/v1/import", &[], lines).await.map(drop)
+        self.endpoint.import_lines(lines).await
     }
 
     /// Makes everything that was imported visible to queries.
@@ -101,7 +100,7 @@ impl VictoriaMetrics {
     /// # Errors
     /// No answer, or one other than 2xx.
     pub async fn force_flush(&self) -> Result<(), HttpError> {
-        self.endpoint.get("/internal/force_flush", &[]).await.map(drop)
+        self.endpoint.force_flush().await
     }
 
     /// All raw samples of a selector, sorted by labels and time.
@@ -109,9 +108,7 @@ impl VictoriaMetrics {
     /// # Errors
     /// No answer, one other than 2xx, or one that is no export.
     pub async fn export(&self, selector: &str) -> Result<Vec<Series>, HttpError> {
-        let path = "/api/v1/export";
-        let body = self.endpoint.get(path, &[("match[]", selector)]).await?;
-        parse_export(&body).map_err(|message| self.endpoint.unusable(path, &message, &body))
+        self.endpoint.export(selector).await
     }
 
     /// Ends it. The data folder stays for [`VictoriaMetrics::restart`].
@@ -127,6 +124,47 @@ impl VictoriaMetrics {
         self.stop().await;
         (self.process, self.address) = launch(self.folder.path(), &self.address.to_string(), &self.flags).await?;
         Ok(())
+    }
+}
+
+/// What any VictoriaMetrics answers, wherever it runs.
+impl Endpoint {
+    /// Imports series. They are visible after [`Endpoint::force_flush`].
+    ///
+    /// VictoriaMetrics keeps decimal numbers of 12 significant digits or a few more, and one exponent for a block of
+    /// a series: longer values and very small ones next to large ones come back rounded.
+    ///
+    /// # Errors
+    /// No answer, or one other than 2xx. The TSDB answers 204 even when it drops every row.
+    pub async fn import<'a>(&self, series: impl IntoIterator<Item = &'a Series>) -> Result<(), HttpError> {
+        let lines: String = series.into_iter().map(Series::import_line).collect();
+        self.import_lines(lines).await
+    }
+
+    /// Imports JSON lines.
+    ///
+    /// # Errors
+    /// No answer, or one other than 2xx. The TSDB answers 204 even when it drops every row.
+    pub async fn import_lines(&self, lines: impl Into<Bytes>) -> Result<(), HttpError> {
+        self.post("/api/v1/import", &[], lines).await.map(drop)
+    }
+
+    /// Makes everything that was imported visible to queries.
+    ///
+    /// # Errors
+    /// No answer, or one other than 2xx.
+    pub async fn force_flush(&self) -> Result<(), HttpError> {
+        self.get("/internal/force_flush", &[]).await.map(drop)
+    }
+
+    /// All raw samples of a selector, sorted by labels and time.
+    ///
+    /// # Errors
+    /// No answer, one other than 2xx, or one that is no export.
+    pub async fn export(&self, selector: &str) -> Result<Vec<Series>, HttpError> {
+        let path = "/api/v1/export";
+        let body = self.get(path, &[("match[]", selector)]).await?;
+        parse_export(&body).map_err(|message| self.unusable(path, &message, &body))
     }
 }
 

@@ -82,22 +82,18 @@ impl Vmalert {
         &mut self.process
     }
 
+    /// For any request.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
     /// All pending and firing alerts.
     ///
     /// # Errors
     /// No answer, or not the expected one.
     pub async fn alerts(&self) -> Result<Vec<Alert>, HttpError> {
-        #[derive(Deserialize)]
-        struct Answer {
-            data: Data,
-        }
-        #[derive(Deserialize)]
-        struct Data {
-            #[serde(default)]
-            alerts: Option<Vec<Alert>>,
-        }
-        let answer: Answer = self.endpoint.get_json("/api/v1/alerts", &[]).await?;
-        Ok(answer.data.alerts.unwrap_or_default())
+        self.endpoint.alerts().await
     }
 
     /// The first alert that `wanted` accepts, or `None` when none comes within `within`.
@@ -128,6 +124,27 @@ impl Vmalert {
         let text = String::from_utf8_lossy(&body).into_owned();
         let counts = text.lines().filter(|line| line.starts_with("vmalert_iteration_total{"));
         Ok(counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
+    }
+}
+
+/// What any vmalert answers, wherever it runs.
+impl Endpoint {
+    /// All pending and firing alerts.
+    ///
+    /// # Errors
+    /// No answer, or not the expected one.
+    pub async fn alerts(&self) -> Result<Vec<Alert>, HttpError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            data: Data,
+        }
+        #[derive(Deserialize)]
+        struct Data {
+            #[serde(default)]
+            alerts: Option<Vec<Alert>>,
+        }
+        let answer: Answer = self.get_json("/api/v1/alerts", &[]).await?;
+        Ok(answer.data.alerts.unwrap_or_default())
     }
 }
 

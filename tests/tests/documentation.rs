@@ -1,5 +1,7 @@
 //! What the documentation says is there: its links lead somewhere, and its objects are what the operator takes.
 
+#![allow(clippy::unwrap_used, reason = "functions that tests share are tests, too")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -215,6 +215,22 @@ impl Node {
         self.settings.log(program)
     }
 
+    /// The processes of all pods, as this host numbers them.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read.
+    pub fn processes(&self) -> Result<Vec<u32>, NodeError> {
+        let entries = std::fs::read_dir("/proc").map_err(failed("/proc"))?.flatten();
+        let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let is_ours = |process: &u32| {
+            let cgroups = std::fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap_or_default();
+            let paths = cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+            { paths }
+                .any(|path| path == self.settings.cgroup || path.starts_with(&format!("{}/", self.settings.cgroup)))
+        };
+        Ok(numbers.filter(is_ours).collect())
+    }
+
     /// Makes the images of an OCI or Docker archive usable by pods.
     ///
     /// # Errors

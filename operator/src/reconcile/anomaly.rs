@@ -27,7 +27,7 @@ use crate::reconcile::freshness::{is_by_newer_operator, verify_inputs};
 use crate::reconcile::plan::{self, Plan, Surroundings, plan};
 use crate::reconcile::report::verdict;
 use crate::reconcile::undecodable;
-use crate::selection::ObjectKey;
+use crate::selection::{ObjectKey, selects};
 use crate::status::anomaly::{Facts, has_newest, paused, status};
 use crate::status::condition::find;
 use crate::workers::poll::Target;
@@ -150,8 +150,12 @@ impl Visit<'_> {
         let shards = [wanted, pods.unwrap_or(0), recorded.map_or(0, |topology| topology.shards.get())];
         let shards = shards.into_iter().max().unwrap_or(wanted);
         Surroundings {
-            models: Objects::readable(&self.operator.objects.models),
-            queries: Objects::readable(&self.operator.objects.queries),
+            models: Objects::readable(&self.operator.objects.models, |model| {
+                selects(self.anomaly, self.anomaly.spec.model_selector.as_ref(), model)
+            }),
+            queries: Objects::readable(&self.operator.objects.queries, |query| {
+                selects(self.anomaly, self.anomaly.spec.query_selector.as_ref(), query)
+            }),
             config: child(ChildKind::ConfigMap, &names.config).as_deref().and_then(parsed),
             topology,
             pods,

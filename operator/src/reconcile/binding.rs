@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::kubernetes::recent::Recent;
-use crate::operator::{Guarded, Objects, Operator};
+use crate::operator::{Guarded, Operator};
 use crate::reconcile::anomaly::Next;
 use crate::reconcile::error::ReconcileError;
 use crate::reconcile::undecodable;
@@ -90,11 +90,15 @@ pub async fn visit<K: Selected>(operator: &Operator, guard: &Guarded<K>) -> Resu
     if object.meta().deletion_timestamp.is_some() {
         return Ok(Next::OnChange);
     }
-    let mut selecting: Vec<ObjectKey> = Objects::readable(&operator.objects.anomalies)
+    let mut selecting: Vec<ObjectKey> = operator
+        .objects
+        .anomalies
+        .all()
         .iter()
+        .filter_map(|guard| guard.0.as_ref().ok())
         .filter(|anomaly| anomaly.metadata.deletion_timestamp.is_none())
         .filter(|anomaly| selects(anomaly, K::selector(anomaly), &*object))
-        .map(|anomaly| ObjectKey::of(&**anomaly))
+        .map(ObjectKey::of)
         .collect();
     selecting.sort();
     let bound: Vec<(ObjectKey, Bound)> = selecting

@@ -26,9 +26,9 @@ use crate::workers::state::Worker;
 /// What is around a VMAnomaly.
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings {
-    /// All models.
+    /// Models, at least those that it selects.
     pub models: Vec<Arc<AnomalyModel>>,
-    /// All queries.
+    /// Queries, at least those that it selects.
     pub queries: Vec<Arc<AnomalyQuery>>,
     /// The live ConfigMap of the configuration.
     pub config: Option<ConfigMap>,

@@ -1,24 +1,20 @@
 //! `make run-standalone`: the whole system on this machine, from nothing, with a recorded incident replayed into it.
 
-mod observation;
-mod replay;
-mod screen;
 mod stack;
-mod verdict;
 
 use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
 use ::tests::http::HttpError;
+use ::tests::incident::progress::Progress;
+use ::tests::incident::replay::{INCIDENT, Pace, Replay, ReplayError, Timeline};
+use ::tests::incident::screen::Screen;
+use ::tests::incident::verdict::Outcome;
 use ::tests::process::StartError;
-use ::tests::recording::RecordingError;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-use replay::{HISTORY, INCIDENT, Replay, Timeline};
-use screen::Screen;
-use stack::{Progress, Stack};
-use verdict::Outcome;
+use stack::Stack;
 
 /// Starts VictoriaMetrics, node exporter, vmagent, vmalert and the worker, replays a recorded incident in compressed
 /// time, and shows values, expected ranges, scores and alerts until Ctrl-C.
@@ -37,9 +33,7 @@ enum Failure {
     #[error("{0}")]
     Missing(String),
     #[error(transparent)]
-    Recording(#[from] RecordingError),
-    #[error("recording {name}: {message}")]
-    Unusable { name: &'static str, message: String },
+    Replay(#[from] ReplayError),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error(transparent)]
@@ -84,8 +78,11 @@ async fn interruption() -> std::io::Result<ExitCode> {
 }
 
 async fn run(once: bool) -> Result<(), Failure> {
-    let replay = Replay::load()?;
-    println!("Recordings run in compressed time, one second for five minutes: {} hours are imported as", HISTORY / 12);
+    let replay = Replay::load(Pace::EVERY_SECOND)?;
+    println!(
+        "Recordings run in compressed time, one second for five minutes: {} hours are imported as",
+        replay.pace.history / 12
+    );
     println!(
         "history, then {} minutes are replayed. In one of them an autoscaling group's CPU use drops",
         replay.length * 5
@@ -94,14 +91,15 @@ async fn run(once: bool) -> Result<(), Failure> {
 
     let progress = Progress::new();
     let mut stack = Stack::start(&replay, &progress).await?;
-    let timeline = Timeline::begin();
+    let timeline = Timeline::begin(replay.pace);
     println!(
         "{:6.1} s  replay           {} samples of each recording, one a second\n",
         progress.seconds(),
         replay.length
     );
 
-    let mut screen = Screen::new();
+    let observer = stack.observer();
+    let mut screen = Screen::new("this machine");
     let mut complete_at = None;
     for index in 0.. {
         let tick = timeline.reach(index).await;
@@ -111,8 +109,8 @@ async fn run(once: bool) -> Result<(), Failure> {
             stack.tsdb.force_flush().await?;
         }
         stack.check()?;
-        let rows = observation::observe(&stack, tick).await?;
-        let position = position(&replay, index);
+        let rows = observer.observe(tick).await?;
+        let position = replay.position(tick - timeline.start);
         screen.show(&position, &rows);
 
         if index + 1 < replay.length {
@@ -124,7 +122,7 @@ async fn run(once: bool) -> Result<(), Failure> {
             }
             continue;
         }
-        let outcome = Outcome::read(&stack.tsdb).await?;
+        let outcome = Outcome::read(stack.tsdb.endpoint()).await?;
         if outcome.is_complete(&replay, timeline) && complete_at.is_none() {
             complete_at = Some(index);
         }
@@ -144,20 +142,6 @@ async fn run(once: bool) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-/// Where the replay is, in words.
-fn position(replay: &Replay, index: usize) -> String {
-    let second = index + 1;
-    if second > replay.length {
-        return format!("replay over for {:>3} s", second - replay.length);
-    }
-    let incident = if index < replay.incident {
-        format!("incident in {:>2} s", replay.incident - index)
-    } else {
-        format!("incident for {:>2} s", second - replay.incident)
-    };
-    format!("replay {second:>3} of {} s, {incident}", replay.length)
 }
 
 fn where_to_look(stack: &Stack) -> Vec<String> {

@@ -1,10 +1,12 @@
 //! Everything that runs, started in order with a line for each step.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ::tests::components::{Program, find, repository};
+use ::tests::incident::observation::Observer;
+use ::tests::incident::progress::Progress;
+use ::tests::incident::replay::{Replay, now};
 use ::tests::node_exporter::NodeExporter;
 use ::tests::process::{POLL, free_port};
 use ::tests::victoria_metrics::VictoriaMetrics;
@@ -13,7 +15,6 @@ use ::tests::vmalert::{Vmalert, rule_files};
 use ::tests::worker::{Worker, WorkerSetup};
 
 use crate::Failure;
-use crate::replay::{Replay, TICK, now};
 
 /// How long the worker may take to learn the history.
 const LEARN: Duration = Duration::from_secs(30);
@@ -30,50 +31,13 @@ pub struct Stack {
     pub tsdb: VictoriaMetrics,
 }
 
-/// Prints what is done and how long it took.
-pub struct Progress {
-    begin: Instant,
-}
-
-impl Progress {
-    /// Times are counted from now.
-    pub fn new() -> Self {
-        Self { begin: Instant::now() }
-    }
-
-    /// One step.
-    pub async fn step<T>(
-        &self,
-        name: &str,
-        work: impl Future<Output = Result<T, Failure>>,
-        result: impl FnOnce(&T) -> String,
-    ) -> Result<T, Failure> {
-        print!("{:6.1} s  {name:<17}", self.seconds());
-        // A screen that is gone is no reason to end.
-        let _ = std::io::stdout().flush();
-        let done = work.await;
-        println!("{}", done.as_ref().map_or_else(|_| "failed".to_owned(), result));
-        done
-    }
-
-    /// Seconds since the start.
-    pub fn seconds(&self) -> f64 {
-        self.begin.elapsed().as_secs_f64()
-    }
-}
-
 impl Stack {
     /// Starts all of it on an empty TSDB with the history of the recordings, and waits until the worker has learnt it.
     pub async fn start(replay: &Replay, progress: &Progress) -> Result<Self, Failure> {
         let rules = programs_and_rules()?;
-        let tsdb = progress
-            .step("VictoriaMetrics", async { Ok(VictoriaMetrics::start().await?) }, |tsdb| tsdb.url().to_owned())
-            .await?;
-        let node = progress
-            .step("node exporter", async { Ok(NodeExporter::start().await?) }, |node| {
-                format!("http://{}", node.address())
-            })
-            .await?;
+        let tsdb = progress.step("VictoriaMetrics", VictoriaMetrics::start(), |tsdb| tsdb.url().to_owned()).await?;
+        let node =
+            progress.step("node exporter", NodeExporter::start(), |node| format!("http://{}", node.address())).await?;
         let port = free_port()?;
         let targets = [
             Target { job: "node".to_owned(), address: node.address().to_string() },
@@ -81,16 +45,14 @@ impl Stack {
         ];
         let remote_write = format!("{}/api/v1/write", tsdb.url());
         let agent = progress
-            .step(
-                "vmagent",
-                async { Ok(Vmagent::start(&remote_write, &targets, Duration::from_secs(1)).await?) },
-                |agent| format!("{}, scrapes node exporter and worker every second", agent.url()),
-            )
+            .step("vmagent", Vmagent::start(&remote_write, &targets, Duration::from_secs(1)), |agent| {
+                format!("{}, scrapes node exporter and worker every second", agent.url())
+            })
             .await?;
-        let history = replay.history(now().div_euclid(TICK) * TICK);
+        let history = replay.history(now().div_euclid(replay.pace.tick) * replay.pace.tick);
         let import = async {
             tsdb.import(&history).await?;
-            Ok(tsdb.force_flush().await?)
+            tsdb.force_flush().await
         };
         let samples: usize = history.iter().map(|series| series.samples.len()).sum();
         progress.step("history", import, |()| format!("{samples} samples of {} recordings", history.len())).await?;
@@ -102,12 +64,12 @@ impl Stack {
             ..WorkerSetup::default()
         };
         let mut worker = progress
-            .step("worker", async { Ok(Worker::start(setup).await?) }, |worker| {
+            .step("worker", Worker::start(setup), |worker| {
                 format!("{}, with examples/standalone/vmanomaly.yaml", worker.url())
             })
             .await?;
         let vmalert = progress
-            .step("vmalert", async { Ok(Vmalert::start(tsdb.url(), &rules, LOOKBACK).await?) }, |vmalert| {
+            .step("vmalert", Vmalert::start(tsdb.url(), &rules, LOOKBACK), |vmalert| {
                 format!("{}, with deploy/alerts", vmalert.url())
             })
             .await?;
@@ -117,6 +79,16 @@ impl Stack {
             })
             .await?;
         Ok(Self { worker, vmalert, agent, node, tsdb })
+    }
+
+    /// What there is to see.
+    pub fn observer(&self) -> Observer {
+        Observer {
+            tsdb: self.tsdb.endpoint().clone(),
+            vmalert: self.vmalert.endpoint().clone(),
+            lookback: Duration::from_secs(10),
+            shards: None,
+        }
     }
 
     /// Fails when one of the processes has ended.

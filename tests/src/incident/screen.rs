@@ -3,30 +3,33 @@
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 
-use crate::observation::Row;
-use crate::replay::INCIDENT;
+use super::observation::Row;
+use super::replay::INCIDENT;
 
 const RED: &str = "\x1b[1;31m";
 const DIM: &str = "\x1b[2m";
 const PLAIN: &str = "\x1b[0m";
 
 /// Where the table goes.
+#[derive(Debug)]
 pub struct Screen {
+    live: &'static str,
     terminal: bool,
     drawn: usize,
     firing: Vec<String>,
 }
 
 impl Screen {
-    /// Redraws in place on a terminal.
-    pub fn new() -> Self {
-        Self { terminal: std::io::stdout().is_terminal(), drawn: 0, firing: Vec::new() }
+    /// Redraws in place on a terminal. `live` is what the series beside the recordings come from: "this machine".
+    #[must_use]
+    pub fn new(live: &'static str) -> Self {
+        Self { live, terminal: std::io::stdout().is_terminal(), drawn: 0, firing: Vec::new() }
     }
 
     /// Shows the state of one second.
     pub fn show(&mut self, position: &str, rows: &[Row]) {
         if self.terminal {
-            let lines = table(position, rows, true);
+            let lines = table(position, rows, self.live, true);
             let mut frame = String::new();
             if self.drawn > 0 {
                 // Up to the first line of the frame before, and clear from there.
@@ -39,7 +42,7 @@ impl Screen {
             }
             print!("{frame}");
         } else {
-            println!("{}", summary(position, rows));
+            println!("{}", summary(position, rows, self.live));
             let firing: Vec<_> = rows.iter().filter(|row| row.fires).map(title).collect();
             for name in firing.iter().filter(|name| !self.firing.contains(name)) {
                 println!("          ALERT     {name}: AnomalyScoreHigh fires");
@@ -66,7 +69,7 @@ impl Screen {
     pub fn summarize(&mut self, position: &str, rows: &[Row]) {
         if !self.terminal {
             println!();
-            for line in table(position, rows, false) {
+            for line in table(position, rows, self.live, false) {
                 println!("{line}");
             }
         }
@@ -82,17 +85,17 @@ fn title(row: &Row) -> String {
 }
 
 /// The table: a line with the position, a head, and a line for each series, under the name of its origin.
-fn table(position: &str, rows: &[Row], colours: bool) -> Vec<String> {
+fn table(position: &str, rows: &[Row], live: &str, colours: bool) -> Vec<String> {
     let paint = |colour: &'static str| if colours { colour } else { "" };
     let plain = paint(PLAIN);
-    let mut lines = vec![
-        position.to_owned(),
-        String::new(),
-        format!("{:<26} {:>9}  {:>22}  {:>6}  {:<22}", "series", "value", "expected", "score", "alert"),
-    ];
+    let sharded = rows.iter().any(|row| row.shard.is_some());
+    let column = |shard: &str| if sharded { format!("  {shard:>5}") } else { String::new() };
+    let head = format!("{:<26} {:>9}  {:>22}  {:>6}{}  alert", "series", "value", "expected", "score", column("shard"));
+    let mut lines = vec![position.to_owned(), String::new(), head];
+    let live = format!("{live}, live");
     let mut origin = "";
     for row in rows {
-        let its = if row.query == "recording" { "recordings" } else { "this machine, live" };
+        let its = if row.query == "recording" { "recordings" } else { live.as_str() };
         if its != origin {
             origin = its;
             lines.push(format!("{}{its}{plain}", paint(DIM)));
@@ -104,7 +107,8 @@ fn table(position: &str, rows: &[Row], colours: bool) -> Vec<String> {
         let shown = score.map_or_else(|| "-".to_owned(), |score| format!("{score:.2}"));
         let end = if colour.is_empty() { "" } else { plain };
         let alert = if row.fires { "FIRING" } else { "" };
-        let line = format!("  {:<24} {:>9}  {expected:>22}  {shown:>6}  {alert}", title(row), number("y"));
+        let shard = column(&row.shard.map_or_else(String::new, |shard| shard.to_string()));
+        let line = format!("  {:<24} {:>9}  {expected:>22}  {shown:>6}{shard}  {alert}", title(row), number("y"));
         lines.push(format!("{colour}{}{end}", line.trim_end()));
     }
     if rows.is_empty() {
@@ -114,7 +118,7 @@ fn table(position: &str, rows: &[Row], colours: bool) -> Vec<String> {
 }
 
 /// One line: the incident's series and the highest scores of the others.
-fn summary(position: &str, rows: &[Row]) -> String {
+fn summary(position: &str, rows: &[Row], live: &str) -> String {
     let highest = |recordings: bool| {
         let others = rows.iter().filter(|row| row.name != INCIDENT && (row.query == "recording") == recordings);
         let scores = others.filter_map(|row| row.output("anomaly_score"));
@@ -132,7 +136,7 @@ fn summary(position: &str, rows: &[Row]) -> String {
             number("yhat_upper")
         );
     }
-    let _ = write!(line, "  highest score: controls {}, machine {}", highest(true), highest(false));
+    let _ = write!(line, "  highest score: controls {}, {live} {}", highest(true), highest(false));
     line
 }
 
@@ -159,12 +163,17 @@ mod tests {
     fn row(query: &str, name: &str, score: f64, fires: bool) -> Row {
         let outputs = [("y", 1.334), ("yhat_lower", 27.1), ("yhat_upper", 39.9), ("anomaly_score", score)];
         let outputs: BTreeMap<_, _> = outputs.map(|(name, value)| (name.to_owned(), value)).into();
-        Row { query: query.to_owned(), name: name.to_owned(), outputs, fires }
+        Row { query: query.to_owned(), name: name.to_owned(), outputs, fires, shard: None }
     }
 
     #[test]
     fn every_series_has_a_line_with_value_range_score_and_alert() {
-        let lines = table("replay", &[row("recording", INCIDENT, 4.46, true), row("cpu", "user", 0.5, false)], false);
+        let lines = table(
+            "replay",
+            &[row("recording", INCIDENT, 4.46, true), row("cpu", "user", 0.5, false)],
+            "this machine",
+            false,
+        );
         let incident = lines.iter().find(|line| line.contains(INCIDENT)).unwrap();
         for part in ["1.334", "27.10 .. 39.90", "4.46", "FIRING"] {
             assert!(incident.contains(part), "{incident}");
@@ -175,9 +184,13 @@ mod tests {
 
     #[test]
     fn the_columns_of_all_lines_are_aligned() {
-        let lines = table("replay", &[row("recording", INCIDENT, 4.46, true), row("cpu", "user", 123.5, true)], false);
-        let ends: Vec<_> = lines.iter().filter_map(|line| line.find("FIRING")).collect();
-        assert_eq!(ends, [lines[2].find("alert").unwrap(); 2]);
+        let rows = [row("recording", INCIDENT, 4.46, true), row("cpu", "user", 123.5, true)];
+        for shard in [None, Some(2)] {
+            let rows = rows.clone().map(|row| Row { shard, ..row });
+            let lines = table("replay", &rows, "this machine", false);
+            let ends: Vec<_> = lines.iter().filter_map(|line| line.find("FIRING")).collect();
+            assert_eq!(ends, [lines[2].find("alert").unwrap(); 2]);
+        }
     }
 
     #[test]

@@ -2,14 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use ::tests::http::HttpError;
-use ::tests::victoria_metrics::VictoriaMetrics;
-
-use crate::observation::ALERT;
-use crate::replay::{CONTROLS, INCIDENT, Replay, TICK, Timeline};
-
-/// The alert has to fire so soon after the incident, ms: scoring, writing and evaluating take a second or two each.
-const SOON: i64 = 15_000;
+use super::observation::ALERT;
+use super::replay::{CONTROLS, INCIDENT, Replay, Timeline};
+use crate::http::{Endpoint, HttpError};
 
 /// What the TSDB has about the recordings.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,8 +16,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Reads it.
-    pub async fn read(tsdb: &VictoriaMetrics) -> Result<Self, HttpError> {
+    /// Reads it from VictoriaMetrics.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn read(tsdb: &Endpoint) -> Result<Self, HttpError> {
         tsdb.force_flush().await?;
         let by_recording = async |selector: &str| -> Result<BTreeMap<String, Vec<i64>>, HttpError> {
             let series = tsdb.export(selector).await?;
@@ -37,6 +35,7 @@ impl Outcome {
     }
 
     /// Whether every replayed sample has its score.
+    #[must_use]
     pub fn is_complete(&self, replay: &Replay, timeline: Timeline) -> bool {
         std::iter::once(INCIDENT).chain(CONTROLS).all(|name| self.scored(name, replay, timeline) == replay.length)
     }
@@ -47,6 +46,7 @@ impl Outcome {
     }
 
     /// Everything that is not as it should be; empty when all is well.
+    #[must_use]
     pub fn reasons(&self, replay: &Replay, timeline: Timeline) -> Vec<String> {
         let mut reasons = Vec::new();
         for name in std::iter::once(INCIDENT).chain(CONTROLS) {
@@ -56,7 +56,7 @@ impl Outcome {
             }
         }
         let first = |name: &str| self.firing.get(name).and_then(|times| times.iter().min()).copied();
-        let seconds = |time: i64| (time - timeline.start) as f64 / TICK as f64;
+        let seconds = |time: i64| (time - timeline.start) as f64 / 1000.0;
         let incident = timeline.tick(replay.incident);
         match first(INCIDENT) {
             None => reasons.push(format!("no alert fired for the incident in {INCIDENT}")),
@@ -65,7 +65,7 @@ impl Outcome {
                 seconds(time),
                 seconds(incident)
             )),
-            Some(time) if time > incident + SOON => reasons.push(format!(
+            Some(time) if time > incident + replay.pace.soon => reasons.push(format!(
                 "the alert for {INCIDENT} fired only {:.0} s after the incident",
                 seconds(time) - seconds(incident)
             )),
@@ -82,7 +82,14 @@ impl Outcome {
         reasons
     }
 
+    /// Whether the alert has fired for the incident.
+    #[must_use]
+    pub fn has_fired(&self) -> bool {
+        self.firing.contains_key(INCIDENT)
+    }
+
     /// Seconds from the incident to the alert.
+    #[must_use]
     pub fn delay(&self, replay: &Replay, timeline: Timeline) -> Option<f64> {
         let first = self.firing.get(INCIDENT)?.iter().min()?;
         Some((first - timeline.tick(replay.incident)) as f64 / 1000.0)
@@ -92,6 +99,7 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::incident::replay::Pace;
 
     impl Outcome {
         fn fires(&mut self, name: &str, time: i64) {
@@ -104,8 +112,8 @@ mod tests {
     }
 
     fn good() -> (Replay, Timeline, Outcome) {
-        let replay = Replay::load().unwrap();
-        let timeline = Timeline { start: 1_800_000_000_000 };
+        let replay = Replay::load(Pace::EVERY_SECOND).unwrap();
+        let timeline = Timeline { start: 1_800_000_000_000, tick: 1000 };
         let ticks: Vec<_> = (0..replay.length).map(|index| timeline.tick(index)).collect();
         let scores = std::iter::once(INCIDENT).chain(CONTROLS).map(|name| (name.to_owned(), ticks.clone())).collect();
         let firing = BTreeMap::from([(INCIDENT.to_owned(), vec![timeline.tick(replay.incident) + 3000])]);

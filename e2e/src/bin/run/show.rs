@@ -1,0 +1,120 @@
+//! The replay, the live table, and the verdict.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use ::tests::http::HttpError;
+use ::tests::incident::observation::Observer;
+use ::tests::incident::progress::Progress;
+use ::tests::incident::replay::{INCIDENT, Replay, Timeline, now};
+use ::tests::incident::screen::Screen;
+use ::tests::incident::verdict::Outcome;
+use e2e::forward::Forward;
+
+use crate::Failure;
+
+/// How often the table is drawn on a terminal, and how often a line is printed elsewhere.
+const FRAME: Duration = Duration::from_secs(1);
+const LINE: Duration = Duration::from_secs(5);
+
+/// How long TSDB and vmalert may be silent: pods may be replaced under the eyes of the user.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// After the replay, scores and the alert have to be there within this; then another moment for false alarms.
+const COMPLETE: Duration = Duration::from_secs(60);
+const QUIET: Duration = Duration::from_secs(5);
+
+/// What there is to see, and where.
+pub struct Show {
+    pub observer: Observer,
+    pub places: Vec<(String, String)>,
+    pub _forwards: Vec<Forward>,
+}
+
+impl Show {
+    /// Replays the incident and shows what becomes of it: until it is judged with `once`, else for ever.
+    pub async fn run(&self, once: bool, replay: &Replay, progress: &Progress) -> Result<(), Failure> {
+        let begin = Instant::now();
+        let timeline = Timeline::begin(replay.pace);
+        let over = Duration::from_millis(timeline.tick(replay.length).saturating_sub(now()).unsigned_abs());
+        println!("{:6.1} s  replay           {} samples of each recording\n", progress.seconds(), replay.length);
+        self.say_where(once);
+        let mut screen = Screen::new("the node");
+        let mut frames = tokio::time::interval(if std::io::stdout().is_terminal() { FRAME } else { LINE });
+        frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let (mut replayed, mut heard, mut complete_at, mut fired_at) = (0, Instant::now(), None, None);
+        loop {
+            frames.tick().await;
+            let step = self.step(replay, timeline, &mut replayed).await;
+            let (position, rows) = match step {
+                Ok(seen) => seen,
+                Err(_) if !once && heard.elapsed() < SILENCE => continue,
+                Err(error) => return Err(error.into()),
+            };
+            heard = Instant::now();
+            screen.show(&position, &rows);
+            if fired_at.is_none() && rows.iter().any(|row| row.name == INCIDENT && row.fires) {
+                fired_at = Some(now());
+            }
+            if !once || replayed < replay.length {
+                continue;
+            }
+            let outcome = Outcome::read(&self.observer.tsdb).await?;
+            if outcome.is_complete(replay, timeline) && outcome.has_fired() && complete_at.is_none() {
+                complete_at = Some(Instant::now());
+            }
+            let is_over = match complete_at {
+                Some(at) => at.elapsed() >= QUIET,
+                None => begin.elapsed() >= over + COMPLETE,
+            };
+            if is_over {
+                screen.summarize(&position, &rows);
+                progress.note("replay", begin.elapsed());
+                return verdict(&outcome, replay, timeline, fired_at);
+            }
+        }
+    }
+
+    /// Brings in what is due, and looks.
+    async fn step(
+        &self,
+        replay: &Replay,
+        timeline: Timeline,
+        replayed: &mut usize,
+    ) -> Result<(String, Vec<::tests::incident::observation::Row>), HttpError> {
+        let now = now();
+        while *replayed < replay.length && timeline.tick(*replayed) <= now {
+            self.observer.tsdb.import(&replay.samples(*replayed, timeline.tick(*replayed))).await?;
+            *replayed += 1;
+        }
+        let rows = self.observer.observe(now).await?;
+        let position = if now < timeline.start {
+            format!("replay in {} s", (timeline.start - now) / 1000 + 1)
+        } else {
+            replay.position(now - timeline.start)
+        };
+        Ok((position, rows))
+    }
+
+    fn say_where(&self, once: bool) {
+        if once {
+            return;
+        }
+        println!("Where to look:");
+        for (name, place) in &self.places {
+            println!("  {name:<18} {place}");
+        }
+        println!("Ctrl-C takes all of it down. The incident is in {INCIDENT}.\n");
+    }
+}
+
+/// `fired_at` is when the alert was seen here, unix ms.
+fn verdict(outcome: &Outcome, replay: &Replay, timeline: Timeline, fired_at: Option<i64>) -> Result<(), Failure> {
+    let reasons = outcome.reasons(replay, timeline);
+    if !reasons.is_empty() {
+        return Err(Failure::Verdict(reasons.join("; ")));
+    }
+    let delay = fired_at.unwrap_or_else(now).saturating_sub(timeline.tick(replay.incident)) / 1000;
+    println!("\nThe alert fired for the incident, {delay} seconds after it came, and for no control recording.");
+    Ok(())
+}
