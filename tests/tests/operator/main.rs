@@ -6,6 +6,7 @@
 mod children;
 mod convergence;
 mod fixtures;
+mod program;
 mod rights;
 mod statuses;
 mod workers;
