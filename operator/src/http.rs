@@ -32,7 +32,8 @@ impl Readiness {
 /// # Errors
 /// When the address cannot be listened on.
 pub async fn serve(address: SocketAddr, metrics: Metrics, readiness: Readiness) -> std::io::Result<()> {
-    let listener = TcpListener::bind(address).await?;
+    let taken = |error: std::io::Error| std::io::Error::new(error.kind(), format!("--listen={address}: {error}"));
+    let listener = TcpListener::bind(address).await.map_err(taken)?;
     tracing::info!(address = %listener.local_addr()?, "listening");
     axum::serve(listener, routes(metrics, readiness)).await
 }
