@@ -386,7 +386,7 @@ async fn manifests_quickstart_documented_objects_and_their_children_are_accepted
         assert_accepted(&plane, file, &read(deploy.join(file))).await;
     }
     plane.install_crds(&definitions()).await.unwrap();
-    for folder in ["quickstart", "quickstart/demo"] {
+    for folder in ["quickstart", "quickstart/demo", "quickstart/incident"] {
         for entry in deploy.join(folder).read_dir().unwrap() {
             let path = entry.unwrap().path();
             if path.is_file() {
