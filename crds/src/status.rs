@@ -146,8 +146,6 @@ reasons! {
     NoModelsSelected => "Create an AnomalyModel, or correct `spec.modelSelector`.",
     /// `spec.paused` is true: nothing is created, changed or deleted.
     Paused => "Set `spec.paused` to false to go on.",
-    /// The object is being deleted.
-    Deleting => "Nothing.",
     /// The configuration has an error; the one before stays in effect.
     InvalidConfig => "Correct what the message names.",
     /// The configuration is larger than a ConfigMap can hold, even compressed.
@@ -210,6 +208,4 @@ reasons! {
     AliasTaken => "Give one of them another `alias`.",
     /// A value is not allowed, in the words of the message.
     InvalidValue => "Correct the value.",
-    /// Two models or queries ask for what cannot go together, in the words of the message.
-    Conflict => "Change one of them.",
 }

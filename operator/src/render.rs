@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crds::{AnomalyModel, AnomalyQuery, VMAnomaly};
 use kube::{Resource, ResourceExt};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -115,18 +116,42 @@ fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
 
 fn object<K>(path: &Path, document: Value, namespace: &str) -> Result<K, RenderError>
 where
-    K: Resource<DynamicType = ()> + DeserializeOwned,
+    K: Resource<DynamicType = ()> + DeserializeOwned + Serialize,
 {
     let name = document["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let kind = K::kind(&()).into_owned();
-    let mut object: K = serde_json::from_value(document).map_err(|error| RenderError::Object {
-        path: path.to_owned(),
-        kind,
-        name,
-        message: error.to_string(),
-    })?;
+    let wrong = |message: String| RenderError::Object { path: path.to_owned(), kind, name, message };
+    let mut object: K = match serde_json::from_value(document.clone()) {
+        Ok(object) => object,
+        Err(error) => return Err(wrong(error.to_string())),
+    };
+    let understood = serde_json::to_value(&object).unwrap_or_default();
+    if let Some(field) = unknown_field(&document["spec"], &understood["spec"]) {
+        return Err(wrong(format!("unknown field spec.{field}")));
+    }
     object.meta_mut().namespace.get_or_insert_with(|| namespace.to_owned());
     Ok(object)
+}
+
+/// The first field that was written and not understood; a strict API server would refuse it, another one drop it.
+fn unknown_field(written: &Value, understood: &Value) -> Option<String> {
+    match (written, understood) {
+        (Value::Object(written), understood) => written.iter().find_map(|(key, value)| {
+            let empty = value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty);
+            match understood.get(key) {
+                Some(understood) => unknown_field(value, understood).map(|field| format!("{key}.{field}")),
+                None if empty || value.as_array().is_some_and(Vec::is_empty) => None,
+                None => Some(key.clone()),
+            }
+        }),
+        (Value::Array(written), Value::Array(understood)) => {
+            let mut pairs = written.iter().zip(understood).enumerate();
+            pairs.find_map(|(place, (written, understood))| {
+                unknown_field(written, understood).map(|field| format!("{place}.{field}"))
+            })
+        }
+        _ => None,
+    }
 }
 
 /// All children of all VMAnomalies, as YAML documents.
@@ -175,4 +200,25 @@ fn complaints(kind: &str, object: &impl ResourceExt, rejections: &[&Option<Rejec
     let unique: BTreeMap<&str, ()> =
         rejections.iter().filter_map(|rejection| Some((rejection.as_ref()?.message.as_str(), ()))).collect();
     unique.keys().map(|message| format!("{kind} {}: {message}", ObjectKey::of(object))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(spec: &str) -> Result<Input, RenderError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("object.yaml");
+        let text =
+            format!("apiVersion: vmanomaly.dev/v1alpha1\nkind: AnomalyQuery\nmetadata: {{name: q}}\nspec: {spec}\n");
+        std::fs::write(&path, text).unwrap();
+        Input::read(&[path], "default")
+    }
+
+    #[test]
+    fn a_misspelt_field_is_named_and_an_absent_one_may_be_null() {
+        assert!(read("{expr: up, step: null, dataRange: {}}").is_ok());
+        let error = read("{expr: up, dataRange: {mni: 0}}").unwrap_err().to_string();
+        assert!(error.contains("AnomalyQuery q: unknown field spec.dataRange.mni"), "{error}");
+    }
 }
