@@ -1,6 +1,5 @@
 //! `render`: what the operator would make of objects, without a cluster.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -197,9 +196,8 @@ pub fn render(input: &Input, defaults: &WorkerDefaults, scrape: Option<ScrapeKin
 }
 
 fn complaints(kind: &str, object: &impl ResourceExt, rejections: &[&Option<Rejection>]) -> Vec<String> {
-    let unique: BTreeMap<&str, ()> =
-        rejections.iter().filter_map(|rejection| Some((rejection.as_ref()?.message.as_str(), ()))).collect();
-    unique.keys().map(|message| format!("{kind} {}: {message}", ObjectKey::of(object))).collect()
+    let given = rejections.iter().filter_map(|rejection| rejection.as_ref());
+    given.map(|rejection| format!("{kind} {}: {}", ObjectKey::of(object), rejection.message)).collect()
 }
 
 #[cfg(test)]

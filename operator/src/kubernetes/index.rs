@@ -1,6 +1,6 @@
 //! Watched objects by name, one reflector for each part of the scope.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -132,10 +132,10 @@ pub async fn reflect<K>(
             watcher::Event::Delete(object) => changed(Change::Gone(object)),
             watcher::Event::InitDone => {
                 let now = store.state();
-                let names: HashMap<_, _> = now.iter().map(|object| (reference(&**object, &kind), ())).collect();
+                let names: HashSet<_> = now.iter().map(|object| reference(&**object, &kind)).collect();
                 before
                     .iter()
-                    .filter(|object| !names.contains_key(&reference(&***object, &kind)))
+                    .filter(|object| !names.contains(&reference(&***object, &kind)))
                     .for_each(|object| changed(Change::Gone(object)));
                 now.iter().for_each(|object| changed(Change::Set(object)));
             }
