@@ -112,27 +112,7 @@ pub struct Render {
     pub worker: Worker,
     /// Kind of scrape objects of the cluster; without it none is printed
     #[arg(long)]
-    pub scrape: Option<Scrape>,
-}
-
-/// Kinds of scrape objects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Scrape {
-    /// Of the VictoriaMetrics operator.
-    #[value(name = "VMPodScrape")]
-    VmPodScrape,
-    /// Of the Prometheus operator.
-    #[value(name = "PodMonitor")]
-    PodMonitor,
-}
-
-impl From<Scrape> for ScrapeKind {
-    fn from(scrape: Scrape) -> Self {
-        match scrape {
-            Scrape::VmPodScrape => Self::VmPodScrape,
-            Scrape::PodMonitor => Self::PodMonitor,
-        }
-    }
+    pub scrape: Option<ScrapeKind>,
 }
 
 /// A duration longer than nothing, in the spelling of the objects.

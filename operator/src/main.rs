@@ -41,7 +41,7 @@ fn print_definitions() -> Result<(), Box<dyn std::error::Error>> {
 
 fn print_rendered(arguments: &Render) -> Result<(), Box<dyn std::error::Error>> {
     let input = Input::read(&arguments.files, &arguments.namespace)?;
-    let text = render::render(&input, &arguments.worker.defaults(), arguments.scrape.map(Into::into))?;
+    let text = render::render(&input, &arguments.worker.defaults(), arguments.scrape)?;
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(())
 }

@@ -6,10 +6,11 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crds::status::{BindingStatus, ConditionType};
+use crds::status::ConditionType;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
-use kube::core::{DeserializeGuard, NamespaceResourceScope, Resource};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::core::{NamespaceResourceScope, Resource};
 use kube::runtime::controller::{Action, ReconcileRequest, applier};
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::{Semaphore, mpsc};
@@ -199,34 +200,25 @@ async fn poll(operator: Arc<Operator>) {
 
 /// Counts the watched objects by their condition Ready.
 fn count(operator: &Operator) {
-    let anomalies = operator.objects.anomalies.all();
-    let ready = |conditions: Option<&[_]>| -> String {
-        let condition = conditions.and_then(|conditions| find(conditions, ConditionType::Ready));
-        condition.map_or("Unknown".to_owned(), |condition| condition.status.clone())
-    };
-    let of_anomaly = |guard: &Arc<Guarded<crds::VMAnomaly>>| {
-        let status = guard.0.as_ref().ok().and_then(|anomaly| anomaly.status.as_ref());
-        ready(status.map(|status| status.conditions.as_slice()))
-    };
-    tally(operator, "VMAnomaly", anomalies.iter().map(of_anomaly));
-    let of_binding = |status: Option<&BindingStatus>| ready(status.map(|status| status.conditions.as_slice()));
-    let models = operator.objects.models.all();
-    let of_model = |guard: &Arc<DeserializeGuard<crds::AnomalyModel>>| {
-        of_binding(guard.0.as_ref().ok().and_then(|model| model.status.as_ref()))
-    };
-    tally(operator, "AnomalyModel", models.iter().map(of_model));
-    let queries = operator.objects.queries.all();
-    let of_query = |guard: &Arc<DeserializeGuard<crds::AnomalyQuery>>| {
-        of_binding(guard.0.as_ref().ok().and_then(|query| query.status.as_ref()))
-    };
-    tally(operator, "AnomalyQuery", queries.iter().map(of_query));
+    let objects = &operator.objects;
+    tally(operator, &objects.anomalies, |anomaly| Some(&anomaly.status.as_ref()?.conditions));
+    tally(operator, &objects.models, |model| Some(&model.status.as_ref()?.conditions));
+    tally(operator, &objects.queries, |query| Some(&query.status.as_ref()?.conditions));
 }
 
-fn tally(operator: &Operator, kind: &str, states: impl Iterator<Item = String>) {
+fn tally<K>(operator: &Operator, index: &Index<Guarded<K>>, conditions: fn(&K) -> Option<&Vec<Condition>>)
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
     let mut counts = HashMap::from([("True".to_owned(), 0), ("False".to_owned(), 0), ("Unknown".to_owned(), 0)]);
-    states.for_each(|state| *counts.entry(state).or_default() += 1);
+    for guard in index.all() {
+        let known = guard.0.as_ref().ok().and_then(conditions);
+        let ready = known.and_then(|conditions| find(conditions, ConditionType::Ready));
+        let state = ready.map_or("Unknown", |ready| ready.status.as_str());
+        *counts.entry(state.to_owned()).or_default() += 1;
+    }
     for (state, count) in counts {
-        operator.metrics.objects(kind, &state, count);
+        operator.metrics.objects(&K::kind(&()), &state, count);
     }
 }
 

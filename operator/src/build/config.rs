@@ -1,7 +1,5 @@
 //! The worker's `config.yaml` from a VMAnomaly and what it selects.
 
-use std::num::NonZeroU32;
-
 use config::load::{Source, load};
 use config::ownership::Spread;
 use config::problem::ConfigError;
@@ -400,10 +398,4 @@ fn placements(selection: &Selection) -> Vec<(String, Spread)> {
         }
     };
     selection.queries.iter().filter(|query| query.rejection.is_none()).filter_map(placement).collect()
-}
-
-/// The shard that reads a query.
-#[must_use]
-pub fn home_shard(alias: &str, shards: NonZeroU32) -> u32 {
-    config::ownership::home_shard(alias, shards)
 }

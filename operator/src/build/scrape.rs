@@ -1,5 +1,6 @@
 //! The object by which a scraper finds the workers: a VMPodScrape or a PodMonitor, if the cluster knows either.
 
+use clap::ValueEnum;
 use crds::VMAnomaly;
 use kube::ResourceExt;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
@@ -9,11 +10,13 @@ use crate::build::{config, service};
 use crate::names::{self, ChildNames};
 
 /// A kind of scrape object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum)]
 pub enum ScrapeKind {
     /// Of the VictoriaMetrics operator.
+    #[value(name = "VMPodScrape")]
     VmPodScrape,
     /// Of the Prometheus operator.
+    #[value(name = "PodMonitor")]
     PodMonitor,
 }
 
@@ -21,14 +24,23 @@ impl ScrapeKind {
     /// All kinds, best first.
     pub const ALL: [Self; 2] = [Self::VmPodScrape, Self::PodMonitor];
 
+    /// As people call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::VmPodScrape => "VMPodScrape",
+            Self::PodMonitor => "PodMonitor",
+        }
+    }
+
     /// Where the API has it.
     #[must_use]
     pub fn resource(self) -> ApiResource {
-        let (group, version, kind, plural) = match self {
-            Self::VmPodScrape => ("operator.victoriametrics.com", "v1beta1", "VMPodScrape", "vmpodscrapes"),
-            Self::PodMonitor => ("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors"),
+        let (group, version, plural) = match self {
+            Self::VmPodScrape => ("operator.victoriametrics.com", "v1beta1", "vmpodscrapes"),
+            Self::PodMonitor => ("monitoring.coreos.com", "v1", "podmonitors"),
         };
-        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, self.name()), plural)
     }
 }
 

@@ -34,15 +34,15 @@ impl ChildKind {
     /// Where the API has it.
     #[must_use]
     pub fn resource(self) -> ApiResource {
-        let (group, kind, plural) = match self {
-            Self::ServiceAccount => ("", "ServiceAccount", "serviceaccounts"),
-            Self::Service => ("", "Service", "services"),
-            Self::ConfigMap => ("", "ConfigMap", "configmaps"),
-            Self::PodDisruptionBudget => ("policy", "PodDisruptionBudget", "poddisruptionbudgets"),
-            Self::StatefulSet => ("apps", "StatefulSet", "statefulsets"),
+        let (group, plural) = match self {
+            Self::ServiceAccount => ("", "serviceaccounts"),
+            Self::Service => ("", "services"),
+            Self::ConfigMap => ("", "configmaps"),
+            Self::PodDisruptionBudget => ("policy", "poddisruptionbudgets"),
+            Self::StatefulSet => ("apps", "statefulsets"),
             Self::Scrape(kind) => return kind.resource(),
         };
-        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1", kind), plural)
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1", self.name()), plural)
     }
 
     /// As people call it.
@@ -54,8 +54,7 @@ impl ChildKind {
             Self::ConfigMap => "ConfigMap",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
             Self::StatefulSet => "StatefulSet",
-            Self::Scrape(ScrapeKind::VmPodScrape) => "VMPodScrape",
-            Self::Scrape(ScrapeKind::PodMonitor) => "PodMonitor",
+            Self::Scrape(kind) => kind.name(),
         }
     }
 }

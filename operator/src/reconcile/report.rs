@@ -2,10 +2,9 @@
 
 use std::num::NonZeroU32;
 
-use config::ownership::Spread;
+use config::ownership::{Spread, home_shard};
 use crds::status::Reason;
 
-use crate::build::config::home_shard;
 use crate::reconcile::plan::Plan;
 use crate::reconcile::verdicts::{Judgement, Verdict};
 use crate::selection::{ObjectKey, Rejection, SelectedModel, SelectedQuery};

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ContainerState, Pod};
-use kube::ResourceExt;
 
 use crate::names::ChildNames;
 use crate::workers::report::Report;
@@ -100,10 +99,4 @@ fn obstacle(pod: &Pod) -> Option<String> {
         condition.message.clone().or_else(|| condition.reason.clone())
     };
     waiting.or_else(unscheduled)
-}
-
-/// Whether the pod belongs to the rank that there is, by its name.
-#[must_use]
-pub fn shard_of(names: &ChildNames, pod: &Pod) -> Option<u32> {
-    pod.name_any().strip_prefix(&names.workers)?.strip_prefix('-')?.parse().ok()
 }
