@@ -45,17 +45,17 @@ pub struct Binding {
     pub conditions: Vec<Condition>,
 }
 
-/// Declares types of conditions together with what they mean: the documentation's table is made of it.
-macro_rules! condition_types {
-    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// Types of conditions.
+/// Declares a closed set of names together with what they mean: the documentation's tables are made of it.
+macro_rules! described {
+    ($(#[doc = $about:literal])+ $set:ident { $($(#[doc = $doc:literal])+ $name:ident,)+ }) => {
+        $(#[doc = $about])+
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum ConditionType {
+        pub enum $set {
             $($(#[doc = $doc])+ $name,)+
         }
 
-        impl ConditionType {
-            /// All types.
+        impl $set {
+            /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
 
             /// As it is written.
@@ -77,55 +77,38 @@ macro_rules! condition_types {
     };
 }
 
-condition_types! {
-    /// Sums up the others, of every kind: whether all that was asked for is done, as far as it can be.
-    Ready,
-    /// The configuration that the objects make is valid (VMAnomaly).
-    ConfigValid,
-    /// Every worker answers and has restored its state (VMAnomaly).
-    Available,
-    /// Something is on its way: pods, configuration, first fits (VMAnomaly).
-    Progressing,
-    /// Something works less well than it was asked to. True is bad (VMAnomaly).
-    Degraded,
-    /// The number of shards is being changed. True while it lasts (VMAnomaly).
-    Resharding,
-    /// Nothing will change without somebody's help. Present only when true, for tools that compute a status from it
-    /// (VMAnomaly).
-    Stalled,
-    /// The VMAnomaly uses the object (bindings of AnomalyModel and AnomalyQuery).
-    Accepted,
+described! {
+    /// Types of conditions.
+    ConditionType {
+        /// Sums up the others, of every kind: whether all that was asked for is done, as far as it can be.
+        Ready,
+        /// The configuration that the objects make is valid (VMAnomaly).
+        ConfigValid,
+        /// Every worker answers and has restored its state (VMAnomaly).
+        Available,
+        /// Something is on its way: pods, configuration, first fits (VMAnomaly).
+        Progressing,
+        /// Something works less well than it was asked to. True is bad (VMAnomaly).
+        Degraded,
+        /// The number of shards is being changed. True while it lasts (VMAnomaly).
+        Resharding,
+        /// Nothing will change without somebody's help. Present only when true, for tools that compute a status from it
+        /// (VMAnomaly).
+        Stalled,
+        /// The VMAnomaly uses the object (bindings of AnomalyModel and AnomalyQuery).
+        Accepted,
+    }
 }
 
-/// Declares reasons together with what they mean and what to do: the documentation's table is made of it.
+/// The same for reasons, each with what to do.
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $name:ident => $remedy:literal,)+) => {
-        /// Why a condition has its status. A closed set: tools may match on it.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Reason {
-            $($(#[doc = $doc])+ $name,)+
+        described! {
+            /// Why a condition has its status. A closed set: tools may match on it.
+            Reason { $($(#[doc = $doc])+ $name,)+ }
         }
 
         impl Reason {
-            /// All reasons.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
-
-            /// As it is written.
-            #[must_use]
-            pub fn name(self) -> &'static str {
-                match self {
-                    $(Self::$name => stringify!($name),)+
-                }
-            }
-
-            /// What it means.
-            #[must_use]
-            pub fn meaning(self) -> &'static str {
-                match self {
-                    $(Self::$name => concat!($($doc,)+).trim_ascii(),)+
-                }
-            }
-
             /// What to do about it.
             #[must_use]
             pub fn remedy(self) -> &'static str {
