@@ -3,44 +3,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::collections::BTreeSet;
-use std::path::Path;
+mod fixture_file;
 
+use std::collections::BTreeSet;
+
+use fixture_file::{Fixture, drop_nulls};
 use kube::core::cel::Validator;
 use serde_json::Value;
 
-/// A file of `fixtures/`: an object, or two, of which the second replaces the first.
-struct Fixture {
-    name: String,
-    objects: Vec<Value>,
-    /// What a file of `fixtures/reject/` says in its first line: `# <field>: <words of the message>`.
-    refusal: Option<String>,
-}
-
 impl Fixture {
-    fn all(folder: &str) -> Vec<Self> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(folder);
-        let mut paths: Vec<_> = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
-        paths.sort();
-        let read = |path: &Path| {
-            let text = std::fs::read_to_string(path).unwrap();
-            let refusal = text.strip_prefix("# ").and_then(|text| text.lines().next()?.split_once(": "));
-            Self {
-                name: path.file_stem().unwrap().to_string_lossy().into_owned(),
-                objects: serde_saphyr::from_multiple(&text).unwrap(),
-                refusal: refusal.map(|(_, words)| words.to_owned()),
-            }
-        };
-        paths.iter().map(|path| read(path)).collect()
-    }
-
-    fn kind(&self) -> &str {
-        self.objects[0]["kind"].as_str().unwrap()
-    }
-
     /// (rule, message) of all rules that the last object breaks.
     fn broken(&self) -> Vec<(String, String)> {
-        // To the server a null is no field.
         let mut objects = self.objects.clone();
         objects.iter_mut().for_each(drop_nulls);
         let judge = |object, old| Validator::new().validate(&schema(self.kind()), object, old);
@@ -114,13 +87,6 @@ fn through_the_type(object: &Value) -> Value {
     }
 }
 
-fn drop_nulls(value: &mut Value) {
-    if let Some(map) = value.as_object_mut() {
-        map.retain(|_, inner| !inner.is_null());
-        map.values_mut().for_each(drop_nulls);
-    }
-}
-
 /// Whether they say the same. A number may be written in another form or as a text, as quantities are.
 fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
@@ -156,9 +122,9 @@ fn every_rule_refuses_the_objects_that_are_there_for_it() {
     let rules = rules();
     let mut kept: BTreeSet<_> = rules.clone();
     for fixture in Fixture::all("reject") {
-        let refusal = fixture.refusal.as_deref().unwrap_or_else(|| panic!("{} says no refusal", fixture.name));
+        let (_, refusal) = fixture.refusal.as_ref().unwrap_or_else(|| panic!("{} says no refusal", fixture.name));
         let kind = fixture.kind().to_owned();
-        let meant = |message: &String| message.contains(refusal);
+        let meant = |message: &String| message.contains(refusal.as_str());
         if !rules.iter().any(|(of, _, message)| *of == kind && meant(message)) {
             // A bound of the schema, which only the server knows.
             continue;

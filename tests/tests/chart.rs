@@ -16,6 +16,7 @@ use operator::render::{Input, render};
 use serde_json::{Value, json};
 use tests::components::{Program, find, repository};
 use tests::kubernetes::control_plane::{ControlPlane, Setup};
+use tests::kubernetes::crds::foreign_definition;
 use tests::kubernetes::installation::{RELEASE, chart, definitions};
 use tests::kubernetes::kubectl::Printed;
 
@@ -90,20 +91,7 @@ fn run_arguments(objects: &[Value]) -> Result<Run, clap::Error> {
 async fn strict_plane() -> (ControlPlane, String) {
     let plane = ControlPlane::start().await.unwrap();
     for (group, version, kind, plural) in FOREIGN {
-        let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
-        let definition = json!({
-            "apiVersion": "apiextensions.k8s.io/v1",
-            "kind": "CustomResourceDefinition",
-            "metadata": {
-                "name": format!("{plural}.{group}"),
-                "annotations": {"api-approved.kubernetes.io": "https://example.com"},
-            },
-            "spec": {
-                "group": group, "scope": "Namespaced", "names": {"kind": kind, "plural": plural},
-                "versions": [{"name": version, "served": true, "storage": true, "schema": schema}],
-            },
-        });
-        plane.install_crds(&definition.to_string()).await.unwrap();
+        plane.install_crds(&foreign_definition(group, version, kind, plural)).await.unwrap();
     }
     let namespaces = ["restricted", "team-a", "team-b", "vmanomaly-demo", "vmanomaly-system"].map(|name| {
         let levels = ["enforce", "warn"].map(|mode| (format!("pod-security.kubernetes.io/{mode}"), "restricted"));

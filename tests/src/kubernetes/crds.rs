@@ -4,7 +4,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
 use kube::core::params::ValidationDirective;
 use kube::runtime::wait::{await_condition, conditions::is_crd_established};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::control_plane::ControlPlane;
 use super::{KubernetesError, api};
@@ -49,6 +49,25 @@ impl ControlPlane {
             |_| KubernetesError::Late { awaited: "the custom resource definitions' objects".to_owned(), within: START };
         tokio::time::timeout(START, ready).await.map_err(late)
     }
+}
+
+/// The definition of a kind of another operator, which takes everything.
+#[must_use]
+pub fn foreign_definition(group: &str, version: &str, kind: &str, plural: &str) -> String {
+    let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": format!("{plural}.{group}"),
+            "annotations": {"api-approved.kubernetes.io": "https://example.com"},
+        },
+        "spec": {
+            "group": group, "scope": "Namespaced", "names": {"kind": kind, "plural": plural},
+            "versions": [{"name": version, "served": true, "storage": true, "schema": schema}],
+        },
+    })
+    .to_string()
 }
 
 /// The served versions of a definition.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource};
 use operator::kubernetes::scope::Scope;
 use operator::metrics::Metrics;
@@ -48,6 +49,22 @@ impl Drop for RunningOperator {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
     }
+}
+
+/// A kind of object in a namespace that can be waited for.
+pub trait Watched:
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static
+{
+}
+
+impl<K> Watched for K where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+        + Send
+        + 'static
+{
 }
 
 /// Settings under which everything that takes minutes takes seconds.
@@ -155,7 +172,7 @@ impl<'a> Installation<'a> {
     #[must_use]
     pub fn api<K>(&self) -> Api<K>
     where
-        K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     {
         Api::namespaced(self.admin.clone(), &self.namespace)
     }
@@ -164,15 +181,7 @@ impl<'a> Installation<'a> {
     ///
     /// # Errors
     /// When that takes longer than [`START`].
-    pub async fn wait<K>(&self, name: &str, holds: impl Fn(&K) -> bool) -> Result<K, KubernetesError>
-    where
-        K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + std::fmt::Debug
-            + DeserializeOwned
-            + Send
-            + 'static,
-    {
+    pub async fn wait<K: Watched>(&self, name: &str, holds: impl Fn(&K) -> bool) -> Result<K, KubernetesError> {
         let objects = self.api::<K>();
         let condition = |object: Option<&K>| object.is_some_and(&holds);
         let waiting = kube::runtime::wait::await_condition(objects.clone(), name, condition);
@@ -190,15 +199,7 @@ impl<'a> Installation<'a> {
     ///
     /// # Errors
     /// When that takes longer than [`START`].
-    pub async fn wait_until_gone<K>(&self, name: &str) -> Result<(), KubernetesError>
-    where
-        K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + std::fmt::Debug
-            + DeserializeOwned
-            + Send
-            + 'static,
-    {
+    pub async fn wait_until_gone<K: Watched>(&self, name: &str) -> Result<(), KubernetesError> {
         let absent = |object: Option<&K>| object.is_none();
         let waiting = kube::runtime::wait::await_condition(self.api::<K>(), name, absent);
         let late = |_| KubernetesError::Late { awaited: format!("the end of {} {name}", K::kind(&())), within: START };

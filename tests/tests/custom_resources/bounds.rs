@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::http::Request;
 use serde_json::{Map, Value, json};
 
-use crate::fixtures::Fixture;
+use crate::fixture_file::Fixture;
 use crate::words::Refusal;
 use crate::{KINDS, plane, schema};
 

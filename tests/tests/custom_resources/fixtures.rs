@@ -1,44 +1,15 @@
 //! The files under `crds/fixtures`: every object there is accepted or refused as its folder says. `crds/tests/fixtures.rs`
 //! shows that every rule has its own.
 
-use std::path::Path;
-
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::params::ValidationDirective;
 use serde_json::{Value, json};
 
+use crate::fixture_file::{Fixture, drop_nulls};
 use crate::words::Refusal;
 use crate::{deployment, object, objects, plane};
 
-/// A file: an object, or two, of which the second replaces the first.
-pub(crate) struct Fixture {
-    pub(crate) name: String,
-    pub(crate) objects: Vec<Value>,
-    /// Of a refused one the field and words of the message, from the first line: `# <field>: <words>`.
-    refusal: Option<(String, String)>,
-}
-
 impl Fixture {
-    pub(crate) fn all(folder: &str) -> Vec<Self> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crds/fixtures").join(folder);
-        let mut paths: Vec<_> = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
-        paths.sort();
-        let read = |path: &Path| {
-            let text = std::fs::read_to_string(path).unwrap();
-            let refusal = text.strip_prefix("# ").and_then(|text| text.lines().next()?.split_once(": "));
-            Self {
-                name: path.file_stem().unwrap().to_string_lossy().into_owned(),
-                objects: serde_saphyr::from_multiple(&text).unwrap(),
-                refusal: refusal.map(|(field, words)| (field.to_owned(), words.to_owned())),
-            }
-        };
-        paths.iter().map(|path| read(path)).collect()
-    }
-
-    pub(crate) fn kind(&self) -> &str {
-        self.objects[0]["kind"].as_str().unwrap()
-    }
-
     fn object_name(&self) -> &str {
         self.objects[0]["metadata"]["name"].as_str().unwrap()
     }
@@ -46,13 +17,6 @@ impl Fixture {
 
 fn typed(object: &Value) -> DynamicObject {
     serde_json::from_value(object.clone()).unwrap()
-}
-
-fn drop_nulls(value: &mut Value) {
-    if let Some(map) = value.as_object_mut() {
-        map.retain(|_, inner| !inner.is_null());
-        map.values_mut().for_each(drop_nulls);
-    }
 }
 
 /// Takes away what says nothing: nulls and what is empty, but not a form that was chosen, such as `madOnline: {}`.

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bounds;
+#[path = "../../../crds/tests/fixture_file/mod.rs"]
+mod fixture_file;
 mod fixtures;
 mod installation;
 mod ownership;

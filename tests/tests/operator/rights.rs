@@ -11,27 +11,10 @@ use kube::api::{DeleteParams, DynamicObject, PostParams};
 use serde_json::{Value, json};
 use tests::kubernetes::audit::Permission;
 use tests::kubernetes::control_plane::ControlPlane;
+use tests::kubernetes::crds::foreign_definition;
 use tests::kubernetes::installation::{Installation, chart, quick_settings};
 
 use crate::fixtures::{anomaly, declare_all, is, ready, wait_until_rolled_out};
-
-/// The definition of a kind of another operator, which takes everything.
-fn foreign_definition(group: &str, version: &str, kind: &str, plural: &str) -> String {
-    let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
-    json!({
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {
-            "name": format!("{plural}.{group}"),
-            "annotations": {"api-approved.kubernetes.io": "https://example.com"},
-        },
-        "spec": {
-            "group": group, "scope": "Namespaced", "names": {"kind": kind, "plural": plural},
-            "versions": [{"name": version, "served": true, "storage": true, "schema": schema}],
-        },
-    })
-    .to_string()
-}
 
 /// The permissions of the chart's Role.
 async fn granted(namespace: &str) -> BTreeSet<Permission> {

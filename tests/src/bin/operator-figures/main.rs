@@ -9,16 +9,14 @@ use ::tests::components::{Program, find};
 use ::tests::kubernetes::KubernetesError;
 use ::tests::kubernetes::audit::{AuditEvent, AuditLog};
 use ::tests::kubernetes::control_plane::ControlPlane;
-use ::tests::kubernetes::installation::{Installation, RELEASE};
+use ::tests::kubernetes::installation::{Installation, RELEASE, Watched};
 use ::tests::kubernetes::user::User;
 use ::tests::process::{POLL, Process, START, StartError, free_port};
 use clap::Parser;
 use crds::status::BindingStatus;
 use crds::{AnomalyModel, AnomalyQuery, VMAnomaly};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Resource;
 use kube::api::ListParams;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// Measures how many objects one operator reconciles, how fast, and what that costs.
@@ -130,13 +128,7 @@ async fn until<T>(
 }
 
 /// How many objects of a kind do not fulfil a condition.
-async fn lacking<K>(installation: &Installation<'_>, holds: impl Fn(&K) -> bool) -> Result<usize, Failure>
-where
-    K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned,
-{
+async fn lacking<K: Watched>(installation: &Installation<'_>, holds: impl Fn(&K) -> bool) -> Result<usize, Failure> {
     let list = installation.api::<K>().list(&ListParams::default().match_any()).await?;
     Ok(list.iter().filter(|object| !holds(object)).count())
 }
