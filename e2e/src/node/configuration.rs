@@ -3,9 +3,10 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
+use ::tests::kubernetes::KubernetesError;
+use ::tests::kubernetes::authority::{Authority, Identity, SigningKey};
 use serde_json::{Value, json};
 
-use super::certificates::{Authority, Pair, signing_key};
 use super::protocol::Settings;
 
 /// Where the node keeps everything, in memory, inside.
@@ -61,18 +62,20 @@ pub type File = (PathBuf, String);
 ///
 /// # Errors
 /// When the system has no randomness.
-pub fn credentials(settings: &Settings) -> Result<Vec<File>, rcgen::Error> {
+pub fn credentials(settings: &Settings) -> Result<Vec<File>, KubernetesError> {
     let authority = Authority::new()?;
     let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
-    let server = authority.server(&names, &[Ipv4Addr::LOCALHOST, NODE_ADDRESS, API_CLUSTER_IP])?;
-    let kubelet_server = authority.server(&[NODE_NAME], &[NODE_ADDRESS])?;
+    let addresses = [Ipv4Addr::LOCALHOST, NODE_ADDRESS, API_CLUSTER_IP].map(|address| address.to_string());
+    let reached_by: Vec<&str> = names.into_iter().chain(addresses.iter().map(String::as_str)).collect();
+    let server = authority.server(&reached_by)?;
+    let kubelet_server = authority.server(&[NODE_NAME, &NODE_ADDRESS.to_string()])?;
     let administrator = authority.client("administrator", Some("system:masters"))?;
-    let (signing, verifying) = signing_key()?;
+    let tokens = SigningKey::new()?;
 
     let mut files = vec![
         (state("pki/ca.crt"), authority.certificate()),
-        (state("pki/service-accounts.key"), signing),
-        (state("pki/service-accounts.pub"), verifying),
+        (state("pki/service-accounts.key"), tokens.private),
+        (state("pki/service-accounts.pub"), tokens.public),
     ];
     for (name, pair) in [("apiserver", &server), ("kubelet", &kubelet_server), ("administrator", &administrator)] {
         files.push((state(&format!("pki/{name}.crt")), pair.certificate.clone()));
@@ -101,7 +104,7 @@ pub fn kubeconfig(client: &str) -> PathBuf {
     state(&format!("pki/{client}.kubeconfig"))
 }
 
-fn kubeconfig_text(server: &str, authority: &Authority, client: &Pair) -> String {
+fn kubeconfig_text(server: &str, authority: &Authority, client: &Identity) -> String {
     let encoded = |text: &str| k8s_openapi::ByteString(text.as_bytes().to_vec());
     let config = json!({
         "apiVersion": "v1",

@@ -38,7 +38,7 @@ enum InsideError {
     #[error(transparent)]
     Isolation(#[from] IsolationError),
     #[error("certificates: {0}")]
-    Certificates(#[from] rcgen::Error),
+    Certificates(#[from] ::tests::kubernetes::KubernetesError),
     #[error("{path}: {source}")]
     File { path: PathBuf, source: io::Error },
     #[error("{name} could not be started: {source}")]

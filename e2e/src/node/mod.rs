@@ -9,7 +9,6 @@
 //! end ends the node.
 
 #[cfg(target_os = "linux")]
-mod certificates;
 #[cfg(target_os = "linux")]
 mod component;
 #[cfg(target_os = "linux")]
