@@ -95,12 +95,20 @@ impl VictoriaMetrics {
         self.endpoint.import_lines(lines).await
     }
 
-    /// Makes everything that was imported visible to queries.
+    /// As [`Endpoint::force_flush`].
     ///
     /// # Errors
     /// No answer, or one other than 2xx.
     pub async fn force_flush(&self) -> Result<(), HttpError> {
         self.endpoint.force_flush().await
+    }
+
+    /// As [`Endpoint::everything_visible`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn everything_visible(&self) -> Result<(), HttpError> {
+        self.endpoint.everything_visible().await
     }
 
     /// All raw samples of a selector, sorted by labels and time.
@@ -149,12 +157,36 @@ impl Endpoint {
         self.post("/api/v1/import", &[], lines).await.map(drop)
     }
 
-    /// Makes everything that was imported visible to queries.
+    /// Makes what was imported visible to queries, except what VictoriaMetrics is making visible of its own accord just now: for
+    /// some 100 ms every second or two with a million samples.
     ///
     /// # Errors
     /// No answer, or one other than 2xx.
     pub async fn force_flush(&self) -> Result<(), HttpError> {
         self.get("/internal/force_flush", &[]).await.map(drop)
+    }
+
+    /// Returns when everything that was imported is visible to queries, also to the last sample: after a second or so.
+    ///
+    /// # Errors
+    /// No answer, one other than 2xx, or samples that are still missing after [`VISIBLE`].
+    pub async fn everything_visible(&self) -> Result<(), HttpError> {
+        self.force_flush().await?;
+        let path = "/metrics";
+        // The page is up to a second old: only one that was made later says how it is after the flush.
+        let flushed_at = Metrics::parse(&self.get(path, &[]).await?).uptime;
+        let started = std::time::Instant::now();
+        loop {
+            let page = self.get(path, &[]).await?;
+            let metrics = Metrics::parse(&page);
+            if metrics.uptime > flushed_at && metrics.underway <= 0.0 {
+                return Ok(());
+            }
+            if started.elapsed() > VISIBLE {
+                return Err(self.unusable(path, "samples are still on their way", &page));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// All raw samples of a selector, sorted by labels and time.
@@ -165,6 +197,39 @@ impl Endpoint {
         let path = "/api/v1/export";
         let body = self.get(path, &[("match[]", selector)]).await?;
         parse_export(&body).map_err(|message| self.unusable(path, &message, &body))
+    }
+}
+
+/// What VictoriaMetrics' own metrics say about the way of samples into its storage.
+#[derive(Debug, Default)]
+struct Metrics {
+    /// Age of the process when the page was made, seconds.
+    uptime: f64,
+    /// Samples that were taken in and are neither stored nor waiting to be: they are being made visible.
+    underway: f64,
+}
+
+impl Metrics {
+    fn parse(page: &[u8]) -> Self {
+        let mut metrics = Self::default();
+        for line in String::from_utf8_lossy(page).lines() {
+            let Some((name, value)) = line.rsplit_once(' ') else { continue };
+            let value: f64 = value.parse().unwrap_or(0.0);
+            match name {
+                "vm_app_uptime_seconds" => metrics.uptime = value,
+                "vm_rows_added_to_storage_total" => metrics.underway += value,
+                "vm_pending_rows{type=\"storage\"}" | "vm_deduplicated_samples_total{type=\"merge\"}" => {
+                    metrics.underway -= value;
+                }
+                name if name.starts_with("vm_rows{type=\"storage/")
+                    || name.starts_with("vm_rows_deleted_total{type=\"storage/") =>
+                {
+                    metrics.underway -= value;
+                }
+                _ => {}
+            }
+        }
+        metrics
     }
 }
 

@@ -100,7 +100,7 @@ async fn tsdb() -> VictoriaMetrics {
         })
         .collect();
     tsdb.import(&input).await.unwrap();
-    tsdb.force_flush().await.unwrap();
+    tsdb.everything_visible().await.unwrap();
     tsdb
 }
 
@@ -323,7 +323,7 @@ async fn a_full_disk_stops_the_jobs_until_there_is_room_and_no_tick_is_lost() {
         })
         .collect();
     tsdb.import(&input).await.unwrap();
-    tsdb.force_flush().await.unwrap();
+    tsdb.everything_visible().await.unwrap();
     let proxy = FaultProxy::start(tsdb.address()).await.unwrap();
     let url = proxy.url();
     let config = format!(

@@ -66,7 +66,7 @@ async fn a_worker_killed_at_a_hundred_random_moments_writes_what_an_undisturbed_
         })
         .collect();
     tsdb.import(&input).await.unwrap();
-    tsdb.force_flush().await.unwrap();
+    tsdb.everything_visible().await.unwrap();
 
     // Values are compared as they were sent: the TSDB rounds what it stores.
     let calm_proxy = FaultProxy::start(tsdb.address()).await.unwrap();
@@ -115,7 +115,7 @@ async fn a_worker_killed_at_a_hundred_random_moments_writes_what_an_undisturbed_
         assert!(found.times("for", query).into_iter().eq(ticks.iter().copied()), "seed {seed}: {query}");
     }
 
-    tsdb.force_flush().await.unwrap();
+    tsdb.everything_visible().await.unwrap();
     let stored = tsdb.export("{model_alias!=\"\"}").await.unwrap();
     let stored = |preset: &str| Scores::of(&stored, preset).within(begin, end);
     let (wanted, found) = (stored("calm"), stored("killed"));

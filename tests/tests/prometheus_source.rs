@@ -58,7 +58,7 @@ async fn scores_from_a_prometheus_are_those_from_a_victoria_metrics() {
     let input = input(end);
     let tsdb = VictoriaMetrics::start().await.expect("VictoriaMetrics");
     tsdb.import(&input).await.expect("import");
-    tsdb.force_flush().await.expect("flush");
+    tsdb.everything_visible().await.expect("flush");
     let prometheus = Prometheus::start().await.expect("Prometheus");
     let agent = Vmagent::start(&prometheus.remote_write_url(), &[], Duration::from_secs(1)).await.expect("vmagent");
     agent.import(&input).await.expect("import through vmagent");

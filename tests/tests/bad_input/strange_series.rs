@@ -22,7 +22,7 @@ fn gauges(name: &str, instances: u64) -> Vec<Series> {
 async fn start(input: &[Series], queries: &str) -> (VictoriaMetrics, Worker) {
     let tsdb = VictoriaMetrics::start().await.unwrap();
     tsdb.import(input).await.unwrap();
-    tsdb.force_flush().await.unwrap();
+    tsdb.everything_visible().await.unwrap();
     let url = tsdb.url();
     let config = format!(
         "
@@ -45,7 +45,7 @@ settings: {{settle: 5ms, n_workers: 1}}
 
 /// The input series that have scores, as name of the query and instance.
 async fn scored(tsdb: &VictoriaMetrics) -> BTreeSet<(String, String)> {
-    tsdb.force_flush().await.unwrap();
+    tsdb.everything_visible().await.unwrap();
     let series = tsdb.export("anomaly_score{preset=\"default\"}").await.unwrap();
     let name = |series: &Series| (series.label("for").to_owned(), series.label("instance").to_owned());
     series.iter().map(name).collect()

@@ -65,7 +65,7 @@ async fn worker(url: &str, preset: &str, shard: u32, shards: u32) -> Outcome {
 async fn database() -> VictoriaMetrics {
     let database = VictoriaMetrics::start().await.expect("VictoriaMetrics");
     database.import(&input::input()).await.expect("import");
-    database.force_flush().await.expect("flush");
+    database.everything_visible().await.expect("everything visible");
     database
 }
 
@@ -143,7 +143,7 @@ async fn one_shard_and_three_shards_write_the_same_samples_bit_for_bit() {
     println!("{} series, {} samples", by_one.len(), samples(&by_one));
     assert_same(&by_one, &by_three);
 
-    database.force_flush().await.expect("flush");
+    database.everything_visible().await.expect("everything visible");
     for (preset, written) in [("one", &by_one), ("three", &by_three)] {
         let selector = format!("{{preset={preset:?}}}");
         let stored = database.export(&selector).await.expect("export");

@@ -30,7 +30,7 @@ impl Setting {
         let names = ["load", "memory"].into_iter();
         let input = names.flat_map(|name| (0..SERIES).map(move |instance| gauge(name, instance, from, until, SECOND)));
         tsdb.import(&input.collect::<Vec<_>>()).await.unwrap();
-        tsdb.force_flush().await.unwrap();
+        tsdb.everything_visible().await.unwrap();
         let proxy = FaultProxy::start(tsdb.address()).await.unwrap();
         Self { _tsdb: tsdb, proxy, first_fit: this_second() + 3 * SECOND }
     }

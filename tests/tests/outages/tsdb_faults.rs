@@ -65,7 +65,7 @@ impl Pair {
             })
             .collect();
         tsdb.import(&input).await.unwrap();
-        tsdb.force_flush().await.unwrap();
+        tsdb.everything_visible().await.unwrap();
         let calm_proxy = FaultProxy::start(tsdb.address()).await.unwrap();
         let proxy = FaultProxy::start(tsdb.address()).await.unwrap();
         let first_fit = this_second() + 4 * SECOND;
@@ -117,8 +117,7 @@ impl Pair {
         for query in QUERIES {
             assert!(found.times("for", query).into_iter().eq(ticks.iter().copied()), "{query}");
         }
-        let stored = self.tsdb.force_flush().await;
-        stored.unwrap();
+        self.tsdb.everything_visible().await.unwrap();
         let stored = self.tsdb.export("{model_alias!=\"\"}").await.unwrap();
         let stored = |preset: &str| Scores::of(&stored, preset).within(0, end);
         assert_eq!(stored("disturbed").difference(&stored("calm"), 1e-9), None);

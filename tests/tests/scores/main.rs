@@ -75,7 +75,7 @@ async fn scores_of_a_week_are_those_of_the_documented_formulas() {
     let input = Input::new();
     let database = VictoriaMetrics::start().await.expect("VictoriaMetrics");
     database.import(&input.imported).await.expect("import");
-    database.force_flush().await.expect("flush");
+    database.everything_visible().await.expect("everything visible");
 
     let top = "settings: {settle: 1s, max_catch_up: 30d, snapshot_interval: 1d}\npreset: documented";
     let format = "{__name__: 'cpu_$VAR', for: $QUERY_KEY, kind: '$VAR of $QUERY_KEY'}";
@@ -116,7 +116,7 @@ async fn scores_of_a_week_are_those_of_the_documented_formulas() {
         assert!(found.decided(decided) >= 5, "too few scores are {decided:?}");
     }
 
-    database.force_flush().await.expect("flush");
+    database.everything_visible().await.expect("everything visible");
     let stored = database.export("{preset=\"documented\"}").await.expect("export");
     let rounding = worst_rounding(&accepted, &stored).expect("everything is stored");
     println!("the database rounded by up to {rounding:.1e}");
@@ -128,7 +128,7 @@ async fn the_score_outside_the_data_range_falls_back_to_the_settings_and_an_expl
     let input = Input::new();
     let database = VictoriaMetrics::start().await.expect("VictoriaMetrics");
     database.import(&input.imported).await.expect("import");
-    database.force_flush().await.expect("flush");
+    database.everything_visible().await.expect("everything visible");
 
     let schedule = Schedule { end: FIRST + 4 * DAY, ..SCHEDULE };
     let top = "settings: {settle: 1s, max_catch_up: 30d, snapshot_interval: 1d, anomaly_score_outside_data_range: 3.5}";

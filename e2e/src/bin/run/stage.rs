@@ -69,7 +69,7 @@ impl Stage {
         let history = replay.history(now().div_euclid(replay.pace.tick) * replay.pace.tick);
         let import = async {
             endpoint.import(&history).await?;
-            endpoint.force_flush().await
+            endpoint.everything_visible().await
         };
         let samples: usize = history.iter().map(|series| series.samples.len()).sum();
         progress.step("history", import, |()| format!("{samples} samples of {} recordings", history.len())).await?;

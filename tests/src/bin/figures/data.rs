@@ -64,7 +64,7 @@ impl Data {
             }
             tsdb.import_lines(lines).await?;
         }
-        tsdb.force_flush().await?;
+        tsdb.everything_visible().await?;
         tsdb.endpoint().get("/internal/force_merge", &[]).await?;
         Ok(())
     }

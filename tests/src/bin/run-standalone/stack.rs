@@ -52,7 +52,7 @@ impl Stack {
         let history = replay.history(now().div_euclid(replay.pace.tick) * replay.pace.tick);
         let import = async {
             tsdb.import(&history).await?;
-            tsdb.force_flush().await
+            tsdb.everything_visible().await
         };
         let samples: usize = history.iter().map(|series| series.samples.len()).sum();
         progress.step("history", import, |()| format!("{samples} samples of {} recordings", history.len())).await?;
