@@ -18,6 +18,7 @@ use worker::disk::file_system::{FileSystem, OpenError};
 use worker::environment::{Alone, Clock, RangeAnswer, RangeRead, ReadError, Tsdb, WriteError};
 use worker::labels::Labels;
 use worker::metrics::{Metrics, MetricsError};
+use worker::peers::Place;
 use worker::plan::{PlanError, plan};
 use worker::tsdb::{ClientError, HttpTsdb};
 use worker::worker::{Command, Worker, history};
@@ -203,8 +204,14 @@ pub async fn run(run: Run<'_>) -> Result<Outcome, RunError> {
     let accepted = Rc::new(RefCell::default());
     let tsdb = Recorded { inner: HttpTsdb::new(&config.reader, &config.writer)?, accepted: Rc::clone(&accepted) };
     let clock = AcceleratedClock::new(run.start, run.end, run.factor);
-    let (context, spawned) =
-        Context::<Accelerated>::new(clock, tsdb, Alone, Some(storage), Arc::clone(&metrics), &config);
+    let (context, spawned) = Context::<Accelerated>::new(
+        clock,
+        tsdb,
+        (Alone, Place::default()),
+        Some(storage),
+        Arc::clone(&metrics),
+        &config,
+    );
     let (commands, receiver) = mpsc::unbounded_channel();
     let worker = Worker::new((Rc::clone(&context), spawned), receiver).run(jobs, history(recovered, restored));
     let supervisor = async {

@@ -15,6 +15,7 @@ use worker::disk::memory::Memory;
 use worker::environment::Grid;
 use worker::input_log::{InputLog, LogOptions, Record};
 use worker::labels::Labels;
+use worker::peers::Lineage;
 use worker::snapshot::{Block, BlockSeries, ModelStates, SnapshotStore};
 
 const SERIES: u32 = 100_000;
@@ -126,7 +127,14 @@ fn block(index: u32) -> Block {
         states: slots.clone().map(|slot| Some(state(slot))).collect(),
     };
     let series = series.collect();
-    Block { job: "scheduler/query".to_owned(), index, watermark: 1_700_000_000_000, series, models: vec![model] }
+    Block {
+        job: "scheduler/query".to_owned(),
+        index,
+        watermark: 1_700_000_000_000,
+        lineage: Lineage::default(),
+        series,
+        models: vec![model],
+    }
 }
 
 fn snapshot(criterion: &mut Criterion) {

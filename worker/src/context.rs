@@ -17,6 +17,8 @@ use crate::{
     input_log::{InputLog, LogError, LogOptions, Recovered},
     job::JobView,
     metrics::Metrics,
+    peers::{Answer, Place, Request, Rules, journal::Journal},
+    plan::JobPlan,
     server_time::ServerTime,
     snapshot::{Restored, SnapshotError, SnapshotStore},
 };
@@ -39,8 +41,14 @@ pub struct Context<E: Environment> {
     pub clock: E::Clock,
     /// The time series database; a reload may put another one here.
     tsdb: RefCell<Rc<E::Tsdb>>,
-    /// The other ranks.
+    /// The other workers.
     pub peers: E::Peers,
+    /// Which worker this one is.
+    pub place: Cell<Place>,
+    /// What ranks keep to among themselves.
+    pub rules: Cell<Rules>,
+    /// Tells runs of this process apart.
+    incarnation: u64,
     /// The state folder, if there is one.
     pub storage: Option<Storage<E::Disk>>,
     /// Self-monitoring.
@@ -117,13 +125,16 @@ impl<E: Environment> Context<E> {
     pub fn new(
         clock: E::Clock,
         tsdb: E::Tsdb,
-        peers: E::Peers,
+        (peers, place): (E::Peers, Place),
         storage: Option<Storage<E::Disk>>,
         metrics: Arc<Metrics>,
         config: &config::worker::WorkerConfig,
     ) -> (Rc<Self>, Spawned) {
         let (spawned, tasks) = mpsc::unbounded_channel();
         let context = Self {
+            incarnation: clock.now().cast_unsigned(),
+            place: Cell::new(place),
+            rules: Cell::default(),
             clock,
             tsdb: RefCell::new(Rc::new(tsdb)),
             peers,
@@ -161,6 +172,23 @@ impl<E: Environment> Context<E> {
         self.hidden.set(hidden(config));
         self.max_request_bytes.set(config.writer.max_request_bytes);
         *self.urls.borrow_mut() = urls;
+    }
+
+    /// The face of a job that begins.
+    #[must_use]
+    pub fn view(&self, plan: &JobPlan) -> Rc<JobView> {
+        Rc::new(JobView::new(plan, Journal::new(self.place.get().member.rank, self.incarnation)))
+    }
+
+    /// Answers another worker's request about a job.
+    #[must_use]
+    pub fn answer(&self, job: &str, request: &Request) -> Answer {
+        let Some(view) = self.views.borrow().get(job).cloned() else { return Answer::Nothing };
+        let answer = view.journal().answer(request);
+        if view.has_mail() {
+            view.wake();
+        }
+        answer
     }
 
     /// Starts a task beside the jobs.

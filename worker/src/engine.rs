@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use crate::{
     environment::Grid,
     output::{OutputColumns, OutputFormat},
+    peers::Lineage,
     plan::{self, JobPlan, ModelPlan},
     series::SeriesTable,
     snapshot::{Block, BlockSeries, ModelStates},
@@ -313,9 +314,29 @@ impl JobState {
         }
     }
 
-    /// What a snapshot of block `index` holds, as of tick `watermark`.
+    /// Loads the states of a block that another worker has made, into the slots that its series have here.
+    ///
+    /// # Errors
+    /// When the bytes of a state are none of its model.
+    pub fn load_block(&mut self, block: &Block) -> Result<(), detect::model::StateError> {
+        for position in 0..self.models.len() {
+            let model = &self.models[position];
+            let same = |states: &&ModelStates| states.alias == model.plan.alias && states.signature == model.signature;
+            let Some(states) = block.models.iter().find(same) else { continue };
+            for (series, state) in block.series.iter().zip(&states.states) {
+                let Some(slot) = self.series.slot_of(&series.labels) else { continue };
+                match state {
+                    Some(state) => self.load(slot, position, state)?,
+                    None => self.reset(&[slot]),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a snapshot of block `index` holds, as of tick `watermark`, after which the state has this lineage.
     #[must_use]
-    pub fn image(&self, index: u32, watermark: i64) -> Block {
+    pub fn image(&self, index: u32, watermark: i64, lineage: Lineage) -> Block {
         let first = index * BLOCK_SERIES;
         let series: Vec<BlockSeries> = (first..first + BLOCK_SERIES)
             .filter_map(|slot| {
@@ -338,7 +359,7 @@ impl JobState {
                 })
             })
             .collect();
-        Block { job: self.plan.key(), index, watermark, series, models }
+        Block { job: self.plan.key(), index, watermark, lineage, series, models }
     }
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use config::status::ErrorKind;
 
 use crate::labels::Labels;
+use crate::peers::{Answer, Member, PeerError, Request};
 
 /// Wall clock and timers.
 pub trait Clock {
@@ -210,18 +211,18 @@ pub trait Tsdb {
     async fn write(&self, body: Bytes) -> Result<(), WriteError>;
 }
 
-/// The other ranks of the own shard.
+/// The other workers of the deployment.
 pub trait Peers {
-    /// The tick's record, if another rank has already logged it.
-    async fn logged_tick(&self, job: &str, tick: i64) -> Option<RangeAnswer>;
+    /// Asks another worker about a job: one attempt, without a time limit of its own.
+    async fn ask(&self, member: Member, job: &str, request: &Request) -> Result<Answer, PeerError>;
 }
 
-/// A worker without other ranks.
+/// A worker without others.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Alone;
 
 impl Peers for Alone {
-    async fn logged_tick(&self, _job: &str, _tick: i64) -> Option<RangeAnswer> {
-        None
+    async fn ask(&self, member: Member, _job: &str, _request: &Request) -> Result<Answer, PeerError> {
+        Err(PeerError::Unreachable { member, message: "this worker is alone".to_owned() })
     }
 }

@@ -15,6 +15,7 @@ pub mod labels;
 pub mod logging;
 pub mod metrics;
 pub mod output;
+pub mod peers;
 pub mod plan;
 pub mod schedule;
 pub mod series;

@@ -191,6 +191,10 @@ declare_metrics! {
     gap_ticks: IntCounterVec = "vmanomaly_gap_ticks_total", JOB, NO_BUCKETS;
     /// Ticks that were not scored, by reason.
     ticks_skipped: IntCounterVec = "vmanomaly_ticks_skipped_total", JOB_REASON, NO_BUCKETS;
+    /// Ticks whose record was taken from another rank.
+    ticks_followed: IntCounterVec = "vmanomaly_ticks_followed_total", JOB, NO_BUCKETS;
+    /// Times that this rank's state differed from another rank's, or was too far behind, and was taken over from it.
+    replica_divergences: IntCounterVec = "vmanomaly_replica_divergences_total", JOB, NO_BUCKETS;
     /// The own clock minus the clock of the TSDB.
     clock_skew: GaugeVec = "vmanomaly_clock_skew_seconds", JOB, NO_BUCKETS;
     /// Age of the oldest due tick that is not written yet; 0 if all are.

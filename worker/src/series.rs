@@ -119,6 +119,33 @@ impl SeriesTable {
         }
     }
 
+    /// The own copy of a label set that is known already.
+    #[must_use]
+    pub fn own(&self, labels: &Labels) -> Option<Labels> {
+        self.known.get_key_value(labels).map(|(own, _)| own.clone())
+    }
+
+    /// Takes in a series that another rank has admitted at `tick`, and returns its slot.
+    pub fn take_in(&mut self, labels: &Labels, tick: i64, plan: &JobPlan, format: &OutputFormat) -> u32 {
+        if !self.known.contains_key(labels) {
+            let known = self.classify(labels, plan, format);
+            self.known.insert(labels.clone(), known);
+        }
+        let slot = self.place(labels, tick);
+        self.seen(slot, tick);
+        slot
+    }
+
+    /// Drops the series that `wanted` does not accept and returns their slots.
+    pub fn retain(&mut self, wanted: impl Fn(&Labels) -> bool) -> Vec<u32> {
+        let dropped: Vec<u32> =
+            self.series().filter(|(_, series)| !wanted(&series.labels)).map(|(slot, _)| slot).collect();
+        for slot in &dropped {
+            self.drop_slot(*slot);
+        }
+        dropped
+    }
+
     /// The slot of a series with state.
     #[must_use]
     pub fn slot_of(&self, labels: &Labels) -> Option<u32> {
@@ -277,12 +304,7 @@ impl SeriesTable {
 
     /// Drops the series that `plan` no longer gives to this shard.
     pub fn drop_foreign(&mut self, plan: &JobPlan) -> Vec<u32> {
-        let foreign: Vec<u32> =
-            self.series().filter(|(_, series)| !plan.owns(&series.labels)).map(|(slot, _)| slot).collect();
-        for slot in &foreign {
-            self.drop_slot(*slot);
-        }
-        foreign
+        self.retain(|labels| plan.owns(labels))
     }
 
     fn drop_slot(&mut self, slot: u32) {
@@ -292,13 +314,11 @@ impl SeriesTable {
         }
     }
 
-    /// Leaves the first slots unused as long as something refers to them.
-    pub fn reserve(&mut self, referred_to: impl Fn(u32) -> bool) {
-        while let Ok(slot) = u32::try_from(self.slots.len())
-            && referred_to(slot)
-        {
-            self.slots.push(None);
-        }
+    /// Leaves slots without a series unused as long as something refers to them; from `end` on nothing does.
+    pub fn reserve(&mut self, end: u32, referred_to: impl Fn(u32) -> bool) {
+        self.slots.resize(self.slots.len().max(end as usize), None);
+        self.free.clear();
+        self.reclaim(referred_to);
     }
 
     /// Frees dropped slots for new series, where nothing refers to them any more.
@@ -338,4 +358,26 @@ impl SeriesTable {
 /// Whether a series is the output of a worker: these two labels together are on every output and on nothing else.
 fn is_own_score(labels: &Labels) -> bool {
     labels.get("model_alias").is_some() && labels.get("scheduler_alias").is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(number: u32) -> Labels {
+        Labels::new([("number", number.to_string())])
+    }
+
+    #[test]
+    fn a_slot_that_something_still_refers_to_is_given_to_no_other_series_after_a_restart() {
+        let mut table = SeriesTable::default();
+        table.put(3, &labels(3), 0);
+        // A restored table knows only the series that snapshots have; records may name slots below and above.
+        let referred = [0, 1, 4, 6];
+        table.reserve(7, |slot| referred.contains(&slot));
+        let given: Vec<u32> = (10..14).map(|number| table.place(&labels(number), 0)).collect();
+        assert_eq!(given, [2, 5, 7, 8]);
+        table.reclaim(|_| false);
+        assert_eq!(table.place(&labels(20), 0), 0);
+    }
 }

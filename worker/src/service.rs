@@ -22,6 +22,7 @@ use crate::{
     http::{HttpOptions, HttpServer, Limits},
     logging::{LogFormat, LogLevel, Logging},
     metrics::{Metrics, ReloadStatus},
+    peers::{Member, Place},
     plan::{self, JobPlan},
     system_clock::SystemClock,
     tsdb::HttpTsdb,
@@ -183,7 +184,8 @@ async fn work(
     let (storage, left) = open_storage(arguments, &config, &metrics).await?;
     let folder =
         storage.is_some().then(|| arguments.state_folder.as_ref().map(|path| path.display().to_string())).flatten();
-    let (context, spawned) = Context::<Process>::new(clock, tsdb, Alone, storage, metrics.clone(), &config);
+    let place = Place { member: Member { shard, rank: 0 }, ranks: 1 };
+    let (context, spawned) = Context::<Process>::new(clock, tsdb, (Alone, place), storage, metrics.clone(), &config);
     let (commands, receiver) = mpsc::unbounded_channel();
     let worker = Worker::new((context.clone(), spawned), receiver).run(jobs, left);
     tokio::pin!(worker);

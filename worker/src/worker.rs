@@ -104,7 +104,7 @@ impl<E: Environment> Worker<E> {
     }
 
     fn start(&mut self, plan: JobPlan, history: Option<JobHistory>) {
-        let view = Rc::new(JobView::new(&plan));
+        let view = self.context.view(&plan);
         self.context.views.borrow_mut().insert(view.key.clone(), view.clone());
         let (handle, registration) = AbortHandle::new_pair();
         self.running.insert(view.key.clone(), handle);

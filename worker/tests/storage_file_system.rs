@@ -12,6 +12,7 @@ use worker::disk::file_system::{FileSystem, OpenError};
 use worker::environment::{Disk, DiskError, Grid};
 use worker::input_log::{InputLog, LogOptions, Record};
 use worker::labels::Labels;
+use worker::peers::Lineage;
 use worker::snapshot::{Block, BlockSeries, ModelStates, SnapshotStore};
 
 fn labels(slot: u32) -> Labels {
@@ -57,7 +58,14 @@ async fn log_and_snapshots_live_through_a_restart() {
     let series = vec![BlockSeries { slot: 3, labels: labels(3), last_seen: 9 }];
     let states = vec![Some(vec![1, 2, 3])];
     let model = ModelStates { alias: "m".to_owned(), signature: "s".to_owned(), fitted_to: 0, states };
-    let block = Block { job: "a/..".to_owned(), index: 0, watermark: 9, series, models: vec![model] };
+    let block = Block {
+        job: "a/..".to_owned(),
+        index: 0,
+        watermark: 9,
+        lineage: Lineage::default(),
+        series,
+        models: vec![model],
+    };
     {
         let disk = Rc::new(FileSystem::open(folder.path()).unwrap());
         let options = LogOptions { segment_bytes: 200, ..LogOptions::default() };

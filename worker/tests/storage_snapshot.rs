@@ -9,6 +9,7 @@ use tokio::test;
 use worker::disk::memory::{Memory, Operation};
 use worker::environment::{Disk, DiskError};
 use worker::labels::Labels;
+use worker::peers::Lineage;
 use worker::snapshot::{Block, BlockSeries, ModelStates, Restored, SnapshotError, SnapshotStore};
 
 const JOB: &str = "every minute/../requests";
@@ -26,7 +27,14 @@ fn block(job: &str, index: u32, watermark: i64) -> Block {
         fitted_to: 5,
         states: (0..4).map(state).collect(),
     };
-    Block { job: job.to_owned(), index, watermark, series: series.collect(), models: vec![model("a"), model("b")] }
+    Block {
+        job: job.to_owned(),
+        index,
+        watermark,
+        lineage: Lineage::default(),
+        series: series.collect(),
+        models: vec![model("a"), model("b")],
+    }
 }
 
 async fn open(disk: &Memory) -> (SnapshotStore<Memory>, Restored) {

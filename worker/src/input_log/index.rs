@@ -72,6 +72,11 @@ impl JobUse {
         self.referred.iter()
     }
 
+    /// One above the highest slot that a record refers to.
+    pub(super) fn slots_end(&self) -> u32 {
+        self.referred.iter().last().map_or(0, |slot| slot + 1)
+    }
+
     pub(super) fn is_defined(&self, slot: u32) -> bool {
         self.defined.contains(slot)
     }
@@ -111,7 +116,7 @@ impl Segment {
             Record::Configuration { digest, .. } => {
                 job.digests.insert(*digest);
             }
-            Record::Skipped { .. } | Record::Fit { .. } => {}
+            Record::Skipped { .. } | Record::Fit { .. } | Record::Adopted { .. } => {}
         }
     }
 

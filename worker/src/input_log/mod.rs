@@ -274,6 +274,14 @@ impl<D: Disk> InputLog<D> {
         index.segments.iter().filter_map(|segment| segment.jobs.get(job)).any(|part| part.refers_to(slot))
     }
 
+    /// One above the highest slot of the job that a retained segment refers to.
+    #[must_use]
+    pub fn slots_end(&self, job: &str) -> u32 {
+        let index = self.index.borrow();
+        let parts = index.segments.iter().filter_map(|segment| segment.jobs.get(job));
+        parts.map(|part| part.slots_end()).max().unwrap_or(0)
+    }
+
     /// Digests of the configurations that retained records name: they must be kept.
     #[must_use]
     pub fn configurations(&self) -> HashSet<u64> {

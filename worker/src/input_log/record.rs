@@ -72,6 +72,16 @@ pub enum Record {
         /// First tick that the fitted state scores, ms.
         from: i64,
     },
+    /// The state was taken over from another rank: no earlier record of the job leads to it.
+    Adopted {
+        /// Scheduler and query.
+        job: String,
+        /// The tick after which the state was taken, ms.
+        position: i64,
+        /// [`Lineage::adopted`](crate::peers::Lineage::adopted) of the snapshots that hold it: with others, this did not
+        /// happen.
+        lineage: u64,
+    },
 }
 
 impl SkipReason {
@@ -93,7 +103,8 @@ impl Record {
             Self::Configuration { job, .. }
             | Self::Tick { job, .. }
             | Self::Skipped { job, .. }
-            | Self::Fit { job, .. } => job,
+            | Self::Fit { job, .. }
+            | Self::Adopted { job, .. } => job,
         }
     }
 
@@ -104,6 +115,7 @@ impl Record {
             Self::Configuration { from, .. } | Self::Fit { from, .. } => *from,
             Self::Tick { tick, .. } => *tick,
             Self::Skipped { to, .. } => *to,
+            Self::Adopted { position, .. } => *position,
         }
     }
 
@@ -138,6 +150,7 @@ const CARRIED: u8 = 3;
 const TICK: u8 = 4;
 const SKIPPED: u8 = 5;
 const FIT: u8 = 6;
+const ADOPTED: u8 = 7;
 
 const REFUSED: u8 = 1;
 const BEYOND_CATCH_UP: u8 = 2;
@@ -202,6 +215,7 @@ pub(super) fn encode(record: &Record) -> Result<Vec<u8>, usize> {
             put_signed(&mut body, *from);
             body
         }
+        Record::Adopted { job, position, lineage } => configuration(ADOPTED, job, *position, *lineage),
     };
     if body.len() > MAX_RECORD_BYTES { Err(body.len()) } else { Ok(pack(&body)) }
 }
@@ -289,6 +303,7 @@ pub(super) fn decode(payload: &[u8]) -> Option<Entry> {
             let model = cursor.text()?.to_owned();
             Entry::Record(Record::Fit { job, model, fitted_to: cursor.signed()?, from: cursor.signed()? })
         }
+        ADOPTED => Entry::Record(Record::Adopted { job, position: cursor.signed()?, lineage: cursor.u64()? }),
         _ => return None,
     };
     let valid = match &entry {
@@ -325,6 +340,7 @@ mod tests {
                 fitted_to,
                 from
             }),
+            any::<(String, i64, u64)>().prop_map(|(job, position, lineage)| Record::Adopted { job, position, lineage }),
             any::<(String, i64, i64)>()
                 .prop_map(|(job, from, to)| { Record::Skipped { job, from, to, reason: SkipReason::BeyondCatchUp } }),
             (any::<(String, i64, i64)>(), "[a-zé]{0,50}").prop_map(|((job, from, to), message)| {
@@ -349,7 +365,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_payloads_never_panic(payload: Vec<u8>, kind in 0_u8..8) {
+        fn arbitrary_payloads_never_panic(payload: Vec<u8>, kind in 0_u8..9) {
             let _ = decode(&payload);
             let _ = decode(&[&[0, kind, 1, b'j'], payload.as_slice()].concat());
         }

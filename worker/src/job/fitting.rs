@@ -4,18 +4,25 @@ use std::{
     cell::Cell,
     collections::{HashSet, VecDeque},
     rc::Rc,
+    time::Duration,
 };
 
 use super::{Job, Wait};
 use crate::{
     context::Environment,
-    engine::TickInput,
+    engine::{JobState, TickInput},
     fit::{self, FitRequest, FitResult, FitScope},
     input_log::Record,
     labels::Labels,
     metrics::{ModelRun, Stage},
+    peers::{
+        Answer, Lineage, Request,
+        journal::{self, SharedFit, Takeover},
+    },
     series::{ByLabels, SeriesTable},
+    snapshot::{self, Block},
 };
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// The fits of one job: at most one at a time.
 #[derive(Default)]
@@ -23,6 +30,8 @@ pub(super) struct Fitting {
     number: u64,
     running: Option<Running>,
     ready: Option<FitResult>,
+    /// Of the states of the fit that waits.
+    digest: u64,
     due: Option<i64>,
     /// Series that have a state; all others are to be fitted, because they have moved here.
     newcomers_beside: Option<ByLabels<()>>,
@@ -60,6 +69,13 @@ impl Fitting {
         self.running.as_ref().map(|running| running.fitted_to).or(self.ready.as_ref().map(|ready| ready.fitted_to))
     }
 
+    /// Gives up every fit, due ones included.
+    pub(super) fn forget(&mut self) {
+        self.cancel();
+        self.due = None;
+        self.newcomers_beside = None;
+    }
+
     /// Gives up the fit that runs or waits, to begin it again.
     pub(super) fn restart(&mut self) {
         self.due = [self.due, self.fitted_to()].into_iter().flatten().max();
@@ -71,6 +87,16 @@ impl Fitting {
         self.newcomers_beside = Some(series.series().map(|(_, series)| (series.labels.clone(), ())).collect());
     }
 
+    /// End and digest of the fit that waits to take over.
+    pub(super) fn ready_fit(&self) -> Option<(i64, u64)> {
+        self.ready.as_ref().map(|ready| (ready.fitted_to, self.digest))
+    }
+
+    /// Whether no fit runs or waits.
+    pub(super) fn is_idle(&self) -> bool {
+        self.running.is_none() && self.ready.is_none()
+    }
+
     /// Gives up the fit that runs or waits.
     pub(super) fn cancel(&mut self) {
         if let Some(running) = self.running.take() {
@@ -79,6 +105,32 @@ impl Fitting {
         self.ready = None;
         self.number += 1;
     }
+}
+
+/// A finished fit as other ranks get it.
+fn shared(job: &str, result: &FitResult, plan: u64) -> Option<SharedFit> {
+    let state = &result.state;
+    let blocks: Vec<Block> =
+        (0..state.block_count()).map(|index| state.image(index, result.fitted_to, Lineage::default())).collect();
+    let states = blocks.iter().flat_map(|block| {
+        block.models.iter().flat_map(|model| {
+            let alias = xxh3_64(model.alias.as_bytes());
+            let states = block.series.iter().zip(&model.states);
+            states.filter_map(move |(series, state)| {
+                Some(xxh3_64_with_seed(state.as_deref()?, series.labels.hash() ^ alias))
+            })
+        })
+    });
+    Some(SharedFit {
+        fitted_to: result.fitted_to,
+        partial: result.partial,
+        models: state.models.iter().map(|model| model.plan.alias.clone()).collect(),
+        plan,
+        samples: result.samples,
+        // A sum does not depend on the order of the slots.
+        digest: states.fold(1, u64::wrapping_add),
+        blocks: journal::encoded(job, &blocks)?,
+    })
 }
 
 impl<E: Environment> Job<E> {
@@ -154,7 +206,75 @@ impl<E: Environment> Job<E> {
         {
             self.fitting.running = None;
             self.fitting.ready = result;
+            self.offer_fit();
         }
+    }
+
+    /// Puts the fit that waits to take over on offer.
+    fn offer_fit(&mut self) {
+        if self.alone() {
+            return;
+        }
+        let fit = self.fitting.ready.as_ref().and_then(|ready| shared(&self.view.key, ready, self.state.plan.digest()));
+        self.fitting.digest = fit.as_ref().map_or(0, |fit| fit.digest);
+        self.view.journal().offer_fit(fit);
+    }
+
+    /// Fetches a finished fit from another rank, to take over as if it had been made here. Returns whether it is there.
+    pub(super) async fn fetch_fit(&mut self, rank: u32, fitted_to: i64, digest: Option<u64>) -> bool {
+        let mut blocks = Vec::new();
+        let mut number = 0;
+        let fit = loop {
+            let Answer::Fit { fit, block } = self.ask(rank, &Request::Fit { fitted_to, block: number }).await else {
+                return false;
+            };
+            if fit.plan != self.state.plan.digest() || digest.is_some_and(|digest| digest != fit.digest) {
+                return false;
+            }
+            let Some(block) = block else { break fit };
+            let Some(block) = snapshot::decode_block(&block) else { return false };
+            blocks.push(block);
+            number += 1;
+        };
+        let mut plan = self.state.plan.clone();
+        plan.models.retain(|model| fit.models.contains(&model.alias));
+        let mut state = JobState::new(plan);
+        for model in &mut state.models {
+            model.fitted_to = Some(fitted_to);
+        }
+        for block in &blocks {
+            for series in &block.series {
+                state.series.put(series.slot, &series.labels, series.last_seen);
+            }
+            state.grow();
+            if let Err(error) = state.load_block(block) {
+                tracing::error!(job = %self.view.key, rank, %error, "another rank's fit cannot be used");
+                return false;
+            }
+        }
+        tracing::info!(job = %self.view.key, rank, fitted_to, "fit taken from another rank");
+        self.fitting.cancel();
+        self.fitting.due = self.fitting.due.filter(|due| *due > fitted_to);
+        let due = self.fitting.due.map_or(fitted_to, |due| due.min(fitted_to));
+        self.since_fit.retain(|input| input.tick > due);
+        let SharedFit { partial, samples, .. } = *fit;
+        self.fitting.ready = Some(FitResult { partial, fitted_to, state, samples, learning: Duration::ZERO });
+        self.fitting.digest = fit.digest;
+        self.view.journal().offer_fit(Some(SharedFit::clone(&fit)));
+        true
+    }
+
+    /// Whether a fit could be started now.
+    pub(super) fn may_start_fit(&self) -> bool {
+        self.fitting.is_idle()
+            && (self.fitting.due.is_some()
+                || self.fitting.newcomers_beside.is_some()
+                || self.state.models.iter().any(|model| model.fitted_to.is_none()))
+    }
+
+    /// Whether something has to be done before `tick` by the rank that decides.
+    pub(super) fn has_something_to_decide(&self, tick: i64) -> bool {
+        !self.alone() && (self.wanted.is_some() || self.may_start_fit() || self.may_take_over_fit(tick))
     }
 
     /// Whether tick `tick` has to wait for the running fit: nothing is fitted yet, or `fit_lag` fixes the moment.
@@ -164,16 +284,18 @@ impl<E: Environment> Job<E> {
         !self.state.fitted() || (!running.partial && lag.is_some_and(|lag| tick >= running.fitted_to + lag))
     }
 
-    /// Lets a finished fit take over before `tick`, if it is time. The fit first learns the ticks after its window,
-    /// then becomes durable, and only then scores.
-    pub(super) async fn take_over_fit(&mut self, tick: i64) -> Wait {
+    /// Whether a finished fit may take over before `tick`.
+    pub(super) fn may_take_over_fit(&self, tick: i64) -> bool {
         let lag = self.state.plan.scheduler.fit_lag;
         let fixed = |result: &FitResult| {
             !result.partial && lag.is_some_and(|lag| tick < result.fitted_to + lag) && self.state.fitted()
         };
-        if self.fitting.ready.as_ref().is_none_or(fixed) {
-            return Wait::Over;
-        }
+        self.fitting.ready.as_ref().is_some_and(|result| !fixed(result))
+    }
+
+    /// Lets a finished fit take over before `tick`. It first learns the ticks after its window, then becomes durable,
+    /// and only then scores.
+    pub(super) async fn put_fit_in_force(&mut self, tick: i64) -> Wait {
         let Some(result) = self.fitting.ready.take() else { return Wait::Over };
         let fitted_to = result.fitted_to;
         let models: Vec<String> = result.state.models.iter().map(|model| model.plan.alias.clone()).collect();
@@ -182,6 +304,14 @@ impl<E: Environment> Job<E> {
         self.since_fit = since_fit;
         let due = self.fitting.due;
         self.since_fit.retain(|input| due.is_some_and(|due| input.tick > due));
+        if !self.alone() {
+            let digest = self.fitting.digest;
+            self.lineage.take_over(fitted_to, digest);
+            if let Some(position) = self.position {
+                self.view.journal().fit_took_over(position, self.lineage.chain);
+            }
+            self.takeover = Some(Takeover { fitted_to, digest });
+        }
         self.save_everything().await;
         for model in &models {
             let record = Record::Fit { job: self.view.key.clone(), model: model.clone(), fitted_to, from: tick };
@@ -278,6 +408,7 @@ impl<E: Environment> Job<E> {
         };
         let result = fit::fit(&context, &labels, request, &report).await;
         if let Some(result) = result {
+            self.lineage.rebuild(u64::from(self.context.place.get().member.rank), fitted_to);
             for model in &self.state.models {
                 let labels = self.labels.model(&model.plan.alias);
                 self.context.metrics.refits_unscheduled.with_label_values(&labels.values()).inc();

@@ -1,7 +1,9 @@
 //! One job: a query under a scheduler, read tick by tick, learnt, scored and written. One running slot, in order:
 //! a tick is read, logged, learnt and scored, written, and only then the next one begins.
 
+mod adopting;
 mod fitting;
+mod following;
 mod reading;
 mod restore;
 mod saving;
@@ -20,10 +22,15 @@ use crate::{
     environment::{Clock, Tsdb},
     input_log::{Record, SkipReason},
     metrics::{JobLabels, ModelRun, Stage},
+    peers::{
+        Lineage, Phase, Rule,
+        journal::{Content, Takeover},
+    },
     plan::JobPlan,
     schedule::Schedule,
 };
 use fitting::Fitting;
+use following::Following;
 use reading::TickRead;
 use saving::Saving;
 
@@ -47,6 +54,16 @@ pub struct Job<E: Environment> {
     after_outage: bool,
     /// Ticks that a due fit has not seen, oldest first.
     since_fit: VecDeque<TickInput>,
+    /// Where the state comes from.
+    lineage: Lineage,
+    /// What is known of the other ranks.
+    following: Following,
+    /// The configuration to go on with once this rank decides what comes next.
+    wanted: Option<JobPlan>,
+    /// The last tick that a former process logged and perhaps did not write.
+    in_flight: Option<TickInput>,
+    /// A fit that took over since the last record.
+    takeover: Option<Takeover>,
 }
 
 /// Why a wait ended.
@@ -73,6 +90,11 @@ impl<E: Environment> Job<E> {
             saving: Saving::default(),
             after_outage: false,
             since_fit: VecDeque::new(),
+            lineage: Lineage::default(),
+            following: Following::default(),
+            wanted: None,
+            in_flight: None,
+            takeover: None,
             state: JobState::new(plan),
             context,
         };
@@ -91,18 +113,32 @@ impl<E: Environment> Job<E> {
         }
         self.view.restored();
         self.avoid_logged_slots();
+        self.go_on_among_others().await;
         while !self.view.stopping() {
             self.receive_fit();
-            if let Some(plan) = self.view.take_plan() {
+            self.offer_image();
+            self.fetch_offered_fit().await;
+            self.wanted = self.view.take_plan().or(self.wanted.take());
+            // Whoever decides what comes next decides when a configuration takes effect; the others follow.
+            if self.wanted.is_some()
+                && self.leads().await
+                && let Some(plan) = self.wanted.take()
+            {
                 self.apply(plan);
             }
             let Some(position) = self.position else {
-                self.begin().await;
+                if self.alone() {
+                    self.begin().await;
+                } else {
+                    self.begin_among_others().await;
+                }
                 continue;
             };
             let tick = position + self.schedule.infer_every;
             self.view.set_next(tick);
-            self.start_due_fit(position);
+            if self.may_start_fit() && self.leads().await {
+                self.start_due_fit(position);
+            }
             if self.must_wait_for_fit(tick) {
                 self.view.set_waiting_for_fit();
                 let settle = self.context.settle();
@@ -110,7 +146,10 @@ impl<E: Environment> Job<E> {
                 self.sleep(LONGEST_SLEEP).await;
                 continue;
             }
-            if self.take_over_fit(tick).await == Wait::Interrupted {
+            if self.may_take_over_fit(tick)
+                && self.leads().await
+                && self.put_fit_in_force(tick).await == Wait::Interrupted
+            {
                 continue;
             }
             if self.wait_until_due(tick).await == Wait::Over {
@@ -124,7 +163,7 @@ impl<E: Environment> Job<E> {
     fn avoid_logged_slots(&mut self) {
         let Some(storage) = &self.context.storage else { return };
         let key = &self.view.key;
-        self.state.series.reserve(|slot| storage.log.refers_to(key, slot));
+        self.state.series.reserve(storage.log.slots_end(key), |slot| storage.log.refers_to(key, slot));
     }
 
     /// Waits for the moment of the first fit, which ends at the tick before the start.
@@ -136,8 +175,25 @@ impl<E: Environment> Job<E> {
         let fitted_to = self.schedule.first_fit(self.context.agreed_now(), settle);
         self.view.set_phase(JobPhase::Fitting);
         if self.wait_until(self.schedule.due_at(fitted_to, settle)).await == Wait::Over {
-            self.position = Some(fitted_to);
+            self.begun(fitted_to);
         }
+    }
+
+    /// Takes up what a former process left, once the other ranks have said where they stand.
+    async fn go_on_among_others(&mut self) {
+        let goes_on = self.alone() || self.join().await;
+        tracing::debug!(job = %self.view.key, goes_on, in_flight = self.in_flight.is_some(), "joined");
+        if let Some(input) = self.in_flight.take() {
+            if goes_on {
+                self.score_and_write(&input).await;
+            } else if self.keeps(Rule::LearnInFlight) {
+                // Others are past it, or have another state: they have written it.
+                self.state.learn(&input, |_, _| true);
+            }
+            self.expire(input.tick);
+            self.view.journal().standing.written = input.tick;
+        }
+        self.set_role(if self.position.is_some() { Phase::Running } else { Phase::Beginning });
     }
 
     /// Reads, logs, learns and scores, and writes one tick; returns early when the mailbox has something and the
@@ -146,6 +202,14 @@ impl<E: Environment> Job<E> {
         let input = match self.read_tick(tick).await {
             TickRead::Input(input) => input,
             TickRead::Interrupted => return,
+            TickRead::Record { rank, record } => {
+                self.take(rank, *record).await;
+                return;
+            }
+            TickRead::Adopt { rank } => {
+                self.adopt_from(rank).await;
+                return;
+            }
             TickRead::Skip { to, reason } => {
                 self.skip(tick, to, reason).await;
                 return;
@@ -154,14 +218,23 @@ impl<E: Environment> Job<E> {
         if self.log_tick(&input).await == Wait::Interrupted {
             return;
         }
-        self.score_and_write(&input).await;
+        if !self.alone() {
+            self.recorded(Content::Tick(input.clone()), tick);
+        }
+        let is_written = self.score_and_write(&input).await;
         if !self.view.stopping() {
-            self.finish(input);
+            self.finish(input, is_written);
         }
     }
 
-    /// Learns and scores a logged tick, and writes its scores until they are accepted or refused for good.
-    async fn score_and_write(&mut self, input: &TickInput) {
+    /// Learns and scores a logged tick, and writes its scores until they are accepted or refused for good. Returns
+    /// whether they were this rank's to write.
+    async fn score_and_write(&mut self, input: &TickInput) -> bool {
+        let elsewhere = self.following.written_elsewhere.is_some_and(|until| input.tick <= until);
+        if elsewhere || !self.may_write().await {
+            self.state.learn(input, |_, _| true);
+            return false;
+        }
         let started = self.context.clock.monotonic();
         let scores = self.state.infer(input);
         let duration = self.context.clock.monotonic().saturating_sub(started);
@@ -176,16 +249,20 @@ impl<E: Environment> Job<E> {
             }
         }
         self.write_scores(input, &scores).await;
+        true
     }
 
     /// Ends a tick whose scores are accepted.
-    fn finish(&mut self, input: TickInput) {
+    fn finish(&mut self, input: TickInput, is_written: bool) {
         let tick = input.tick;
         self.expire(tick);
         self.advance(tick);
         self.saving.touched(&input, &self.state);
         self.fitting.remember(&mut self.since_fit, input);
         self.report_series();
+        if is_written {
+            self.view.journal().standing.written = tick;
+        }
         self.view.written(tick, self.newest_due() > tick);
     }
 
@@ -204,6 +281,7 @@ impl<E: Environment> Job<E> {
         if self.log(&record).await == Wait::Interrupted {
             return;
         }
+        self.recorded_skip(tick, to, reason.clone());
         let ticks = ((to - tick) / self.schedule.infer_every + 1).unsigned_abs();
         tracing::warn!(job = %self.view.key, from = tick, to, ticks, reason = reason.as_str(), "ticks skipped");
         self.context.metrics.ticks_skipped(&self.labels, reason.as_str(), ticks);
@@ -242,6 +320,7 @@ impl<E: Environment> Job<E> {
     /// Puts a new plan in force from the next tick on.
     fn apply(&mut self, plan: JobPlan) {
         tracing::info!(job = %self.view.key, "configuration of the job changed");
+        self.wanted.take_if(|wanted| *wanted == plan);
         self.fitting.restart();
         if self.state.plan.share != plan.share && self.state.fitted() {
             self.fitting.newcomers(&self.state.series);
@@ -251,6 +330,7 @@ impl<E: Environment> Job<E> {
         if self.state.plan.scheduler.infer_every != plan.scheduler.infer_every {
             // Ticks lie on another grid now, and every signature has changed: begin as a new job does.
             self.position = None;
+            self.lineage.era += 1;
             self.since_fit.clear();
         }
         let former: Vec<String> = self.state.models.iter().map(|model| model.plan.alias.clone()).collect();

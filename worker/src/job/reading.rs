@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use config::status::{ErrorKind, JobPhase};
 
-use super::{Job, LONGEST_SLEEP, Wait};
+use super::{Job, LONGEST_SLEEP, Wait, following::Turn};
 use crate::{
     context::{Environment, backoff},
     engine::TickInput,
-    environment::{Clock, Grid, Peers, RangeAnswer, ReadError},
+    environment::{Clock, Grid, RangeAnswer, ReadError},
     fit::{FitScope, read, tick_input},
     input_log::SkipReason,
+    peers::message::NextRecord,
     series::Admitted,
 };
 
@@ -19,6 +20,18 @@ use crate::{
 pub(super) enum TickRead {
     /// The accepted input.
     Input(TickInput),
+    /// Another rank's record.
+    Record {
+        /// Whose.
+        rank: u32,
+        /// The record.
+        record: Box<NextRecord>,
+    },
+    /// Another rank's state counts, and differs.
+    Adopt {
+        /// Whose.
+        rank: u32,
+    },
     /// The ticks up to `to` will never be read.
     Skip {
         /// Last tick to skip.
@@ -50,6 +63,19 @@ impl<E: Environment> Job<E> {
     pub(super) async fn read_tick(&mut self, tick: i64) -> TickRead {
         let mut pauses = backoff();
         loop {
+            match self.turn(tick).await {
+                Turn::Take(rank, record) => return TickRead::Record { rank, record },
+                Turn::Adopt(rank) => return TickRead::Adopt { rank },
+                Turn::Wait => {
+                    if self.pause_between_questions().await == Wait::Interrupted || self.has_something_to_decide(tick) {
+                        return TickRead::Interrupted;
+                    }
+                    continue;
+                }
+                // What is to be decided before this tick is decided first.
+                Turn::Lead if self.has_something_to_decide(tick) => return TickRead::Interrupted,
+                Turn::Lead => {}
+            }
             let newest = self.newest_due();
             if let Some(to) = self.too_old(tick, newest) {
                 return TickRead::Skip { to, reason: SkipReason::BeyondCatchUp };
@@ -63,6 +89,10 @@ impl<E: Environment> Job<E> {
                     continue;
                 }
                 Attempt::Answered(answer) => {
+                    // Meanwhile others may have gone ahead.
+                    if !self.asked_lately() && !matches!(self.turn(tick).await, Turn::Lead) {
+                        continue;
+                    }
                     self.after_outage = false;
                     return TickRead::Input(self.accept(tick, &answer));
                 }
@@ -107,9 +137,6 @@ impl<E: Environment> Job<E> {
         let grid = self.tick_grid(tick);
         if grid.points == 0 {
             return Attempt::Answered(RangeAnswer::default());
-        }
-        if let Some(answer) = self.context.peers.logged_tick(&self.view.key, tick).await {
-            return Attempt::Answered(answer);
         }
         let context = self.context.clone();
         match read(&context, &self.labels, &mut self.state, grid, &FitScope::All).await {

@@ -8,8 +8,9 @@ use crate::{
     engine::{BLOCK_SERIES, JobState, TickInput},
     environment::{Clock, ReadError},
     fit::{FitScope, read},
-    input_log::Record,
+    input_log::{Record, SkipReason},
     labels::Labels,
+    peers::{Lineage, journal::Content},
     plan::JobPlan,
     schedule::Schedule,
     series::ByLabels,
@@ -37,21 +38,41 @@ struct Logged {
     /// Input by tick; the first record of a tick counts.
     ticks: BTreeMap<i64, TickInput>,
     /// Skipped ranges, inclusive.
-    skipped: Vec<(i64, i64)>,
+    skipped: Vec<(i64, i64, SkipReason)>,
+    /// Digests of configurations, by the tick from which they were in force.
+    configurations: BTreeMap<i64, u64>,
     /// Digest of the configuration of the last tick, and of the last record.
     configuration: Option<u64>,
 }
 
+/// What becomes of a tick that is logged and perhaps not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum InFlight {
+    /// It is written at once.
+    Write,
+    /// It is kept until the other ranks have said where they stand.
+    Keep,
+}
+
 impl Logged {
-    fn new(records: Vec<Record>) -> Self {
+    /// `adopted`: which of the states that were taken over from other ranks the snapshots hold.
+    fn new(records: Vec<Record>, adopted: u64) -> Self {
         let mut logged = Self::default();
         for record in records {
             match record {
                 Record::Tick { tick, grid, slots, values, .. } => {
                     logged.ticks.entry(tick).or_insert(TickInput { tick, grid, slots, values });
                 }
-                Record::Skipped { from, to, .. } => logged.skipped.push((from, to)),
-                Record::Configuration { digest, .. } => logged.configuration = Some(digest),
+                Record::Skipped { from, to, reason, .. } => logged.skipped.push((from, to, reason)),
+                Record::Configuration { from, digest, .. } => {
+                    logged.configurations.insert(from, digest);
+                    logged.configuration = Some(digest);
+                }
+                Record::Adopted { lineage, .. } if lineage == adopted => {
+                    logged.ticks.clear();
+                    logged.skipped.clear();
+                }
+                Record::Adopted { .. } => {}
                 Record::Fit { .. } => {}
             }
         }
@@ -60,11 +81,22 @@ impl Logged {
 
     fn last(&self) -> Option<i64> {
         let ticks = self.ticks.last_key_value().map(|(tick, _)| *tick);
-        self.skipped.iter().map(|(_, to)| *to).chain(ticks).max()
+        self.skipped.iter().map(|(_, to, _)| *to).chain(ticks).max()
     }
 
     fn is_skipped(&self, tick: i64) -> bool {
-        self.skipped.iter().any(|(from, to)| (*from..=*to).contains(&tick))
+        self.skipped.iter().any(|(from, to, _)| (*from..=*to).contains(&tick))
+    }
+
+    /// The digest of the configuration under which `tick` was read.
+    fn configuration_at(&self, tick: i64) -> Option<u64> {
+        self.configurations.range(..=tick).next_back().map(|(_, digest)| *digest).or(self.configuration)
+    }
+
+    /// The reason and the range of ticks that were given up, if it begins at `tick`.
+    fn skipped_from(&self, tick: i64) -> Option<Content> {
+        let range = self.skipped.iter().find(|(from, _, _)| *from == tick);
+        range.map(|(from, to, reason)| Content::Skipped { from: *from, to: *to, reason: reason.clone() })
     }
 }
 
@@ -76,7 +108,9 @@ impl<E: Environment> Job<E> {
         self.report_damage(&damaged_blocks);
         let lost_blocks: Vec<DamagedBlock> =
             damaged_blocks.into_iter().filter(|damaged| damaged.restored_watermark.is_none()).collect();
-        let logged = Logged::new(records);
+        // All blocks are of one adoption: they were written in one commit.
+        let adopted = blocks.iter().map(|block| block.lineage.adopted).max().unwrap_or(0);
+        let logged = Logged::new(records, adopted);
         // A job saves a block before it logs its first tick: without any, the records are another job's that is gone.
         if blocks.is_empty() && lost_blocks.is_empty() {
             return;
@@ -107,10 +141,19 @@ impl<E: Environment> Job<E> {
             self.schedule.start_at_once();
             return;
         };
+        let newest = blocks
+            .iter()
+            .map(|block| (block.watermark, block.lineage))
+            .max_by_key(|(watermark, lineage)| (*watermark, lineage.rebuilds));
+        self.lineage = newest.map_or_else(Lineage::default, |(_, lineage)| lineage);
         if self.state.models.iter().any(|model| model.fitted_to.is_some()) {
-            self.replay(&logged, &labels, &watermarks, last).await;
+            let in_flight = if self.alone() || !rebuild.is_empty() { InFlight::Write } else { InFlight::Keep };
+            self.replay(&logged, &labels, &watermarks, last, in_flight).await;
         }
         self.position = Some(last);
+        self.view.journal().restart(last, self.lineage);
+        self.view.journal().standing.written =
+            if self.in_flight.is_some() { last - self.schedule.infer_every } else { last };
         self.settle_series();
         if let Some(fitted_to) = self.state.models.iter().filter_map(|model| model.fitted_to).min() {
             self.saving.restored(watermarks.keys().copied(), &self.state, self.context.clock.monotonic());
@@ -217,6 +260,7 @@ impl<E: Environment> Job<E> {
         labels: &HashMap<u32, Labels>,
         watermarks: &HashMap<u32, i64>,
         last: i64,
+        in_flight: InFlight,
     ) {
         let newest = watermarks.values().copied().max().unwrap_or(i64::MIN);
         let first_logged = logged.ticks.first_key_value().map_or(last, |(tick, _)| *tick);
@@ -230,16 +274,29 @@ impl<E: Environment> Job<E> {
             };
             if let Some(input) = logged.ticks.get(&tick).or(reread.as_ref()) {
                 self.see(input, labels);
+                if tick > newest && !self.alone() {
+                    self.chain_on(logged.configuration_at(tick), &Content::Tick(input.clone()));
+                }
                 let input = &input.filtered(|slot| self.state.series.get(slot).is_some());
                 // A written tick may be in a snapshot, so one that no snapshot has may be unwritten.
                 if tick == last && newest < last {
                     // The TSDB may be away: everything but this one write is restored.
                     self.view.restored();
+                    if in_flight == InFlight::Keep {
+                        self.in_flight = Some(input.clone());
+                        return;
+                    }
                     self.score_and_write(input).await;
                 } else {
                     let unlearnt = |block: u32, _: usize| watermarks.get(&block).is_none_or(|learnt| *learnt < tick);
                     self.state.learn(input, unlearnt);
                 }
+            }
+            if tick > newest
+                && !self.alone()
+                && let Some(skipped) = logged.skipped_from(tick)
+            {
+                self.chain_on(logged.configuration_at(tick), &skipped);
             }
             self.expire(tick);
             tick += self.schedule.infer_every;

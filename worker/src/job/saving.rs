@@ -117,7 +117,7 @@ impl<E: Environment> Job<E> {
             (Duration::from_millis(settings.snapshot_interval.unsigned_abs()), settings.snapshot_bytes_per_second)
         };
         let index = self.saving.due(now, interval)?;
-        let pause = match storage.snapshots.write(&self.state.image(index, position)).await {
+        let pause = match storage.snapshots.write(&self.state.image(index, position, self.lineage)).await {
             Ok(bytes) => {
                 self.saving.saved(index, now);
                 self.report_block(bytes);
@@ -139,7 +139,7 @@ impl<E: Environment> Job<E> {
         let (Some(storage), Some(position)) = (&context.storage, self.position) else { return };
         // A block without series says that the fit is done.
         let blocks: Vec<_> =
-            (0..self.state.block_count().max(1)).map(|index| self.state.image(index, position)).collect();
+            (0..self.state.block_count().max(1)).map(|index| self.state.image(index, position, self.lineage)).collect();
         let mut pauses = backoff();
         while let Err(error) = storage.snapshots.write_all(&blocks).await {
             self.report_snapshot_error(&error);

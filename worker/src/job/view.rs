@@ -8,7 +8,7 @@ use std::{
 use config::status::{ErrorKind, JobPhase, JobStatus, ModelStatus};
 use tokio::sync::Notify;
 
-use crate::{fit::FitResult, metrics::JobLabels, plan::JobPlan};
+use crate::{fit::FitResult, metrics::JobLabels, peers::journal::Journal, plan::JobPlan};
 
 /// What others put in for the job.
 #[derive(Default)]
@@ -31,6 +31,7 @@ pub struct JobView {
     notify: Notify,
     status: RefCell<JobStatus>,
     refusal: RefCell<String>,
+    journal: RefCell<Journal>,
     restored: Cell<bool>,
     /// The first tick that a restart would need from the input log.
     pub needed_from: Cell<Option<i64>>,
@@ -39,7 +40,7 @@ pub struct JobView {
 impl JobView {
     /// The face of a job that has not begun.
     #[must_use]
-    pub fn new(plan: &JobPlan) -> Self {
+    pub fn new(plan: &JobPlan, journal: Journal) -> Self {
         let status = JobStatus {
             scheduler: plan.scheduler_alias.clone(),
             query: plan.query_alias.clone(),
@@ -66,6 +67,7 @@ impl JobView {
             notify: Notify::new(),
             status: RefCell::new(status),
             refusal: RefCell::default(),
+            journal: RefCell::new(journal),
             restored: Cell::new(false),
             needed_from: Cell::new(None),
         }
@@ -90,7 +92,12 @@ impl JobView {
     #[must_use]
     pub fn has_mail(&self) -> bool {
         let mailbox = self.mailbox.borrow();
-        mailbox.stop || mailbox.plan.is_some() || mailbox.fit.is_some()
+        mailbox.stop || mailbox.plan.is_some() || mailbox.fit.is_some() || self.journal.borrow().wants_image()
+    }
+
+    /// What the job offers to other ranks.
+    pub fn journal(&self) -> RefMut<'_, Journal> {
+        self.journal.borrow_mut()
     }
 
     /// Whether the job is to end.

@@ -7,6 +7,7 @@
 use crate::disk::encoding::{Cursor, pack, put_bytes, put_labels, put_signed, put_unsigned, unpack};
 use crate::disk::format::{HEADER_BYTES, Header, NewerFormat, header, read_header};
 use crate::labels::Labels;
+use crate::peers::Lineage;
 
 /// Version of the blocks' format.
 pub const BLOCK_VERSION: u32 = 1;
@@ -28,6 +29,8 @@ pub struct Block {
     pub index: u32,
     /// The newest learnt tick, ms.
     pub watermark: i64,
+    /// Where the states come from, after that tick.
+    pub lineage: Lineage,
     /// The series, each once.
     pub series: Vec<BlockSeries>,
     /// The models that hang on the job.
@@ -64,6 +67,7 @@ pub(super) struct Identity {
     pub(super) job: String,
     pub(super) index: u32,
     pub(super) watermark: i64,
+    pub(super) lineage: Lineage,
     /// The commit that it was written for.
     pub(super) commit: u64,
     /// The last commit before that one which took effect.
@@ -89,6 +93,10 @@ pub(super) fn encode(block: &Block, commit: u64, parent: u64, commit_blocks: u32
     put_bytes(&mut identity, block.job.as_bytes());
     put_unsigned(&mut identity, u64::from(block.index));
     put_signed(&mut identity, block.watermark);
+    let Lineage { chain, adopted, rebuilds, era } = block.lineage;
+    for part in [chain, adopted, rebuilds, era] {
+        identity.extend_from_slice(&part.to_le_bytes());
+    }
     put_unsigned(&mut identity, commit);
     put_unsigned(&mut identity, parent);
     put_unsigned(&mut identity, u64::from(commit_blocks));
@@ -163,8 +171,8 @@ pub(super) fn decode(path: &str, bytes: &[u8]) -> Result<(Identity, Block), Unre
     if !cursor.is_empty() {
         return Err(damaged("it is longer than it should be", Some(series)));
     }
-    let block =
-        Block { job: identity.job.clone(), index: identity.index, watermark: identity.watermark, series, models };
+    let Identity { index, watermark, lineage, .. } = identity;
+    let block = Block { job: identity.job.clone(), index, watermark, lineage, series, models };
     Ok((identity, block))
 }
 
@@ -200,6 +208,7 @@ fn identity(body: &mut Cursor<'_>) -> Option<(Identity, usize)> {
         job: body.text()?.to_owned(),
         index: u32::try_from(body.unsigned()?).ok()?,
         watermark: body.signed()?,
+        lineage: Lineage { chain: body.u64()?, adopted: body.u64()?, rebuilds: body.u64()?, era: body.u64()? },
         commit: body.unsigned()?,
         parent: body.unsigned()?,
         commit_blocks: u32::try_from(body.unsigned()?).ok()?,
@@ -241,8 +250,10 @@ mod tests {
     fn block() -> impl Strategy<Value = Block> {
         let series = (any::<u32>(), any::<i64>(), any::<Vec<(String, String)>>())
             .prop_map(|(slot, last_seen, pairs)| BlockSeries { slot, last_seen, labels: Labels::new(pairs) });
-        let block = (any::<(String, u32, i64)>(), prop::collection::vec(series, 0..8), 0_usize..3);
-        block.prop_flat_map(|((job, index, watermark), series, models)| {
+        let lineage =
+            any::<[u64; 4]>().prop_map(|[chain, adopted, rebuilds, era]| Lineage { chain, adopted, rebuilds, era });
+        let block = (any::<(String, u32, i64)>(), lineage, prop::collection::vec(series, 0..8), 0_usize..3);
+        block.prop_flat_map(|((job, index, watermark), lineage, series, models)| {
             let states = prop::collection::vec(any::<Option<Vec<u8>>>(), series.len());
             let model = (any::<(String, String, i64)>(), states).prop_map(|((alias, signature, fitted_to), states)| {
                 ModelStates { alias, signature, fitted_to, states }
@@ -251,6 +262,7 @@ mod tests {
                 job: job.clone(),
                 index,
                 watermark,
+                lineage,
                 series: series.clone(),
                 models,
             })

@@ -54,6 +54,20 @@ pub enum SnapshotError {
     },
 }
 
+/// A block as its file holds it, for another worker.
+///
+/// # Errors
+/// What makes it one that cannot be read back.
+pub fn encode_block(block: &Block, blocks: u32) -> Result<Vec<u8>, &'static str> {
+    block::encode(block, 0, 0, blocks)
+}
+
+/// What [`encode_block`] was given; `None` if the bytes are none of its.
+#[must_use]
+pub fn decode_block(bytes: &[u8]) -> Option<Block> {
+    block::decode("", bytes).ok().map(|(_, block)| block)
+}
+
 impl From<FolderError> for SnapshotError {
     fn from(error: FolderError) -> Self {
         match error {

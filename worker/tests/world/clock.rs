@@ -33,6 +33,16 @@ impl VirtualClock {
         self.0.borrow().unix
     }
 
+    /// Moves to the next timer, but not beyond `limit`.
+    pub fn advance_until(&self, limit: i64) {
+        let next = self.0.borrow().timers.first_key_value().map(|((time, _), _)| *time);
+        if next.is_some_and(|next| next <= limit) {
+            self.advance();
+        } else {
+            self.0.borrow_mut().unix = limit;
+        }
+    }
+
     /// Moves to the next timer and wakes its task.
     pub fn advance(&self) -> bool {
         let next = self.0.borrow_mut().timers.pop_first();

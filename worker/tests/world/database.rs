@@ -16,6 +16,8 @@ use super::clock::VirtualClock;
 pub struct Database {
     seed: u64,
     clock: VirtualClock,
+    /// Whose client this is.
+    rank: u32,
     /// Whether the same read is answered otherwise each time, as with late, deleted or downsampled samples.
     shifting: bool,
     inner: Rc<RefCell<Inner>>,
@@ -25,22 +27,55 @@ pub struct Database {
 struct Inner {
     away_until: [i64; 4],
     calls: u64,
-    reads: BTreeMap<(String, i64), u64>,
+    /// By query, first time and number of points.
+    reads: BTreeMap<(String, i64, usize), u64>,
     written: BTreeMap<(String, i64), u64>,
     rewritten: u64,
+    /// Times at which a sample was written again with another value, and when that was.
+    conflicts: BTreeMap<i64, i64>,
+    /// How many samples of a score each rank has written at a time.
+    scores_by: BTreeMap<(u32, i64), u64>,
 }
 
 const SERIES: u64 = 12;
 
 impl Database {
     pub fn new(seed: u64, clock: VirtualClock) -> Self {
-        Self { seed, clock, shifting: false, inner: Rc::default() }
+        Self { seed, clock, rank: 0, shifting: false, inner: Rc::default() }
     }
 
     /// Answers the same read otherwise each time.
     pub fn shifting(mut self) -> Self {
         self.shifting = true;
         self
+    }
+
+    /// The client of a rank.
+    pub fn of_rank(&self, rank: u32) -> Self {
+        Self { rank, ..self.clone() }
+    }
+
+    /// How often the most frequent read of the ticks in `times` was asked for.
+    pub fn most_reads(&self, times: std::ops::Range<i64>) -> u64 {
+        let inner = self.inner.borrow();
+        let within = inner.reads.iter().filter(|((_, start, _), _)| times.contains(start));
+        within.map(|(_, reads)| *reads).max().unwrap_or(0)
+    }
+
+    /// Times at which a sample was written again with another value, and when that was.
+    pub fn conflicts(&self) -> BTreeMap<i64, i64> {
+        self.inner.borrow().conflicts.clone()
+    }
+
+    /// Scores that a rank has written, by time.
+    pub fn scores_by(&self, rank: u32) -> BTreeMap<i64, u64> {
+        let inner = self.inner.borrow();
+        inner
+            .scores_by
+            .iter()
+            .filter(|((writer, _), _)| *writer == rank)
+            .map(|((_, time), count)| (*time, *count))
+            .collect()
     }
 
     /// From now until `until` something of kind `kind` goes wrong: reads, writes, both, or every third call.
@@ -73,18 +108,28 @@ impl Database {
         series % 4 != 3 || (hours + series as i64) % 2 == 0
     }
 
-    async fn call(&self, read: bool) -> Result<(), String> {
-        let (refused, latency) = {
-            let mut inner = self.inner.borrow_mut();
-            inner.calls += 1;
-            let now = self.clock.unix();
-            let kinds = if read { [0, 2] } else { [1, 2] };
-            let away = kinds.iter().any(|kind| now < inner.away_until[*kind]);
-            let flaky = now < inner.away_until[3] && inner.calls.is_multiple_of(3);
-            (away || flaky, 3 + inner.calls % 40)
-        };
+    /// Whether a request that arrives now is answered.
+    fn arrives(&self, read: bool) -> bool {
+        let mut inner = self.inner.borrow_mut();
+        inner.calls += 1;
+        let now = self.clock.unix();
+        let kinds = if read { [0, 2] } else { [1, 2] };
+        let away = kinds.iter().any(|kind| now < inner.away_until[*kind]);
+        let flaky = now < inner.away_until[3] && inner.calls.is_multiple_of(3);
+        !(away || flaky)
+    }
+
+    /// The answer takes its time.
+    async fn latency(&self) {
+        let latency = 3 + self.inner.borrow().calls % 40;
         self.clock.sleep(Duration::from_millis(latency)).await;
-        if refused { Err("connection refused".to_owned()) } else { Ok(()) }
+    }
+
+    async fn call(&self) -> Result<(), ReadError> {
+        let arrives = self.arrives(true);
+        self.latency().await;
+        let message = "connection refused".to_owned();
+        if arrives { Ok(()) } else { Err(ReadError::Unavailable { code: "connection_error".into(), message }) }
     }
 }
 
@@ -99,22 +144,21 @@ impl Tsdb for Database {
         read: &RangeRead<'_>,
         keep: &mut dyn FnMut(&Labels) -> bool,
     ) -> Result<RangeAnswer, ReadError> {
-        let unavailable = |message| ReadError::Unavailable { code: "connection_error".into(), message };
         assert!(read.grid.end() <= self.clock.unix(), "a tick is read before its time");
-        self.call(true).await.map_err(unavailable)?;
+        self.call().await?;
         let mut answer = RangeAnswer {
             server_time: Some(self.clock.unix() / 1_000 * 1_000),
             received_series: SERIES,
             ..RangeAnswer::default()
         };
-        let shift = if self.shifting {
+        let reads = {
             let mut inner = self.inner.borrow_mut();
-            let reads = inner.reads.entry((read.query_alias.to_owned(), read.grid.start)).or_default();
+            let reads =
+                inner.reads.entry((read.query_alias.to_owned(), read.grid.start, read.grid.points)).or_default();
             *reads += 1;
-            *reads as f64 / 64.0
-        } else {
-            0.0
+            *reads
         };
+        let shift = if self.shifting { reads as f64 / 64.0 } else { 0.0 };
         for series in 0..SERIES {
             let row: Vec<f64> = read
                 .grid
@@ -141,19 +185,26 @@ impl Tsdb for Database {
     }
 
     async fn server_time(&self) -> Result<Option<i64>, ReadError> {
-        let unavailable = |message| ReadError::Unavailable { code: "connection_error".into(), message };
-        self.call(true).await.map_err(unavailable)?;
+        self.call().await?;
         Ok(Some(self.clock.unix() / 1_000 * 1_000))
     }
 
     async fn write(&self, body: Bytes) -> Result<(), WriteError> {
-        let lost = self.call(false).await;
+        let arrives = self.arrives(false);
         // An answer may get lost on its way back although the samples were taken.
-        if lost.is_err() && body.len().is_multiple_of(2) {
-            let message = "no answer".to_owned();
-            return Err(WriteError::Unavailable { code: "timeout".into(), message });
+        if arrives || !body.len().is_multiple_of(2) {
+            self.store(&body);
         }
+        self.latency().await;
+        let message = "no answer".to_owned();
+        if arrives { Ok(()) } else { Err(WriteError::Unavailable { code: "timeout".into(), message }) }
+    }
+}
+
+impl Database {
+    fn store(&self, body: &[u8]) {
         let mut inner = self.inner.borrow_mut();
+        let inner = &mut *inner;
         for line in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let line: serde_json::Value = serde_json::from_slice(line).expect("a JSON line");
             let mut labels: BTreeMap<String, String> = serde_json::from_value(line["metric"].clone()).expect("labels");
@@ -164,10 +215,16 @@ impl Tsdb for Database {
             assert_eq!(times.len(), values.len());
             for (time, value) in times.iter().zip(values) {
                 let value = value.as_f64().expect("a number").to_bits();
-                let before = inner.written.insert((series.clone(), time.as_i64().expect("a time")), value);
-                inner.rewritten += u64::from(before.is_some_and(|before| before != value));
+                let time = time.as_i64().expect("a time");
+                let before = inner.written.insert((series.clone(), time), value);
+                if before.is_some_and(|before| before != value) {
+                    inner.rewritten += 1;
+                    inner.conflicts.insert(time, self.clock.unix());
+                }
+                if name == "anomaly_score" {
+                    *inner.scores_by.entry((self.rank, time)).or_default() += 1;
+                }
             }
         }
-        lost.map_err(|message| WriteError::Unavailable { code: "connection_error".into(), message })
     }
 }

@@ -4,6 +4,8 @@
 
 mod clock;
 mod database;
+pub mod deployment;
+mod network;
 
 use std::{
     cell::Cell,
@@ -28,6 +30,7 @@ use worker::{
     disk::memory::Memory,
     environment::Alone,
     metrics::Metrics,
+    peers::Place,
     plan,
     worker::{Command, Worker, history},
 };
@@ -79,6 +82,9 @@ impl Disturbance {
     }
 }
 
+/// What was written: the value's bits by series and time.
+pub type Written = BTreeMap<(String, i64), u64>;
+
 /// The result of a run.
 pub struct Outcome {
     pub crashes: u64,
@@ -86,7 +92,7 @@ pub struct Outcome {
     pub steps: u64,
     pub rewritten_with_other_values: u64,
     pub unscheduled_refits: u64,
-    written: BTreeMap<(String, i64), u64>,
+    written: Written,
 }
 
 impl Outcome {
@@ -94,14 +100,42 @@ impl Outcome {
         self.written.keys().filter(|(series, _)| series.starts_with("anomaly_score{")).count()
     }
 
+    /// Everything that was written, as bits.
+    pub fn written(&self) -> &Written {
+        &self.written
+    }
+
     pub fn join(&mut self, other: Self) {
         self.written.extend(other.written);
     }
 
-    /// Every series that has a score at some time has one at all times of the grid at which it has a value in `other`.
-    pub fn assert_same_times(&self, other: &Self, seed: u64) {
-        let times = |outcome: &Self| -> Vec<(String, i64)> { outcome.written.keys().cloned().collect() };
-        assert_eq!(times(self), times(other), "seed {seed}");
+    /// The first series and time, up to the earlier end, that only one of this run and `written` has.
+    pub fn difference_of_times(&self, written: &Written) -> Option<String> {
+        self.first_difference(written, |_| 0)
+    }
+
+    /// The first sample, up to the earlier end, that differs between this run and `written`.
+    pub fn difference(&self, written: &Written) -> Option<String> {
+        self.first_difference(written, |value| value)
+    }
+
+    fn first_difference(&self, written: &Written, value: impl Fn(u64) -> u64) -> Option<String> {
+        // Outages may delay the end of a run, but not its scores.
+        let last = |written: &Written| written.keys().map(|(_, time)| *time).max().unwrap_or(0);
+        let end = last(written).min(last(&self.written));
+        if last(&self.written) - end >= 20 * MINUTE {
+            return Some(format!("it ended {} ms early", last(&self.written) - end));
+        }
+        let until = |written: &Written| -> Vec<((String, i64), u64)> {
+            let until_end = written.iter().filter(|((_, time), _)| *time <= end);
+            until_end.map(|(key, bits)| (key.clone(), value(*bits))).collect()
+        };
+        let (found, wanted) = (until(written), until(&self.written));
+        let differing = found.iter().zip(&wanted).find(|(found, wanted)| found != wanted);
+        let differing = differing.map(|(found, wanted)| format!("found {found:?}, wanted {wanted:?}"));
+        differing.or_else(|| {
+            (found.len() != wanted.len()).then(|| format!("{} samples, wanted {}", found.len(), wanted.len()))
+        })
     }
 
     /// By time, whether everything that the scheduler wrote is the same as in `other`.
@@ -114,23 +148,7 @@ impl Outcome {
     }
 
     pub fn assert_same_scores(&self, expected: &Self, seed: u64) {
-        // Outages may delay the end of a run, but not its scores: both are compared up to the earlier end.
-        let last = |outcome: &Self| outcome.written.keys().map(|(_, time)| *time).max().unwrap_or(0);
-        let end = last(self).min(last(expected));
-        assert!(last(expected) - end < 20 * 60_000, "seed {seed}: ended {} ms early", last(expected) - end);
-        let until = |outcome: &Self| -> Vec<((String, i64), u64)> {
-            outcome
-                .written
-                .iter()
-                .filter(|((_, time), _)| *time <= end)
-                .map(|(key, value)| (key.clone(), *value))
-                .collect()
-        };
-        let (found, wanted) = (until(self), until(expected));
-        if let Some((found, wanted)) = found.iter().zip(&wanted).find(|(found, wanted)| found != wanted) {
-            panic!("seed {seed}: found {found:?}, wanted {wanted:?}");
-        }
-        assert_eq!(found.len(), wanted.len(), "seed {seed}");
+        assert_eq!(expected.difference(&self.written), None, "seed {seed}");
     }
 }
 
@@ -283,7 +301,7 @@ impl World {
             let jobs = plan::plan(&config, &topology, shard).expect("plan");
             // An unusable disk ends the life of the worker, as it would end the process.
             let Ok((storage, recovered, restored)) = Storage::open(Rc::new(disk)).await else { return };
-            let context = Context::new(clock, database, Alone, Some(storage), metrics, &config);
+            let context = Context::new(clock, database, (Alone, Place::default()), Some(storage), metrics, &config);
             Worker::new(context, commands).run(jobs, history(recovered, restored)).await;
         }
     }

@@ -1,0 +1,181 @@
+//! Taking the whole state of a job over from another rank, and offering it.
+
+use std::{collections::HashMap, time::Duration};
+
+use super::Job;
+use crate::{
+    context::Environment,
+    engine::{JobState, TickInput},
+    environment::Clock,
+    input_log::Record,
+    labels::Labels,
+    peers::{
+        Answer, Phase, Request,
+        journal::{self, StateImage},
+    },
+    plan::JobPlan,
+    schedule::Schedule,
+    series::ByLabels,
+    snapshot::{self, Block},
+};
+
+/// An image that is not ready after this time is not waited for any longer.
+const IMAGE_WITHIN: Duration = Duration::from_secs(30);
+/// Pause between two questions for an image.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+impl<E: Environment> Job<E> {
+    /// Makes the image of the state that another rank has asked for. Called between ticks only.
+    pub(super) fn offer_image(&mut self) {
+        if !self.view.journal().wants_image() {
+            return;
+        }
+        let image = self.position.and_then(|position| {
+            let images = (0..self.state.block_count()).map(|index| self.state.image(index, position, self.lineage));
+            let blocks = journal::encoded(&self.view.key, &images.collect::<Vec<Block>>())?;
+            let since_fit: Vec<TickInput> = self.since_fit.iter().cloned().collect();
+            let mut slots: Vec<u32> = since_fit.iter().flat_map(|input| input.slots.iter().copied()).collect();
+            slots.sort_unstable();
+            slots.dedup();
+            Some(StateImage {
+                id: self.context.clock.monotonic().as_nanos() as u64,
+                standing: self.view.journal().standing,
+                plan: self.state.plan.canonical().into(),
+                fit_due: self.fitting.needs_after(),
+                since_fit,
+                definitions: slots.into_iter().map(|slot| (slot, self.state.series.labels(slot))).collect(),
+                blocks,
+            })
+        });
+        self.view.journal().offer_image(image);
+    }
+
+    /// Takes the whole state over from another rank; where that fails, the own one stays and the question arises again.
+    pub(super) async fn adopt_from(&mut self, rank: u32) {
+        self.set_role(Phase::Adopting);
+        let fetched = self.fetch_image(rank).await;
+        match fetched {
+            Some((image, blocks)) => {
+                if !self.take_image(rank, &image, &blocks).await {
+                    self.context.clock.sleep(ASK_AGAIN_AFTER).await;
+                }
+            }
+            // Both may want the other's: the lower rank asks again sooner, and finds the other one waiting.
+            None => {
+                self.set_role(if self.position.is_some() { Phase::Running } else { Phase::Beginning });
+                self.context.clock.sleep(ASK_AGAIN_AFTER * (1 + 2 * self.context.place.get().member.rank)).await;
+            }
+        }
+    }
+
+    async fn fetch_image(&mut self, rank: u32) -> Option<(std::rc::Rc<StateImage>, Vec<Block>)> {
+        let started = self.context.clock.monotonic();
+        let mut blocks = Vec::new();
+        let mut id = None;
+        loop {
+            let number = u32::try_from(blocks.len()).unwrap_or(u32::MAX);
+            match self.ask(rank, &Request::Image { image: id, block: number }).await {
+                Answer::Image { image, block: Some(block) } => {
+                    id = Some(image.id);
+                    let block = snapshot::decode_block(&block);
+                    if block.is_none() {
+                        tracing::error!(job = %self.view.key, rank, "another rank's state cannot be read");
+                    }
+                    blocks.push(block?);
+                }
+                Answer::Image { image, block: None } => return Some((image, blocks)),
+                Answer::Later if self.context.clock.monotonic().saturating_sub(started) < IMAGE_WITHIN => {
+                    self.context.clock.sleep(ASK_AGAIN_AFTER).await;
+                }
+                _ => return None,
+            }
+            if self.view.stopping() {
+                return None;
+            }
+        }
+    }
+
+    /// Puts another rank's state in the place of the own one, durably. The series keep their slots here.
+    async fn take_image(&mut self, rank: u32, image: &StateImage, blocks: &[Block]) -> bool {
+        let plan: JobPlan = match serde_json::from_slice(&image.plan) {
+            Ok(plan) => plan,
+            Err(error) => {
+                tracing::error!(job = %self.view.key, rank, %error, "another rank's configuration cannot be read");
+                return false;
+            }
+        };
+        let position = image.standing.position;
+        let had_state = self.position.is_some();
+        self.fitting.forget();
+        self.since_fit.clear();
+        self.takeover = None;
+        let mut state = JobState::new(plan);
+        std::mem::swap(&mut state.series, &mut self.state.series);
+        let listed: ByLabels<()> =
+            blocks.iter().flat_map(|block| &block.series).map(|series| (series.labels.clone(), ())).collect();
+        state.series.retain(|labels| listed.contains_key(labels));
+        for series in blocks.iter().flat_map(|block| &block.series) {
+            let slot = state.series.place(&series.labels, series.last_seen);
+            state.series.put(slot, &series.labels, series.last_seen);
+        }
+        if let Some(model) = state.models.first() {
+            state.series.settle(&state.plan, &model.format);
+        }
+        state.grow();
+        for model in &mut state.models {
+            let states = blocks.iter().flat_map(|block| &block.models);
+            model.fitted_to = states
+                .filter(|states| states.alias == model.plan.alias && states.signature == model.signature)
+                .map(|states| states.fitted_to)
+                .max();
+        }
+        for block in blocks {
+            if let Err(error) = state.load_block(block) {
+                tracing::error!(job = %self.view.key, rank, %error, "another rank's state cannot be used");
+            }
+        }
+        self.state = state;
+        let plan = &self.state.plan;
+        self.schedule =
+            Schedule::new(&plan.scheduler, &plan.scheduler_alias, &plan.query_alias, self.context.clock.now());
+        self.lineage = image.standing.lineage;
+        self.lineage.adopted = self.lineage.chain;
+        let written = self.view.journal().standing.written;
+        self.position = Some(position);
+        self.view.journal().restart(position, self.lineage);
+        self.take_ticks_since_fit(image);
+        if had_state {
+            self.following.written_elsewhere = self.following.written_elsewhere.max(Some(written));
+            self.context.metrics.replica_divergences.with_label_values(&self.labels.values()).inc();
+        }
+        let record = Record::Adopted { job: self.view.key.clone(), position, lineage: self.lineage.adopted };
+        self.log(&record).await;
+        self.saving.all_changed(&self.state);
+        self.save_everything().await;
+        tracing::info!(
+            job = %self.view.key, rank, position, series = self.state.series.active(), "state taken over from another rank"
+        );
+        self.announce();
+        self.report_series();
+        self.set_role(Phase::Running);
+        true
+    }
+
+    /// The ticks that a fit which was due or under way has not seen, in own slots.
+    fn take_ticks_since_fit(&mut self, image: &StateImage) {
+        let Some(due) = image.fit_due else { return };
+        self.fitting.due(due, &mut self.since_fit);
+        let theirs: HashMap<u32, &Labels> = image.definitions.iter().map(|(slot, labels)| (*slot, labels)).collect();
+        for input in &image.since_fit {
+            let slot_of = |slot: &u32| theirs.get(slot).and_then(|labels| self.state.series.slot_of(labels));
+            let mut rows: Vec<(u32, usize)> =
+                input.slots.iter().enumerate().filter_map(|(row, slot)| Some((slot_of(slot)?, row))).collect();
+            rows.sort_unstable();
+            let points = input.grid.points;
+            let values = rows.iter().flat_map(|(_, row)| &input.values[row * points..(row + 1) * points]);
+            let values: Vec<f64> = values.copied().collect();
+            let slots = rows.iter().map(|(slot, _)| *slot).collect();
+            self.since_fit.push_back(TickInput { tick: input.tick, grid: input.grid, slots, values });
+        }
+    }
+}

@@ -1,0 +1,450 @@
+//! One rank among several: asking the others what comes next, taking their records, and when to go on alone.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+
+use super::{Job, Wait};
+use crate::{
+    context::Environment,
+    engine::TickInput,
+    environment::{Clock, Peers},
+    input_log::SkipReason,
+    labels::Labels,
+    peers::{
+        Answer, Member, Phase, Request, Rule, Standing,
+        journal::{Content, Entry, Takeover},
+        message::{DictionaryVersion, Next, NextRecord},
+    },
+};
+
+/// A rank that has not answered within this time cannot be reached.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// The same for a rank that did not answer last time and has not asked since: a tick must not wait for it for long.
+const SILENT_ANSWERS_WITHIN: Duration = Duration::from_millis(300);
+/// A starting job waits so long for each other rank before it goes on from its own volume.
+const JOIN_WITHIN: Duration = Duration::from_secs(30);
+/// Pause between two questions while another rank reads.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// After this time without asking, a rank asks again before its record counts: it may have been paused.
+const ASKED_LATELY: Duration = Duration::from_secs(3);
+
+/// What a job knows of the other ranks.
+#[derive(Default)]
+pub(super) struct Following {
+    dictionaries: HashMap<u32, Dictionary>,
+    /// Ranks that did not answer last time.
+    silent: HashSet<u32>,
+    /// When the others had last been asked.
+    asked_at: Option<Duration>,
+    /// A rank with a finished fit that this one does not have.
+    offered_fit: Option<(u32, i64)>,
+    /// Ticks up to here were written from another state: they are learnt, but not written again.
+    pub(super) written_elsewhere: Option<i64>,
+}
+
+#[derive(Default)]
+struct Dictionary {
+    version: DictionaryVersion,
+    labels: HashMap<u32, Labels>,
+}
+
+/// What asking all other ranks has brought.
+#[derive(Default)]
+pub(super) struct Round {
+    /// Another rank's record of what comes next.
+    take: Option<(u32, Box<NextRecord>)>,
+    /// The rank whose state counts more than the own one, which differs.
+    diverged: Option<Standing>,
+    /// The rank that is ahead and has not kept the records that lead there.
+    ahead: Option<Standing>,
+    /// Whether another rank's state counts more than the own one, be it to be had yet or not.
+    outranked: bool,
+    /// Whether a lower rank is there to read.
+    led: bool,
+    /// Whether another rank is reading already.
+    busy: bool,
+    /// Whether every rank has said where it stands.
+    complete: bool,
+}
+
+/// How to go on.
+pub(super) enum Turn {
+    /// Take this record of that rank.
+    Take(u32, Box<NextRecord>),
+    /// Take that rank's state over.
+    Adopt(u32),
+    /// Ask again soon.
+    Wait,
+    /// Read it.
+    Lead,
+}
+
+impl Round {
+    fn into_turn(self) -> Turn {
+        match self {
+            Self { diverged: Some(standing), .. } => Turn::Adopt(standing.rank),
+            Self { take: Some((rank, record)), .. } => Turn::Take(rank, record),
+            Self { ahead: Some(standing), .. } => Turn::Adopt(standing.rank),
+            Self { led: true, .. } | Self { busy: true, .. } => Turn::Wait,
+            _ => Turn::Lead,
+        }
+    }
+}
+
+impl<E: Environment> Job<E> {
+    /// Whether a rule of the protocol is kept.
+    pub(super) fn keeps(&self, rule: Rule) -> bool {
+        self.context.rules.get().has(rule)
+    }
+
+    /// Whether there are no other ranks.
+    pub(super) fn alone(&self) -> bool {
+        self.context.place.get().ranks <= 1
+    }
+
+    pub(super) fn set_role(&self, phase: Phase) {
+        self.view.journal().standing.phase = phase;
+    }
+
+    /// Everything about this rank that others have to know.
+    fn standing(&self) -> Standing {
+        let mut journal = self.view.journal();
+        journal.standing.lineage = self.lineage;
+        journal.standing
+    }
+
+    /// Asks another rank of the own shard; [`Answer::Nothing`] where it does not answer.
+    pub(super) async fn ask(&self, rank: u32, request: &Request) -> Answer {
+        let member = Member { rank, ..self.context.place.get().member };
+        let within = if self.following.silent.contains(&rank) { SILENT_ANSWERS_WITHIN } else { ANSWER_WITHIN };
+        tokio::select! {
+            biased;
+            answer = self.context.peers.ask(member, &self.view.key, request) => answer.unwrap_or(Answer::Nothing),
+            () = self.context.clock.sleep(within) => Answer::Nothing,
+        }
+    }
+
+    /// Asks all other ranks at once.
+    pub(super) async fn round(&mut self) -> Round {
+        let place = self.context.place.get();
+        for rank in self.view.journal().take_heard() {
+            self.following.silent.remove(&rank);
+        }
+        let own = self.standing();
+        let plan = self.state.plan.digest();
+        let this: &Self = self;
+        let (started, answers) = loop {
+            let started = self.context.clock.monotonic();
+            let answers = (0..place.ranks).filter(|rank| *rank != own.rank).map(|rank| async move {
+                let dictionary = this.following.dictionaries.get(&rank).map(|known| known.version).unwrap_or_default();
+                (rank, this.ask(rank, &Request::Next { standing: own, plan, dictionary }).await)
+            });
+            let answers = join_all(answers).await;
+            // After a pause of this process, answers are old, and silence means nothing.
+            let took = self.context.clock.monotonic().saturating_sub(started);
+            if took <= ASKED_LATELY || !self.keeps(Rule::AskAgain) || self.view.stopping() {
+                break (started, answers);
+            }
+        };
+        self.following.asked_at = Some(started);
+        let mut round = Round { complete: true, ..Round::default() };
+        for (rank, answer) in answers {
+            let Answer::Next { standing: theirs, next } = answer else {
+                round.complete = false;
+                self.following.silent.insert(rank);
+                continue;
+            };
+            self.following.silent.remove(&rank);
+            self.weigh(&own, Standing { rank, ..theirs }, next, &mut round);
+        }
+        round
+    }
+
+    /// What one rank's answer means.
+    fn weigh(&mut self, own: &Standing, theirs: Standing, next: Next, round: &mut Round) {
+        match theirs.phase {
+            Phase::Restoring => round.complete = false,
+            Phase::Adopting => {}
+            Phase::Beginning => round.led |= theirs.rank < own.rank,
+            Phase::Joining | Phase::Running if theirs.position == i64::MIN => {}
+            Phase::Joining | Phase::Running => {
+                let has_state = own.position != i64::MIN;
+                let behind = has_state && self.view.journal().has_been_at(&theirs);
+                let differs = !has_state
+                    || (!behind && (theirs.position > own.position || own.position == theirs.position))
+                        && matches!(next, Next::Diverged | Next::Gone)
+                    || (!behind && theirs.position < own.position);
+                if differs && self.keeps(Rule::CompareChains) {
+                    tracing::debug!(
+                        job = %self.view.key, rank = theirs.rank, own = own.position, theirs = theirs.position,
+                        precedes = theirs.precedes(own), next = next.name(), "another rank's state differs"
+                    );
+                    if has_state {
+                        let floor = &mut self.following.written_elsewhere;
+                        *floor = (*floor).max(Some(theirs.written));
+                    }
+                    let counts = !has_state || theirs.precedes(own);
+                    let gone = !has_state || matches!(next, Next::Gone);
+                    let adopt = if gone { &mut round.ahead } else { &mut round.diverged };
+                    let best = adopt.is_none_or(|best| theirs.precedes(&best));
+                    round.outranked |= counts;
+                    // One that is joining has nothing to give yet.
+                    round.busy |= counts && theirs.phase == Phase::Joining;
+                    if counts && best && theirs.phase == Phase::Running {
+                        *adopt = Some(theirs);
+                    }
+                    return;
+                }
+                if theirs.phase == Phase::Joining {
+                    return;
+                }
+                if let Some(fitted_to) = theirs.fit {
+                    self.following.offered_fit = Some((theirs.rank, fitted_to));
+                }
+                match next {
+                    Next::Record(_) if !self.keeps(Rule::TakeRecords) => {}
+                    Next::Record(record) if round.take.is_none() => round.take = Some((theirs.rank, record)),
+                    _ if !self.keeps(Rule::LowestReads) => {}
+                    _ => {
+                        round.led |= theirs.rank < own.rank;
+                        round.busy |= theirs.working_on.is_some_and(|tick| tick > own.position);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Before the first tick of this process: finds out whether another rank's state counts more than the own one.
+    /// Waits for ranks that do not answer, but not for ever. Returns whether the own state goes on.
+    pub(super) async fn join(&mut self) -> bool {
+        self.set_role(Phase::Joining);
+        let started = self.context.clock.monotonic();
+        if !self.keeps(Rule::Join) {
+            return true;
+        }
+        loop {
+            let round = self.round().await;
+            let waited = self.context.clock.monotonic().saturating_sub(started);
+            if round.complete || waited >= JOIN_WITHIN || self.view.stopping() {
+                return !round.outranked;
+            }
+            self.context.clock.sleep(ASK_AGAIN_AFTER).await;
+        }
+    }
+
+    /// Whether this rank decides what comes next.
+    pub(super) async fn leads(&mut self) -> bool {
+        self.alone() || matches!(self.round().await.into_turn(), Turn::Lead)
+    }
+
+    /// How to go on with the tick after the position.
+    pub(super) async fn turn(&mut self, tick: i64) -> Turn {
+        if self.alone() {
+            return Turn::Lead;
+        }
+        let turn = self.round().await.into_turn();
+        self.view.journal().standing.working_on = matches!(turn, Turn::Lead).then_some(tick);
+        turn
+    }
+
+    /// Whether the others were asked so lately that none of them can have gone ahead meanwhile.
+    pub(super) fn asked_lately(&self) -> bool {
+        let now = self.context.clock.monotonic();
+        self.alone()
+            || !self.keeps(Rule::AskAgain)
+            || self.following.asked_at.is_some_and(|at| now.saturating_sub(at) < ASKED_LATELY)
+    }
+
+    /// Whether the scores of a logged tick are this rank's to write: after a pause, others may have another record of it.
+    pub(super) async fn may_write(&mut self) -> bool {
+        if self.asked_lately() {
+            return true;
+        }
+        let round = self.round().await;
+        tracing::debug!(job = %self.view.key, outranked = round.outranked, "asked again before writing");
+        !round.outranked
+    }
+
+    pub(super) async fn pause_between_questions(&mut self) -> Wait {
+        self.sleep(ASK_AGAIN_AFTER).await
+    }
+
+    /// Nobody has a state: begins, unless a lower rank does, or takes over what another rank has begun.
+    pub(super) async fn begin_among_others(&mut self) {
+        self.set_role(Phase::Beginning);
+        match self.round().await.into_turn() {
+            Turn::Adopt(rank) => self.adopt_from(rank).await,
+            Turn::Lead => self.begin().await,
+            Turn::Take(..) | Turn::Wait => {
+                self.pause_between_questions().await;
+            }
+        }
+    }
+
+    /// The job has its first position.
+    pub(super) fn begun(&mut self, position: i64) {
+        self.position = Some(position);
+        self.lineage.begin(position, self.state.plan.digest());
+        self.view.journal().restart(position, self.lineage);
+        self.set_role(Phase::Running);
+    }
+
+    /// Books what a durable record means for the chain, and offers it to the others.
+    pub(super) fn recorded(&mut self, content: Content, position: i64) {
+        if self.alone() {
+            return;
+        }
+        let before = self.lineage.chain;
+        self.chain_on(None, &content);
+        let series = &self.state.series;
+        let plan = self.state.plan.digest();
+        let mut journal = self.view.journal();
+        journal.set_plan(plan, || self.state.plan.canonical());
+        let entry = Entry {
+            after: self.position.unwrap_or(position),
+            position,
+            plan,
+            takeover: self.takeover.take(),
+            before,
+            content,
+            chain: self.lineage.chain,
+        };
+        journal.push(entry, |slot| series.labels(slot));
+        journal.standing.working_on = None;
+    }
+
+    /// Adds a record to the chain, made under the configuration with this digest, or the one in force.
+    pub(super) fn chain_on(&mut self, plan: Option<u64>, content: &Content) {
+        let plan = plan.unwrap_or_else(|| self.state.plan.digest());
+        match content {
+            Content::Tick(input) => {
+                let series = &self.state.series;
+                let hash = |slot| series.get(slot).map_or(0, |series| series.labels.hash());
+                self.lineage.learn(plan, input, hash);
+            }
+            Content::Skipped { from, to, reason } => self.lineage.skip(plan, *from, *to, reason),
+        }
+    }
+
+    /// Takes another rank's record: its configuration, the fit that took over before it, and what it says.
+    pub(super) async fn take(&mut self, rank: u32, record: NextRecord) {
+        let NextRecord { entry, plan, dictionary, definitions } = record;
+        self.note_definitions(rank, dictionary, definitions);
+        if let Some(plan) = plan {
+            match serde_json::from_slice(&plan) {
+                Ok(plan) => self.apply(plan),
+                Err(error) => {
+                    tracing::error!(job = %self.view.key, rank, %error, "another rank's configuration cannot be read");
+                    self.pause_between_questions().await;
+                    return;
+                }
+            }
+        }
+        if self.position != Some(entry.after) || entry.plan != self.state.plan.digest() {
+            return;
+        }
+        // A state that was taken over has the fit already.
+        if self.lineage.chain != entry.before
+            && self.keeps(Rule::FollowTakeovers)
+            && let Some(takeover) = entry.takeover
+            && !self.follow_takeover(rank, takeover, entry.after + self.schedule.infer_every).await
+        {
+            self.adopt_from(rank).await;
+            return;
+        }
+        match &entry.content {
+            Content::Tick(input) => {
+                let Some(input) = self.translate(rank, input) else {
+                    self.following.dictionaries.remove(&rank);
+                    return;
+                };
+                if self.log_tick(&input).await == Wait::Interrupted {
+                    return;
+                }
+                self.recorded(Content::Tick(input.clone()), input.tick);
+                self.context.metrics.ticks_followed.with_label_values(&self.labels.values()).inc();
+                self.check(rank, &entry);
+                let is_written = self.score_and_write(&input).await;
+                if !self.view.stopping() {
+                    self.finish(input, is_written);
+                }
+            }
+            Content::Skipped { from, to, reason } => self.skip(*from, *to, reason.clone()).await,
+        }
+    }
+
+    /// Equal records after equal states give equal chains.
+    fn check(&self, rank: u32, entry: &Entry) {
+        if self.lineage.chain != entry.chain {
+            let tick = entry.position;
+            tracing::error!(job = %self.view.key, rank, tick, "the state differs from another rank's after the same record");
+        }
+    }
+
+    async fn follow_takeover(&mut self, rank: u32, takeover: Takeover, tick: i64) -> bool {
+        let Takeover { fitted_to, digest } = takeover;
+        if self.fitting.ready_fit() != Some((fitted_to, digest)) && !self.fetch_fit(rank, fitted_to, Some(digest)).await
+        {
+            return false;
+        }
+        self.put_fit_in_force(tick).await == Wait::Over
+    }
+
+    fn note_definitions(&mut self, rank: u32, version: DictionaryVersion, definitions: Vec<(u32, Labels)>) {
+        let known = self.following.dictionaries.entry(rank).or_default();
+        if known.version.incarnation != version.incarnation {
+            known.labels.clear();
+        }
+        known.version = version;
+        // Where the own table has the same series, one text serves both.
+        let own = |labels: Labels| self.state.series.own(&labels).unwrap_or(labels);
+        known.labels.extend(definitions.into_iter().map(|(slot, labels)| (slot, own(labels))));
+    }
+
+    /// Another rank's accepted input in own slots.
+    fn translate(&mut self, rank: u32, theirs: &TickInput) -> Option<TickInput> {
+        let known = &self.following.dictionaries.get(&rank)?.labels;
+        let format = &self.state.models.first()?.format;
+        let mut rows = Vec::with_capacity(theirs.slots.len());
+        for (row, slot) in theirs.slots.iter().enumerate() {
+            let labels = known.get(slot)?;
+            rows.push((self.state.series.take_in(labels, theirs.tick, &self.state.plan, format), row));
+        }
+        rows.sort_unstable();
+        let points = theirs.grid.points;
+        let mut input = TickInput {
+            tick: theirs.tick,
+            grid: theirs.grid,
+            slots: Vec::with_capacity(rows.len()),
+            values: Vec::with_capacity(theirs.values.len()),
+        };
+        for (slot, row) in rows {
+            input.slots.push(slot);
+            input.values.extend_from_slice(&theirs.values[row * points..(row + 1) * points]);
+        }
+        Some(input)
+    }
+
+    /// Fetches a fit that another rank has finished, if this one lacks it.
+    pub(super) async fn fetch_offered_fit(&mut self) {
+        let Some((rank, fitted_to)) = self.following.offered_fit.take() else { return };
+        if self.wants_fit(fitted_to) {
+            self.fetch_fit(rank, fitted_to, None).await;
+        }
+    }
+
+    /// Whether an offered fit is one that this job would begin now.
+    fn wants_fit(&self, fitted_to: i64) -> bool {
+        let newest = self.state.models.iter().map(|model| model.fitted_to).min().flatten();
+        self.fitting.is_idle() && newest.is_none_or(|newest| newest < fitted_to)
+    }
+
+    /// A tick that was given up, for the others.
+    pub(super) fn recorded_skip(&mut self, from: i64, to: i64, reason: SkipReason) {
+        self.recorded(Content::Skipped { from, to, reason }, to);
+    }
+}

@@ -1,0 +1,472 @@
+//! What one job offers to other ranks: where it stands, its newest records, a finished fit, an image of its state.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    rc::Rc,
+};
+
+use bytes::Bytes;
+
+use super::{
+    lineage::{Lineage, Phase, Standing},
+    message::{Answer, DictionaryVersion, Next, NextRecord, Request},
+};
+use crate::{
+    engine::TickInput,
+    input_log::SkipReason,
+    labels::Labels,
+    snapshot::{self, Block},
+};
+
+/// Values of all kept records together, 32 MiB. A rank that is further behind takes the whole state over.
+const KEPT_VALUES: usize = 4 << 20;
+/// A state, or a fit that took over, is taken off after so many further records: whoever lacks it then takes the state of
+/// that moment.
+const OFFERED_FOR: usize = 10;
+/// Most records kept, however small.
+const KEPT_ENTRIES: usize = 1_000;
+
+/// One record, as a rank has logged it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The position before it, ms.
+    pub after: i64,
+    /// The position after it: the tick, or the last tick given up, ms.
+    pub position: i64,
+    /// Digest of the configuration that it was made under.
+    pub plan: u64,
+    /// The fit that took over just before it.
+    pub takeover: Option<Takeover>,
+    /// The chain before what happened, and after the fit took over.
+    pub before: u64,
+    /// What happened.
+    pub content: Content,
+    /// The chain after it.
+    pub chain: u64,
+}
+
+/// A fit that took over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Takeover {
+    /// End of the fit, ms.
+    pub fitted_to: i64,
+    /// Digest of its states.
+    pub digest: u64,
+}
+
+/// What a record says.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// The accepted input of a tick, in the slots of the rank that offers it.
+    Tick(TickInput),
+    /// Ticks that will never be read.
+    Skipped {
+        /// First, ms.
+        from: i64,
+        /// Last, ms.
+        to: i64,
+        /// Why.
+        reason: SkipReason,
+    },
+}
+
+impl Content {
+    fn values(&self) -> usize {
+        match self {
+            Self::Tick(input) => input.values.len() + input.slots.len() / 2,
+            Self::Skipped { .. } => 0,
+        }
+    }
+}
+
+/// A finished fit, for other ranks to take.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SharedFit {
+    /// Its end, ms.
+    pub fitted_to: i64,
+    /// Whether only series without a state were fitted.
+    pub partial: bool,
+    /// Aliases of the models that it fits.
+    pub models: Vec<String>,
+    /// Digest of the configuration that it was made under.
+    pub plan: u64,
+    /// Valid samples learnt.
+    pub samples: u64,
+    /// Digest of the states.
+    pub digest: u64,
+    /// Blocks as in snapshot files.
+    pub blocks: Vec<Bytes>,
+}
+
+/// The whole state of a job at one position.
+#[derive(Debug, Clone)]
+pub struct StateImage {
+    /// Names this image.
+    pub id: u64,
+    /// Where the rank stood.
+    pub standing: Standing,
+    /// The configuration in force, in its canonical form.
+    pub plan: Bytes,
+    /// The fit that was due or under way, ms.
+    pub fit_due: Option<i64>,
+    /// The ticks that it has not seen.
+    pub since_fit: Vec<TickInput>,
+    /// The labels of their slots.
+    pub definitions: Vec<(u32, Labels)>,
+    /// Blocks as in snapshot files.
+    pub blocks: Vec<Bytes>,
+}
+
+/// The states of some blocks, each as in a snapshot file. `None` where a block is too large for one, which the log says.
+#[must_use]
+pub fn encoded(job: &str, blocks: &[Block]) -> Option<Vec<Bytes>> {
+    let count = u32::try_from(blocks.len()).unwrap_or(u32::MAX);
+    let encode = |block| snapshot::encode_block(block, count).map(Bytes::from);
+    match blocks.iter().map(encode).collect() {
+        Ok(blocks) => Some(blocks),
+        Err(what) => {
+            tracing::error!(job, "states cannot be offered to other ranks: {what}");
+            None
+        }
+    }
+}
+
+/// Labels by slot, with the version at which each was defined.
+#[derive(Debug, Default)]
+struct Dictionary {
+    version: DictionaryVersion,
+    slots: Vec<Option<(u64, Labels)>>,
+}
+
+impl Dictionary {
+    fn define(&mut self, slot: u32, labels: Labels) {
+        let slot = slot as usize;
+        if self.slots.len() <= slot {
+            self.slots.resize(slot + 1, None);
+        }
+        if self.slots[slot].as_ref().is_none_or(|(_, known)| *known != labels) {
+            self.version.version += 1;
+            self.slots[slot] = Some((self.version.version, labels));
+        }
+    }
+
+    fn since(&self, known: DictionaryVersion) -> Vec<(u32, Labels)> {
+        let version = if known.incarnation == self.version.incarnation { known.version } else { 0 };
+        if version == self.version.version {
+            return Vec::new();
+        }
+        let defined = (0..).zip(&self.slots).filter_map(|(slot, defined)| Some((slot, defined.as_ref()?)));
+        defined.filter(|(_, (at, _))| *at > version).map(|(slot, (_, labels))| (slot, labels.clone())).collect()
+    }
+}
+
+/// What a job offers to other ranks.
+#[derive(Debug, Default)]
+pub struct Journal {
+    /// Where the job stands.
+    pub standing: Standing,
+    plan: (u64, Bytes),
+    entries: VecDeque<Rc<Entry>>,
+    values: usize,
+    /// Positions with the chain after them; two of one position where a fit took over there.
+    points: VecDeque<(i64, u64)>,
+    dictionary: Dictionary,
+    fit: Option<Rc<SharedFit>>,
+    /// Whether it has not taken over yet.
+    fit_waits: bool,
+    /// Records since it took over.
+    fit_age: usize,
+    image: Option<Rc<StateImage>>,
+    /// Records since the image.
+    image_age: usize,
+    image_wanted: bool,
+    /// Ranks that have asked since [`Journal::take_heard`].
+    heard: BTreeSet<u32>,
+}
+
+impl Journal {
+    /// `incarnation` tells runs of the process apart.
+    #[must_use]
+    pub fn new(rank: u32, incarnation: u64) -> Self {
+        Self {
+            standing: Standing { rank, written: i64::MIN, position: i64::MIN, ..Standing::default() },
+            dictionary: Dictionary { version: DictionaryVersion { incarnation, version: 0 }, slots: Vec::new() },
+            ..Self::default()
+        }
+    }
+
+    /// The configuration that the next records are made under.
+    pub fn set_plan(&mut self, digest: u64, canonical: impl FnOnce() -> Vec<u8>) {
+        if self.plan.0 != digest || self.plan.1.is_empty() {
+            self.plan = (digest, Bytes::from(canonical()));
+        }
+    }
+
+    /// A durable record. `labels` gives the labels of a slot.
+    pub fn push(&mut self, entry: Entry, labels: impl Fn(u32) -> Labels) {
+        if let Content::Tick(input) = &entry.content {
+            for slot in &input.slots {
+                self.dictionary.define(*slot, labels(*slot));
+            }
+        }
+        self.values += entry.content.values();
+        self.reach(entry.position, entry.chain);
+        self.entries.push_back(Rc::new(entry));
+        while self.entries.len() > 2 && (self.values > KEPT_VALUES || self.entries.len() > KEPT_ENTRIES) {
+            self.values -= self.entries.pop_front().map_or(0, |entry| entry.content.values());
+        }
+        self.image_age += 1;
+        if self.image_age > OFFERED_FOR {
+            self.image = None;
+        }
+        self.fit_age += 1;
+        if !self.fit_waits && self.fit_age > OFFERED_FOR {
+            self.offer_fit(None);
+        }
+    }
+
+    /// The state is another one from here on: what was recorded before does not lead to it.
+    pub fn restart(&mut self, position: i64, lineage: Lineage) {
+        self.entries.clear();
+        self.values = 0;
+        self.points.clear();
+        self.image = None;
+        self.standing.lineage = lineage;
+        self.reach(position, lineage.chain);
+    }
+
+    /// The job stands at `position` with this chain now.
+    pub fn reach(&mut self, position: i64, chain: u64) {
+        self.standing.position = position;
+        self.standing.lineage.chain = chain;
+        self.points.push_back((position, chain));
+        if self.points.len() > 2 * KEPT_ENTRIES {
+            self.points.pop_front();
+        }
+    }
+
+    /// Puts a finished fit on offer, or takes it off.
+    pub fn offer_fit(&mut self, fit: Option<SharedFit>) {
+        self.standing.fit = fit.as_ref().map(|fit| fit.fitted_to);
+        // A fit that waits to take over has time.
+        self.fit_age = 0;
+        self.fit_waits = fit.is_some();
+        self.fit = fit.map(Rc::new);
+    }
+
+    /// The ranks that have asked since the last call: they are there.
+    pub fn take_heard(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.heard)
+    }
+
+    /// Whether somebody waits for an image of the state.
+    #[must_use]
+    pub fn wants_image(&self) -> bool {
+        self.image_wanted
+    }
+
+    /// Puts an image of the state on offer.
+    pub fn offer_image(&mut self, image: Option<StateImage>) {
+        self.image = image.map(Rc::new);
+        self.image_age = 0;
+        self.image_wanted = false;
+    }
+
+    /// A fit took over: an earlier image does not have it, and the records alone do not bring it.
+    pub fn fit_took_over(&mut self, position: i64, chain: u64) {
+        self.image = None;
+        self.fit_waits = false;
+        self.fit_age = 0;
+        self.reach(position, chain);
+    }
+
+    /// Whether this job has stood where the other rank stands.
+    #[must_use]
+    pub fn has_been_at(&self, other: &Standing) -> bool {
+        self.points.iter().rev().any(|point| *point == (other.position, other.lineage.chain))
+    }
+
+    /// The answer to a request. Asking for an image that there is none of makes [`Journal::wants_image`] true.
+    pub fn answer(&mut self, request: &Request) -> Answer {
+        match request {
+            Request::Next { standing, plan, dictionary } => {
+                self.heard.insert(standing.rank);
+                Answer::Next { standing: self.standing, next: self.next(standing, *plan, *dictionary) }
+            }
+            Request::Fit { fitted_to, block } => match &self.fit {
+                Some(fit) if fit.fitted_to == *fitted_to => {
+                    Answer::Fit { block: fit.blocks.get(*block as usize).cloned(), fit: fit.clone() }
+                }
+                _ => Answer::Nothing,
+            },
+            Request::Image { image: wanted, block } => match &self.image {
+                Some(image) if wanted.is_none_or(|id| id == image.id) => {
+                    Answer::Image { block: image.blocks.get(*block as usize).cloned(), image: image.clone() }
+                }
+                _ if wanted.is_some() || self.standing.phase != Phase::Running => Answer::Nothing,
+                _ => {
+                    self.image_wanted = true;
+                    Answer::Later
+                }
+            },
+        }
+    }
+
+    fn next(&self, asking: &Standing, plan: u64, dictionary: DictionaryVersion) -> Next {
+        let own = &self.standing;
+        // One that is ahead compares the chains itself.
+        if !own.is_comparable() || asking.position > own.position {
+            return Next::Nothing;
+        }
+        if !self.has_been_at(asking) {
+            let knows_position = self.points.iter().any(|(position, _)| *position == asking.position);
+            return if knows_position { Next::Diverged } else { Next::Gone };
+        }
+        if asking.position == own.position {
+            return Next::Nothing;
+        }
+        let Some(entry) = self.entries.iter().find(|entry| entry.after == asking.position) else { return Next::Gone };
+        // A configuration that is not in force any more is not kept: whoever lacks it takes the whole state over.
+        let canonical = match entry.plan {
+            same if same == plan => None,
+            current if current == self.plan.0 => Some(self.plan.1.clone()),
+            _ => return Next::Gone,
+        };
+        Next::Record(Box::new(NextRecord {
+            entry: entry.clone(),
+            plan: canonical,
+            dictionary: self.dictionary.version,
+            definitions: self.dictionary.since(dictionary),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::environment::Grid;
+
+    fn labels(slot: u32) -> Labels {
+        Labels::new([("instance", format!("host-{slot}"))])
+    }
+
+    /// A journal that stands at 0 with the chain 1, and then has learnt a tick of the slots `0..=index` at each `index + 1`.
+    fn journal(ticks: i64) -> Journal {
+        let mut journal = Journal::new(0, 77);
+        journal.standing.phase = Phase::Running;
+        journal.restart(0, Lineage { chain: 1, ..Lineage::default() });
+        journal.set_plan(5, || b"{}".to_vec());
+        for tick in 1..=ticks {
+            let slots: Vec<u32> = (0..tick as u32).collect();
+            let values = vec![0.5; slots.len()];
+            let input = TickInput { tick, grid: Grid { start: tick, step: 1, points: 1 }, slots, values };
+            let (before, chain) = (tick.unsigned_abs(), tick.unsigned_abs() + 1);
+            let content = Content::Tick(input);
+            journal.push(
+                Entry { after: tick - 1, position: tick, plan: 5, takeover: None, before, content, chain },
+                labels,
+            );
+        }
+        journal
+    }
+
+    fn asking(position: i64, chain: u64) -> Standing {
+        let lineage = Lineage { chain, ..Lineage::default() };
+        Standing { rank: 1, phase: Phase::Running, position, lineage, ..Standing::default() }
+    }
+
+    fn next(journal: &mut Journal, standing: Standing, plan: u64, dictionary: DictionaryVersion) -> Next {
+        match journal.answer(&Request::Next { standing, plan, dictionary }) {
+            Answer::Next { next, .. } => next,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_rank_that_is_behind_gets_one_record_after_the_other_and_each_label_set_once() {
+        let mut journal = journal(3);
+        let mut known = DictionaryVersion::default();
+        for position in 0..3 {
+            let standing = asking(position, position.unsigned_abs() + 1);
+            let Next::Record(record) = next(&mut journal, standing, 5, known) else {
+                panic!("no record after {position}")
+            };
+            assert_eq!((record.entry.after, record.entry.position), (position, position + 1));
+            let slots: Vec<u32> = record.definitions.iter().map(|(slot, _)| *slot).collect();
+            assert_eq!(slots, if position == 0 { vec![0, 1, 2] } else { vec![] });
+            assert!(record.plan.is_none());
+            known = record.dictionary;
+        }
+        assert!(matches!(next(&mut journal, asking(3, 4), 5, known), Next::Nothing));
+        let other_run = DictionaryVersion { incarnation: 78, ..known };
+        let Next::Record(record) = next(&mut journal, asking(2, 3), 5, other_run) else { panic!("no record") };
+        assert_eq!(record.definitions.len(), 3, "what is known of another run's slots means nothing");
+    }
+
+    #[test]
+    fn another_chain_an_unknown_position_and_a_configuration_that_is_gone_are_told_apart() {
+        let mut journal = journal(3);
+        let known = DictionaryVersion::default();
+        assert!(matches!(next(&mut journal, asking(2, 999), 5, known), Next::Diverged));
+        assert!(matches!(next(&mut journal, asking(-7, 1), 5, known), Next::Gone));
+        let Next::Record(record) = next(&mut journal, asking(1, 2), 6, known) else { panic!("no record") };
+        assert_eq!(record.plan.as_deref(), Some(&b"{}"[..]), "the configuration comes with the record");
+        journal.set_plan(8, || b"{new}".to_vec());
+        assert!(matches!(next(&mut journal, asking(1, 2), 6, known), Next::Gone), "the records' own one is not kept");
+    }
+
+    #[test]
+    fn a_rank_that_has_the_fit_already_and_one_that_has_not_are_both_at_the_same_tick() {
+        let mut journal = journal(2);
+        journal.fit_took_over(2, 50);
+        assert!(matches!(next(&mut journal, asking(2, 3), 5, DictionaryVersion::default()), Next::Nothing));
+        assert!(journal.has_been_at(&asking(2, 50)) && journal.has_been_at(&asking(2, 3)));
+        assert!(!journal.has_been_at(&asking(2, 4)));
+    }
+
+    #[test]
+    fn an_image_is_made_on_demand_and_outlived_by_some_records_only() {
+        let mut journal = journal(1);
+        let wanted = Request::Image { image: None, block: 0 };
+        assert!(matches!(journal.answer(&wanted), Answer::Later));
+        assert!(journal.wants_image());
+        journal.offer_image(Some(StateImage {
+            id: 9,
+            standing: journal.standing,
+            plan: Bytes::new(),
+            fit_due: None,
+            since_fit: Vec::new(),
+            definitions: Vec::new(),
+            blocks: vec![Bytes::from_static(b"block")],
+        }));
+        assert!(matches!(journal.answer(&wanted), Answer::Image { block: Some(_), .. }));
+        assert!(matches!(
+            journal.answer(&Request::Image { image: Some(9), block: 1 }),
+            Answer::Image { block: None, .. }
+        ));
+        assert!(matches!(journal.answer(&Request::Image { image: Some(8), block: 0 }), Answer::Nothing));
+        for tick in 2..20 {
+            let content = Content::Skipped { from: tick, to: tick, reason: SkipReason::BeyondCatchUp };
+            let entry =
+                Entry { after: tick - 1, position: tick, plan: 5, takeover: None, before: 0, content, chain: 0 };
+            journal.push(entry, labels);
+        }
+        assert!(matches!(journal.answer(&Request::Image { image: Some(9), block: 0 }), Answer::Nothing));
+    }
+
+    #[test]
+    fn only_so_many_values_are_kept() {
+        let mut journal = journal(1);
+        let slots: Vec<u32> = (0..1_000_000).collect();
+        for tick in 2..20 {
+            let grid = Grid { start: tick, step: 1, points: 1 };
+            let input = TickInput { tick, grid, slots: slots.clone(), values: vec![0.0; slots.len()] };
+            let content = Content::Tick(input);
+            let entry =
+                Entry { after: tick - 1, position: tick, plan: 5, takeover: None, before: 0, content, chain: 0 };
+            journal.push(entry, |_| labels(0));
+        }
+        assert!(journal.values <= KEPT_VALUES, "{}", journal.values);
+        assert_eq!(journal.standing.position, 19);
+    }
+}
