@@ -33,6 +33,19 @@ pub struct TickInput {
 }
 
 impl TickInput {
+    /// The rows that have a slot here, `(slot, row of values)`, in ascending order of slots.
+    #[must_use]
+    pub fn of_rows(tick: i64, grid: Grid, rows: &[(u32, usize)], values: &[f64]) -> Self {
+        let points = grid.points;
+        let mut input =
+            Self { tick, grid, slots: Vec::with_capacity(rows.len()), values: Vec::with_capacity(rows.len() * points) };
+        for (slot, row) in rows {
+            input.slots.push(*slot);
+            input.values.extend_from_slice(&values[row * points..(row + 1) * points]);
+        }
+        input
+    }
+
     /// The rows whose slot `wanted` accepts.
     #[must_use]
     pub fn filtered(&self, wanted: impl Fn(u32) -> bool) -> Self {
@@ -311,6 +324,18 @@ impl JobState {
                 };
                 model.format.render(out, &series.labels, times, &columns);
             }
+        }
+    }
+
+    /// Notes for every model the newest fit that blocks have states of; none: it is not fitted.
+    pub fn note_fits(&mut self, blocks: &[Block]) {
+        for model in &mut self.models {
+            model.fitted_to = blocks
+                .iter()
+                .flat_map(|block| &block.models)
+                .filter(|states| states.alias == model.plan.alias && states.signature == model.signature)
+                .map(|states| states.fitted_to)
+                .max();
         }
     }
 

@@ -101,7 +101,7 @@ pub async fn fit<E: Environment>(
         chunk_points = (CHUNK_VALUES / (answer.received_series as usize).max(1)).max(1);
         let started = context.clock.monotonic();
         let rows = result.state.series.admit(&answer, fitted_to, limit).rows;
-        let input = tick_input(fitted_to, grid, &answer, &rows);
+        let input = TickInput::of_rows(fitted_to, grid, &rows, &answer.values);
         result.samples += input.valid_samples();
         result.state.learn(&input, |_, _| true);
         result.learning += context.clock.monotonic().saturating_sub(started);
@@ -170,20 +170,4 @@ pub async fn read<E: Environment>(
         context.observe_server_time(answer.server_time);
     }
     outcome
-}
-
-/// The admitted rows of an answer as input.
-#[must_use]
-pub fn tick_input(tick: i64, grid: Grid, answer: &RangeAnswer, rows: &[(u32, usize)]) -> TickInput {
-    let mut input = TickInput {
-        tick,
-        grid,
-        slots: Vec::with_capacity(rows.len()),
-        values: Vec::with_capacity(rows.len() * grid.points),
-    };
-    for (slot, row) in rows {
-        input.slots.push(*slot);
-        input.values.extend_from_slice(&answer.values[row * grid.points..(row + 1) * grid.points]);
-    }
-    input
 }

@@ -122,13 +122,7 @@ impl<E: Environment> Job<E> {
             state.series.settle(&state.plan, &model.format);
         }
         state.grow();
-        for model in &mut state.models {
-            let states = blocks.iter().flat_map(|block| &block.models);
-            model.fitted_to = states
-                .filter(|states| states.alias == model.plan.alias && states.signature == model.signature)
-                .map(|states| states.fitted_to)
-                .max();
-        }
+        state.note_fits(blocks);
         for block in blocks {
             if let Err(error) = state.load_block(block) {
                 tracing::error!(job = %self.view.key, rank, %error, "another rank's state cannot be used");
@@ -171,11 +165,7 @@ impl<E: Environment> Job<E> {
             let mut rows: Vec<(u32, usize)> =
                 input.slots.iter().enumerate().filter_map(|(row, slot)| Some((slot_of(slot)?, row))).collect();
             rows.sort_unstable();
-            let points = input.grid.points;
-            let values = rows.iter().flat_map(|(_, row)| &input.values[row * points..(row + 1) * points]);
-            let values: Vec<f64> = values.copied().collect();
-            let slots = rows.iter().map(|(slot, _)| *slot).collect();
-            self.since_fit.push_back(TickInput { tick: input.tick, grid: input.grid, slots, values });
+            self.since_fit.push_back(TickInput::of_rows(input.tick, input.grid, &rows, &input.values));
         }
     }
 }

@@ -12,7 +12,6 @@ use crate::{
     context::Environment,
     engine::TickInput,
     environment::{Clock, Peers},
-    input_log::SkipReason,
     labels::Labels,
     peers::{
         Answer, Member, Phase, Request, Rule, Standing,
@@ -174,10 +173,9 @@ impl<E: Environment> Job<E> {
             Phase::Joining | Phase::Running => {
                 let has_state = own.position != i64::MIN;
                 let behind = has_state && self.view.journal().has_been_at(&theirs);
-                let differs = !has_state
-                    || (!behind && (theirs.position > own.position || own.position == theirs.position))
-                        && matches!(next, Next::Diverged | Next::Gone)
-                    || (!behind && theirs.position < own.position);
+                // One that is ahead, or as far, has compared the chains itself.
+                let refuses = matches!(next, Next::Diverged | Next::Gone);
+                let differs = !has_state || !behind && (refuses || theirs.position < own.position);
                 if differs && self.keeps(Rule::CompareChains) {
                     tracing::debug!(
                         job = %self.view.key, rank = theirs.rank, own = own.position, theirs = theirs.position,
@@ -299,9 +297,9 @@ impl<E: Environment> Job<E> {
             return;
         }
         let before = self.lineage.chain;
-        self.chain_on(None, &content);
-        let series = &self.state.series;
         let plan = self.state.plan.digest();
+        self.chain_on(plan, &content);
+        let series = &self.state.series;
         let mut journal = self.view.journal();
         journal.set_plan(plan, || self.state.plan.canonical());
         let entry = Entry {
@@ -317,9 +315,8 @@ impl<E: Environment> Job<E> {
         journal.standing.working_on = None;
     }
 
-    /// Adds a record to the chain, made under the configuration with this digest, or the one in force.
-    pub(super) fn chain_on(&mut self, plan: Option<u64>, content: &Content) {
-        let plan = plan.unwrap_or_else(|| self.state.plan.digest());
+    /// Adds a record to the chain, made under the configuration with this digest.
+    pub(super) fn chain_on(&mut self, plan: u64, content: &Content) {
         match content {
             Content::Tick(input) => {
                 let series = &self.state.series;
@@ -415,18 +412,7 @@ impl<E: Environment> Job<E> {
             rows.push((self.state.series.take_in(labels, theirs.tick, &self.state.plan, format), row));
         }
         rows.sort_unstable();
-        let points = theirs.grid.points;
-        let mut input = TickInput {
-            tick: theirs.tick,
-            grid: theirs.grid,
-            slots: Vec::with_capacity(rows.len()),
-            values: Vec::with_capacity(theirs.values.len()),
-        };
-        for (slot, row) in rows {
-            input.slots.push(slot);
-            input.values.extend_from_slice(&theirs.values[row * points..(row + 1) * points]);
-        }
-        Some(input)
+        Some(TickInput::of_rows(theirs.tick, theirs.grid, &rows, &theirs.values))
     }
 
     /// Fetches a fit that another rank has finished, if this one lacks it.
@@ -441,10 +427,5 @@ impl<E: Environment> Job<E> {
     fn wants_fit(&self, fitted_to: i64) -> bool {
         let newest = self.state.models.iter().map(|model| model.fitted_to).min().flatten();
         self.fitting.is_idle() && newest.is_none_or(|newest| newest < fitted_to)
-    }
-
-    /// A tick that was given up, for the others.
-    pub(super) fn recorded_skip(&mut self, from: i64, to: i64, reason: SkipReason) {
-        self.recorded(Content::Skipped { from, to, reason }, to);
     }
 }

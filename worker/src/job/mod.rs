@@ -281,7 +281,7 @@ impl<E: Environment> Job<E> {
         if self.log(&record).await == Wait::Interrupted {
             return;
         }
-        self.recorded_skip(tick, to, reason.clone());
+        self.recorded(Content::Skipped { from: tick, to, reason: reason.clone() }, to);
         let ticks = ((to - tick) / self.schedule.infer_every + 1).unsigned_abs();
         tracing::warn!(job = %self.view.key, from = tick, to, ticks, reason = reason.as_str(), "ticks skipped");
         self.context.metrics.ticks_skipped(&self.labels, reason.as_str(), ticks);

@@ -10,7 +10,7 @@ use crate::{
     context::{Environment, backoff},
     engine::TickInput,
     environment::{Clock, Grid, RangeAnswer, ReadError},
-    fit::{FitScope, read, tick_input},
+    fit::{FitScope, read},
     input_log::SkipReason,
     peers::message::NextRecord,
     series::Admitted,
@@ -177,7 +177,7 @@ impl<E: Environment> Job<E> {
         let limit = self.state.plan.series_limit();
         let admitted = self.state.series.admit(answer, tick, limit);
         self.report_admission(&admitted, limit);
-        tick_input(tick, self.tick_grid(tick), answer, &admitted.rows)
+        TickInput::of_rows(tick, self.tick_grid(tick), &admitted.rows, &answer.values)
     }
 
     fn report_admission(&self, admitted: &Admitted, limit: usize) {

@@ -207,14 +207,7 @@ impl<E: Environment> Job<E> {
     /// Puts series and states of the snapshots in their places. States of an earlier fit than the newest cannot go
     /// on over the moment at which that fit took over: their series are to be rebuilt.
     fn load_blocks(&mut self, blocks: &[Block], watermarks: &mut HashMap<u32, i64>, rebuild: &mut ByLabels<()>) {
-        for model in &mut self.state.models {
-            model.fitted_to = blocks
-                .iter()
-                .flat_map(|block| &block.models)
-                .filter(|states| states.alias == model.plan.alias && states.signature == model.signature)
-                .map(|states| states.fitted_to)
-                .max();
-        }
+        self.state.note_fits(blocks);
         for block in blocks {
             watermarks.insert(block.index, block.watermark);
             for series in &block.series {
@@ -275,7 +268,8 @@ impl<E: Environment> Job<E> {
             if let Some(input) = logged.ticks.get(&tick).or(reread.as_ref()) {
                 self.see(input, labels);
                 if tick > newest && !self.alone() {
-                    self.chain_on(logged.configuration_at(tick), &Content::Tick(input.clone()));
+                    let plan = logged.configuration_at(tick).unwrap_or_else(|| self.state.plan.digest());
+                    self.chain_on(plan, &Content::Tick(input.clone()));
                 }
                 let input = &input.filtered(|slot| self.state.series.get(slot).is_some());
                 // A written tick may be in a snapshot, so one that no snapshot has may be unwritten.
@@ -296,7 +290,8 @@ impl<E: Environment> Job<E> {
                 && !self.alone()
                 && let Some(skipped) = logged.skipped_from(tick)
             {
-                self.chain_on(logged.configuration_at(tick), &skipped);
+                let plan = logged.configuration_at(tick).unwrap_or_else(|| self.state.plan.digest());
+                self.chain_on(plan, &skipped);
             }
             self.expire(tick);
             tick += self.schedule.infer_every;
