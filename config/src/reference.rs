@@ -35,6 +35,7 @@ pub fn configuration_reference() -> String {
     page.push_str(TOPOLOGY);
     section(&mut page, &topology::SECTION);
     section(&mut page, &topology::PLACEMENT);
+    section(&mut page, &topology::PEERS);
     page
 }
 

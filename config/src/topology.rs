@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,47 @@ pub struct Topology {
     pub ranks: NonZeroU32,
     /// By query alias, the placement of queries that are not spread by series.
     pub placements: BTreeMap<String, Spread>,
+    /// How workers reach each other; absent: they do not.
+    pub peers: Option<Peers>,
+}
+
+/// How workers reach each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peers {
+    /// URL of a worker, a template.
+    pub url: MemberTemplate,
+    /// Where a worker listens for the others, a template: address and port.
+    pub listen: MemberTemplate,
+    /// File with the token that the workers share.
+    pub token_file: PathBuf,
+}
+
+/// A text that differs from worker to worker: `{shard}` and `{rank}` stand for its numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MemberTemplate(String);
+
+impl MemberTemplate {
+    /// # Errors
+    /// What else stands in braces.
+    pub fn new(text: &str) -> Result<Self, String> {
+        let rest = text.replace("{shard}", "0").replace("{rank}", "0");
+        if rest.contains(['{', '}']) {
+            return Err("only `{shard}` and `{rank}` are replaced; there are no other placeholders".into());
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The text for one worker.
+    #[must_use]
+    pub fn of(&self, shard: u32, rank: u32) -> String {
+        self.0.replace("{shard}", &shard.to_string()).replace("{rank}", &rank.to_string())
+    }
+
+    /// Whether every worker has a text of its own.
+    fn tells_apart(&self, shards: NonZeroU32, ranks: NonZeroU32) -> bool {
+        (shards.get() == 1 || self.0.contains("{shard}")) && (ranks.get() == 1 || self.0.contains("{rank}"))
+    }
 }
 
 impl Default for Topology {
@@ -41,6 +83,7 @@ impl Default for Topology {
             previous_shards: Vec::new(),
             ranks: NonZeroU32::MIN,
             placements: BTreeMap::new(),
+            peers: None,
         }
     }
 }
@@ -79,6 +122,35 @@ pub(crate) const SECTION: Section = Section {
             "Placement by query alias.",
         )
         .own(),
+        Key::new(
+            "peers",
+            Kind::Section(&PEERS),
+            Presence::Absent("workers do not talk to each other"),
+            "How workers reach each other. Required with more than one rank.",
+        )
+        .own(),
+    ],
+};
+
+pub(crate) const PEERS: Section = Section {
+    title: "`peers`",
+    about: "How workers reach each other. `{shard}` and `{rank}` stand for the numbers of a worker.",
+    keys: &[
+        Key::new(
+            "url",
+            Kind::Special("text", "an http URL, as in `http://anomaly-r{rank}-{shard}.anomaly:8491`"),
+            Presence::Required,
+            "URL of a worker.",
+        )
+        .own(),
+        Key::new(
+            "listen",
+            Kind::Special("text", "an address and a port, as in `0.0.0.0:8491`"),
+            Presence::Default("0.0.0.0:8491"),
+            "Where a worker listens for the others: address and port.",
+        )
+        .own(),
+        Key::new("token_file", Kind::File, Presence::Required, "File with the token that the workers share.").own(),
     ],
 };
 
@@ -170,6 +242,20 @@ fn build(root: &Node, problems: &mut Problems) -> Option<Topology> {
             }
         }
     }
+    let peers = fields.raw("peers").and_then(|node| peers(node, problems));
+    if let (Some(shards), Some(ranks)) = (shards, ranks) {
+        match &peers {
+            None if ranks.get() > 1 && fields.raw("peers").is_none() => {
+                let expected = "how the ranks reach each other, because there is more than one".into();
+                fields.error("peers", Fault::Missing { expected }, problems);
+            }
+            Some(peers) if !peers.url.tells_apart(shards, ranks) => {
+                let reason = "must have a `url` for each worker: use `{shard}` and `{rank}`";
+                fields.conflict("peers", reason, problems);
+            }
+            _ => {}
+        }
+    }
     Some(Topology {
         contract_version: contract_version?,
         epoch: epoch?,
@@ -177,7 +263,24 @@ fn build(root: &Node, problems: &mut Problems) -> Option<Topology> {
         previous_shards,
         ranks: ranks?,
         placements,
+        peers,
     })
+}
+
+fn peers(node: &Node, problems: &mut Problems) -> Option<Peers> {
+    let fields = Fields::open(&[&PEERS], node, "peers", problems)?;
+    let url = fields.parsed("url", problems, |text| {
+        let template = MemberTemplate::new(text)?;
+        let is_http = ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme));
+        if is_http { Ok(template) } else { Err("must start with `http://` or `https://`".into()) }
+    });
+    let listen = fields.parsed("listen", problems, |text| {
+        let template = MemberTemplate::new(text)?;
+        let port = template.of(0, 0).rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        if port.is_some() { Ok(template) } else { Err("must end in `:` and a port".into()) }
+    });
+    let token_file = fields.text("token_file", problems).map(PathBuf::from);
+    Some(Peers { url: url?, listen: listen?, token_file: token_file? })
 }
 
 fn placement(node: &Node, path: &str, problems: &mut Problems) -> Option<Spread> {
@@ -214,7 +317,8 @@ mod tests {
     #[test]
     fn a_full_file_is_understood_and_an_almost_empty_one_means_one_worker() {
         let text = "contract_version: 1\nepoch: 4\nshards: 5\nprevious_shards: [3, 2]\nranks: 2\n\
-                    placements:\n  cpu: {type: query}\n  disk: {type: label, label: host}\n  net: {type: series}\n";
+                    placements:\n  cpu: {type: query}\n  disk: {type: label, label: host}\n  net: {type: series}\n\
+                    peers: {url: 'http://w-r{rank}-{shard}:8491', token_file: /etc/token}\n";
         let topology = parse(text).unwrap();
         assert_eq!((topology.epoch, topology.shards.get(), topology.ranks.get()), (4, 5, 2));
         assert_eq!(topology.previous_shards.iter().map(|count| count.get()).collect::<Vec<_>>(), [3, 2]);
@@ -242,6 +346,25 @@ mod tests {
             assert!(errors.contains(&format!("topology.yaml:{place}: {key}")), "{key} in\n{errors}");
         }
         assert_eq!(errors.lines().count(), 8, "{errors}");
+    }
+
+    #[test]
+    fn workers_reach_each_other_by_templates_that_tell_them_apart() {
+        let peers = |shards: u32, ranks: u32, url: &str| {
+            parse(&format!("shards: {shards}\nranks: {ranks}\npeers: {{url: '{url}', token_file: /token}}\n"))
+        };
+        let found = peers(3, 2, "http://w-r{rank}-{shard}.w:8491").unwrap().peers.unwrap();
+        assert_eq!(found.url.of(2, 1), "http://w-r1-2.w:8491");
+        assert_eq!(found.listen.of(2, 1), "0.0.0.0:8491");
+        for (url, wrong) in [
+            ("http://w-{shard}", "must have a `url` for each worker"),
+            ("http://w-{rank}-{shard}-{epoch}", "no other placeholders"),
+            ("w-{rank}-{shard}", "must start with `http://`"),
+        ] {
+            assert!(peers(3, 2, url).unwrap_err().contains(wrong), "{url}");
+        }
+        assert!(parse("ranks: 2\n").unwrap_err().contains("peers: is required"));
+        assert!(peers(1, 1, "http://w").is_ok());
     }
 
     #[test]

@@ -255,6 +255,21 @@ pub struct Writer {
     pub connection_retry_attempts: u32,
     /// Largest request body, bytes.
     pub max_request_bytes: usize,
+    /// Which replicas write.
+    pub mode: WriterMode,
+    /// How long a replica waits for the one before it, ms; absent: the longer of 10 s and twice `infer_every`.
+    pub failover_after: Option<i64>,
+}
+
+/// Which replicas of a shard write scores.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WriterMode {
+    /// Every one: the TSDB keeps one of equal samples.
+    #[default]
+    All,
+    /// The lowest that gets on.
+    Failover,
 }
 
 /// Self-monitoring.
@@ -298,6 +313,10 @@ pub struct Settings {
     pub snapshot_interval: i64,
     /// Byte rate of snapshots, bytes per second.
     pub snapshot_bytes_per_second: u64,
+    /// Longest wait of a starting worker for the other replicas of its shard, ms.
+    pub peer_timeout: i64,
+    /// Longest wait for a former owner of series, ms.
+    pub handover_timeout: i64,
 }
 
 impl WorkerConfig {

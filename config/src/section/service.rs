@@ -116,6 +116,20 @@ pub(crate) const SETTINGS: Section = Section {
         .own(),
         Key::new("snapshot_bytes_per_second", Kind::Size(65_536), Presence::Default("4MiB"), "Byte rate of snapshots.")
             .own(),
+        Key::new(
+            "peer_timeout",
+            Kind::Duration,
+            Presence::Default("30s"),
+            "A starting worker waits so long for each other replica of its shard before it goes on from its own volume.",
+        )
+        .own(),
+        Key::new(
+            "handover_timeout",
+            Kind::Duration,
+            Presence::Default("5m"),
+            "A worker waits so long for the former owner of series before it looks for their state elsewhere.",
+        )
+        .own(),
         Key::ignored("native_threads_per_worker", "there is no native numeric library with threads of its own"),
     ],
 };
@@ -191,6 +205,8 @@ pub(crate) fn settings(node: &Node, problems: &mut Problems) -> Option<(Settings
         catch_up_delay: fields.duration("catch_up_delay", problems).unwrap_or_default(),
         snapshot_interval: fields.duration("snapshot_interval", problems).unwrap_or_default(),
         snapshot_bytes_per_second: fields.size("snapshot_bytes_per_second", problems).unwrap_or_default(),
+        peer_timeout: fields.duration("peer_timeout", problems).unwrap_or_default(),
+        handover_timeout: fields.duration("handover_timeout", problems).unwrap_or_default(),
     };
     Some((settings, outside))
 }

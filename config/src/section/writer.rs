@@ -8,7 +8,7 @@ use crate::problem::{Fault, Problems};
 use crate::schema::{Key, Kind, Presence, Section};
 use crate::section::client;
 use crate::tree::{Entry, Node, Scalar, Value};
-use crate::worker::Writer;
+use crate::worker::{Writer, WriterMode};
 
 pub(crate) const SECTION: Section = Section {
     title: "`writer`",
@@ -29,6 +29,20 @@ pub(crate) const SECTION: Section = Section {
         ),
         Key::new("max_request_bytes", Kind::Size(65_536), Presence::Default("8MiB"), "Largest body of one write.")
             .own(),
+        Key::new(
+            "mode",
+            Kind::OneOf(&["all", "failover"]),
+            Presence::Default("all"),
+            "Which replicas write. `all`: every one, for a TSDB that deduplicates. `failover`: normally one, the next one takes its place.",
+        )
+        .own(),
+        Key::new(
+            "failover_after",
+            Kind::Duration,
+            Presence::Absent("the longer of 10s and twice the scheduler's `infer_every`"),
+            "With `mode: failover`, how long a replica waits for the one before it.",
+        )
+        .own(),
         Key::ignored("import_json_path", "scores go to `/api/v1/import`"),
         Key::ignored("health_path", "there is no separate health probe"),
     ],
@@ -52,6 +66,11 @@ pub(crate) fn build(node: &Node, queries: usize, problems: &mut Problems) -> Opt
         metric_name,
         labels,
         connection_retry_attempts: attempts.unwrap_or_default(),
+        mode: match fields.one_of("mode", problems) {
+            Some("failover") => WriterMode::Failover,
+            _ => WriterMode::All,
+        },
+        failover_after: fields.duration("failover_after", problems),
         max_request_bytes: bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default(),
     })
 }

@@ -32,6 +32,7 @@ pub fn next(
         previous_shards,
         ranks,
         placements,
+        peers: None,
     };
     let Some(recorded) = recorded else { return new(floor + 1, Vec::new(), placements) };
     if recorded.shards == shards && recorded.placements == placements && recorded.ranks == ranks {

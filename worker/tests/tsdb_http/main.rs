@@ -68,6 +68,8 @@ fn writer(url: &str) -> Writer {
         labels: BTreeMap::new(),
         connection_retry_attempts: 0,
         max_request_bytes: 1 << 20,
+        mode: config::worker::WriterMode::All,
+        failover_after: None,
     }
 }
 
