@@ -125,6 +125,12 @@ pub struct JobStatus {
     /// Ticks since the start that were given up: refused by the TSDB for good, or older than `max_catch_up`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped_ticks: u64,
+    /// Epoch of the topology that it has followed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub epoch: u64,
+    /// Hand-overs of that epoch which are not over: series that this shard waits for, or has yet to give away.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub open_handovers: u64,
     /// Why the job is not getting on, in the TSDB's words; absent when it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
@@ -218,6 +224,8 @@ mod tests {
                 refused_series: 0,
                 collided_series: 0,
                 skipped_ticks: 0,
+                epoch: 4,
+                open_handovers: 0,
                 last_error: Some("connection refused".into()),
                 last_error_kind: Some(ErrorKind::TsdbUnavailable),
                 models: BTreeMap::from([("mad".into(), ModelStatus { fitted_to_ms: None })]),

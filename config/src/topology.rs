@@ -27,6 +27,8 @@ pub struct Topology {
     pub shards: NonZeroU32,
     /// Shard counts since the last settled epoch, newest first; empty when nothing is being handed over.
     pub previous_shards: Vec<NonZeroU32>,
+    /// The last epoch that is known to have settled: every series is where it belongs since then.
+    pub settled_epoch: u64,
     /// Replicas of every shard.
     pub ranks: NonZeroU32,
     /// By query alias, the placement of queries that are not spread by series.
@@ -81,6 +83,7 @@ impl Default for Topology {
             epoch: 0,
             shards: NonZeroU32::MIN,
             previous_shards: Vec::new(),
+            settled_epoch: 0,
             ranks: NonZeroU32::MIN,
             placements: BTreeMap::new(),
             peers: None,
@@ -112,6 +115,13 @@ pub(crate) const SECTION: Section = Section {
             Kind::Special("list of whole numbers", "a list of whole numbers from 1 to 10000"),
             Presence::Absent("none"),
             "Shard counts since the last settled epoch, newest first: where new owners ask for state.",
+        )
+        .own(),
+        Key::new(
+            "settled_epoch",
+            Kind::Integer(0, i64::MAX),
+            Presence::Default("0"),
+            "The last epoch in which every series has come to where it belongs.",
         )
         .own(),
         Key::new("ranks", Kind::Integer(1, 100), Presence::Default("1"), "Replicas of every shard.").own(),
@@ -214,7 +224,13 @@ fn build(root: &Node, problems: &mut Problems) -> Option<Topology> {
         let reason = format!("newer than this build understands, {CONTRACT_VERSION}");
         fields.not_allowed("contract_version", reason, problems);
     }
-    let epoch = fields.whole("epoch", problems);
+    let epoch: Option<u64> = fields.whole("epoch", problems);
+    let settled_epoch: Option<u64> = fields.whole("settled_epoch", problems);
+    if let (Some(epoch), Some(settled)) = (epoch, settled_epoch)
+        && settled > epoch
+    {
+        fields.not_allowed("settled_epoch", format!("greater than `epoch`, {epoch}"), problems);
+    }
     let shards = fields.whole("shards", problems).and_then(NonZeroU32::new);
     let ranks = fields.whole("ranks", problems).and_then(NonZeroU32::new);
     let mut previous_shards = Vec::new();
@@ -261,6 +277,7 @@ fn build(root: &Node, problems: &mut Problems) -> Option<Topology> {
         epoch: epoch?,
         shards: shards?,
         previous_shards,
+        settled_epoch: settled_epoch?,
         ranks: ranks?,
         placements,
         peers,
@@ -316,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_full_file_is_understood_and_an_almost_empty_one_means_one_worker() {
-        let text = "contract_version: 1\nepoch: 4\nshards: 5\nprevious_shards: [3, 2]\nranks: 2\n\
+        let text = "contract_version: 1\nepoch: 4\nsettled_epoch: 2\nshards: 5\nprevious_shards: [3, 2]\nranks: 2\n\
                     placements:\n  cpu: {type: query}\n  disk: {type: label, label: host}\n  net: {type: series}\n\
                     peers: {url: 'http://w-r{rank}-{shard}:8491', token_file: /etc/token}\n";
         let topology = parse(text).unwrap();

@@ -67,11 +67,22 @@ pub struct Context<E: Environment> {
     hidden: Cell<i64>,
     /// Largest body of a write.
     pub max_request_bytes: Cell<usize>,
+    /// Which ranks write.
+    pub writing: Cell<Writing>,
     /// Base URLs of reader and writer, for metrics.
     pub urls: RefCell<Urls>,
     /// The faces of all jobs, by name.
     pub views: RefCell<BTreeMap<String, Rc<JobView>>>,
     spawned: mpsc::UnboundedSender<LocalBoxFuture<'static, ()>>,
+}
+
+/// Which ranks of a shard write.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Writing {
+    /// All of them, or one.
+    pub mode: config::worker::WriterMode,
+    /// How long a rank waits for the one before it, ms; absent: as the schedule has it.
+    pub failover_after: Option<i64>,
 }
 
 /// Base URLs.
@@ -147,6 +158,7 @@ impl<E: Environment> Context<E> {
             without_server_time: Cell::new(false),
             hidden: Cell::new(hidden(config)),
             max_request_bytes: Cell::new(config.writer.max_request_bytes),
+            writing: Cell::new(writing(config)),
             urls: RefCell::new(urls(config)),
             views: RefCell::default(),
             spawned,
@@ -171,6 +183,7 @@ impl<E: Environment> Context<E> {
         *self.settings.borrow_mut() = config.settings.clone();
         self.hidden.set(hidden(config));
         self.max_request_bytes.set(config.writer.max_request_bytes);
+        self.writing.set(writing(config));
         *self.urls.borrow_mut() = urls;
     }
 
@@ -222,6 +235,10 @@ impl<E: Environment> Context<E> {
 
 fn urls(config: &config::worker::WorkerConfig) -> Urls {
     Urls { reader: config.reader.client.url.clone(), writer: config.writer.client.url.clone() }
+}
+
+fn writing(config: &config::worker::WorkerConfig) -> Writing {
+    Writing { mode: config.writer.mode, failover_after: config.writer.failover_after }
 }
 
 /// `latency_offset` blanks the samples of exactly its age, too.

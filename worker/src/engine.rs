@@ -12,7 +12,8 @@ use crate::{
     output::{OutputColumns, OutputFormat},
     peers::Lineage,
     plan::{self, JobPlan, ModelPlan},
-    series::SeriesTable,
+    labels::Labels,
+    series::{Series, SeriesTable},
     snapshot::{Block, BlockSeries, ModelStates},
 };
 
@@ -359,6 +360,48 @@ impl JobState {
         Ok(())
     }
 
+    /// A state of its own of the series that `wanted` accepts; they stay here, too. `plan` has the same models.
+    ///
+    /// # Errors
+    /// When a state cannot be read back.
+    pub fn copy_of(&self, plan: JobPlan, wanted: impl Fn(&Labels) -> bool) -> Result<Self, detect::model::StateError> {
+        let mut copy = Self::new(plan);
+        copy.take_over(self, wanted)?;
+        Ok(copy)
+    }
+
+    /// Adds series of another state of the same models. One that is here already gets the other's state. Returns their
+    /// slots.
+    ///
+    /// # Errors
+    /// When a state cannot be read back.
+    pub fn take_over(
+        &mut self,
+        other: &Self,
+        wanted: impl Fn(&Labels) -> bool,
+    ) -> Result<Vec<u32>, detect::model::StateError> {
+        let mut moved: Vec<(u32, &Series)> = other.series.series().filter(|(_, one)| wanted(&one.labels)).collect();
+        // So the slots do not depend on those that the series had.
+        moved.sort_by_key(|(_, series)| series.labels.hash());
+        let slots: Vec<u32> = moved.iter().map(|(_, one)| self.series.place(&one.labels, one.last_seen)).collect();
+        self.grow();
+        self.reset(&slots);
+        for (position, model) in other.models.iter().enumerate() {
+            let same = |own: &JobModel| own.plan.alias == model.plan.alias && own.signature == model.signature;
+            let Some(own) = self.models.iter().position(same) else { continue };
+            self.models[own].fitted_to = model.fitted_to;
+            for ((from, _), slot) in moved.iter().zip(&slots) {
+                if let Some(state) = other.save(*from, position) {
+                    self.load(*slot, own, &state)?;
+                }
+            }
+        }
+        if let Some(model) = self.models.first() {
+            self.series.settle(&self.plan, &model.format);
+        }
+        Ok(slots)
+    }
+
     /// What a snapshot of block `index` holds, as of tick `watermark`, after which the state has this lineage.
     #[must_use]
     pub fn image(&self, index: u32, watermark: i64, lineage: Lineage) -> Block {
@@ -384,7 +427,7 @@ impl JobState {
                 })
             })
             .collect();
-        Block { job: self.plan.key(), index, watermark, lineage, series, models }
+        Block { job: self.plan.key(), index, watermark, lineage, share: self.plan.share.clone(), series, models }
     }
 }
 

@@ -21,6 +21,7 @@ pub mod schedule;
 pub mod series;
 pub mod server_time;
 pub mod service;
+pub mod share;
 pub mod snapshot;
 pub mod system_clock;
 pub mod tsdb;

@@ -6,7 +6,7 @@
 mod kinds;
 mod reports;
 
-pub use reports::{ModelRun, ReloadStatus, Stage, WriteSize};
+pub use reports::{HandoverStatus, ModelRun, ReloadStatus, Stage, WriteSize};
 
 use prometheus::{Gauge, GaugeVec, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
@@ -83,6 +83,7 @@ const JOB_CODE: &[&str] = &["query_key", "scheduler_alias", "preset", "code"];
 const URL: &[&str] = &["url", "query_key", "scheduler_alias", "preset"];
 const URL_CODE: &[&str] = &["url", "query_key", "scheduler_alias", "preset", "code"];
 const URL_STEP: &[&str] = &["url", "query_key", "scheduler_alias", "preset", "step"];
+const JOB_STATUS: &[&str] = &["query_key", "scheduler_alias", "preset", "status"];
 const MODEL: &[&str] = &["query_key", "model_alias", "scheduler_alias", "preset"];
 const MODEL_STAGE: &[&str] = &["query_key", "model_alias", "scheduler_alias", "preset", "stage"];
 const MODEL_STATUS: &[&str] = &["query_key", "model_alias", "scheduler_alias", "preset", "status"];
@@ -195,6 +196,9 @@ declare_metrics! {
     ticks_followed: IntCounterVec = "vmanomaly_ticks_followed_total", JOB, NO_BUCKETS;
     /// Times that this rank's state differed from another rank's, or was too far behind, and was taken over from it.
     replica_divergences: IntCounterVec = "vmanomaly_replica_divergences_total", JOB, NO_BUCKETS;
+    /// Hand-overs of series between shards, by what came of them: released, joined, returned (nobody took them), failed
+    /// (nobody had them).
+    handovers: IntCounterVec = "vmanomaly_handovers_total", JOB_STATUS, NO_BUCKETS;
     /// The own clock minus the clock of the TSDB.
     clock_skew: GaugeVec = "vmanomaly_clock_skew_seconds", JOB, NO_BUCKETS;
     /// Age of the oldest due tick that is not written yet; 0 if all are.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::labels::Labels;
+use crate::share::{Handover, Share};
 
 /// One query under one scheduler, with the models that share its reads. Everything that scores depend on besides
 /// state and input; its digest names it in the input log.
@@ -64,17 +65,6 @@ pub struct Output {
     pub preset: String,
 }
 
-/// Which part of the series a worker owns.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Share {
-    /// Own shard, below `shards`.
-    pub shard: u32,
-    /// Number of shards, at least 1.
-    pub shards: NonZeroU32,
-    /// How the query's series are spread.
-    pub spread: Spread,
-}
-
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PlanError {
@@ -91,13 +81,14 @@ pub enum PlanError {
 /// The jobs of shard `shard`, sorted by key.
 ///
 /// # Errors
-/// When the topology has no such shard.
+/// When the topology has no such shard, and had none.
 pub fn plan(
     config: &WorkerConfig,
     topology: &config::topology::Topology,
     shard: u32,
 ) -> Result<Vec<JobPlan>, PlanError> {
-    if shard >= topology.shards.get() {
+    let shards = topology.previous_shards.iter().copied().chain([topology.shards]).max();
+    if shards.is_none_or(|shards| shard >= shards.get()) {
         return Err(PlanError::NoSuchShard { shard, shards: topology.shards });
     }
     let mut jobs = Vec::new();
@@ -120,7 +111,7 @@ pub fn plan(
                 source: source(&config.reader.client, query, &config.reader),
                 models,
                 output: output(&config.writer, &config.preset),
-                share: Share { shard, shards: topology.shards, spread: topology.spread(query_alias).clone() },
+                share: Share::new(topology, shard, query_alias),
             });
         }
     }
@@ -142,10 +133,15 @@ fn output(writer: &Writer, preset: &str) -> Output {
 }
 
 impl JobPlan {
-    /// The job's name, `scheduler/query`; a `/` in the scheduler's alias is written `%2F`.
+    /// The job's name, `scheduler/query`; a `/` in the scheduler's alias is written `%2F`. One of series that have
+    /// arrived has `%@` and the hand-over after the scheduler.
     #[must_use]
     pub fn key(&self) -> String {
-        format!("{}/{}", self.scheduler_alias.replace('%', "%25").replace('/', "%2F"), self.query_alias)
+        let scheduler = self.scheduler_alias.replace('%', "%25").replace('/', "%2F");
+        match self.share.arrival {
+            None => format!("{scheduler}/{}", self.query_alias),
+            Some(handover) => format!("{scheduler}%@{handover}/{}", self.query_alias),
+        }
     }
 
     /// The canonical form that the digest is taken of.
@@ -161,16 +157,44 @@ impl JobPlan {
         xxh3_64(&self.canonical())
     }
 
-    /// Whether this shard owns a series.
+    /// Whether a new series is this job's.
     #[must_use]
-    pub fn owns(&self, labels: &Labels) -> bool {
-        let share = &self.share;
-        if share.shards.get() == 1 {
-            return true;
+    pub fn admits(&self, labels: &Labels) -> bool {
+        self.share.admits(|shards, spread| self.owner(labels, shards, spread))
+    }
+
+    /// Whether a series that the job has stays with it.
+    #[must_use]
+    pub fn keeps(&self, labels: &Labels) -> bool {
+        self.share.keeps(|shards, spread| self.owner(labels, shards, spread))
+    }
+
+    /// The shard that owns a series now.
+    #[must_use]
+    pub fn present_owner(&self, labels: &Labels) -> u32 {
+        self.owner(labels, self.share.shards, &self.share.spread)
+    }
+
+    fn owner(&self, labels: &Labels, shards: NonZeroU32, spread: &Spread) -> u32 {
+        if shards.get() == 1 {
+            return 0;
         }
         let mut key = Vec::new();
-        ownership_key(&share.spread, self.source.tenant_id.as_deref(), &self.query_alias, labels.iter(), &mut key);
-        shard_of_key(&key, share.shards) == share.shard
+        ownership_key(spread, self.source.tenant_id.as_deref(), &self.query_alias, labels.iter(), &mut key);
+        shard_of_key(&key, shards)
+    }
+
+    /// The plan of the series that a hand-over brings.
+    #[must_use]
+    pub fn of_arrival(&self, handover: Handover) -> Self {
+        Self { share: self.share.of_arrival(handover), ..self.clone() }
+    }
+
+    /// This plan after `current`, whose hand-overs go on.
+    #[must_use]
+    pub fn following(mut self, current: &Self) -> Self {
+        self.share = self.share.following(&current.share);
+        self
     }
 
     /// Most series of this shard.
@@ -235,5 +259,30 @@ pub fn score_policy(query: &Query, model: &Model) -> detect::score::ScorePolicy 
         min_dev_from_expected: sides(resolved.min_dev_from_expected),
         min_rel_dev_from_expected: sides(resolved.min_rel_dev_from_expected),
         min_n_samples_seen: model.min_n_samples_seen,
+    }
+}
+
+/// The hand-over and the name of the job that its series join, of the name of a job of arrived series.
+#[must_use]
+pub fn arrival_of_key(key: &str) -> Option<(Handover, String)> {
+    let (scheduler, query) = key.split_once('/')?;
+    let (scheduler, handover) = scheduler.rsplit_once("%@")?;
+    let (epoch, shards) = handover.split_once('.')?;
+    let (from, to) = shards.split_once('-')?;
+    let handover = Handover { epoch: epoch.parse().ok()?, from: from.parse().ok()?, to: to.parse().ok()? };
+    Some((handover, format!("{scheduler}/{query}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_job_of_arrived_series_leads_to_the_job_that_they_join() {
+        let handover = Handover { epoch: 5, from: 0, to: 12 };
+        assert_eq!(arrival_of_key("a%2Fb%@5.0-12/x/y.1-2"), Some((handover, "a%2Fb/x/y.1-2".to_owned())));
+        for other in ["a/b", "a%25.0-1/b", "a/b%@5.0-1", "a%2F/x"] {
+            assert_eq!(arrival_of_key(other), None, "{other}");
+        }
     }
 }

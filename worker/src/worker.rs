@@ -18,7 +18,7 @@ use crate::{
     environment::Clock,
     input_log::Recovered,
     job::{Job, JobHistory, JobView},
-    plan::JobPlan,
+    plan::{JobPlan, arrival_of_key},
     snapshot::Restored,
 };
 
@@ -118,6 +118,8 @@ impl<E: Environment> Worker<E> {
     /// Starts the new jobs, changes the changed ones at their next tick, ends the others.
     async fn reconcile(&mut self, jobs: Vec<JobPlan>) {
         let mut ended: BTreeMap<String, Rc<JobView>> = self.context.views.borrow().clone();
+        // They end with the job that they belong to.
+        ended.retain(|_, view| view.arrival.is_none());
         for plan in jobs {
             match ended.remove(&plan.key()) {
                 Some(view) => {
@@ -132,7 +134,9 @@ impl<E: Environment> Worker<E> {
             if let Some(handle) = self.running.remove(key) {
                 handle.abort();
             }
-            self.context.views.borrow_mut().remove(key);
+            self.context.views.borrow_mut().retain(|other, _| {
+                other != key && arrival_of_key(other).is_none_or(|(_, job)| job != *key)
+            });
             self.context.metrics.remove_job(&view.labels);
         }
         self.forget(ended.into_keys()).await;
@@ -141,10 +145,14 @@ impl<E: Environment> Worker<E> {
     /// Removes the stored state of jobs that are gone.
     async fn forget(&self, keys: impl Iterator<Item = String>) {
         let Some(storage) = &self.context.storage else { return };
-        for key in keys {
-            tracing::info!(job = key, "the job is gone, its state is removed");
+        for gone in keys {
+            tracing::info!(job = gone, "the job is gone, its state is removed");
+            let parts = storage.snapshots.jobs().into_iter();
+            let parts = parts.filter(|key| arrival_of_key(key).is_some_and(|(_, job)| job == gone));
+            for key in parts.chain([gone.clone()]) {
             if let Err(error) = storage.snapshots.remove_job(&key).await {
                 tracing::warn!(job = key, %error, "the state of a job that is gone cannot be removed");
+            }
             }
         }
     }
@@ -168,6 +176,13 @@ pub fn history(recovered: Recovered, restored: Restored) -> HashMap<String, JobH
     }
     for ((job, slot), labels) in recovered.labels {
         jobs.entry(job).or_default().labels.insert(slot, labels);
+    }
+    let parts: Vec<_> =
+        jobs.keys().filter_map(|key| arrival_of_key(key).map(|(part, job)| (key.clone(), part, job))).collect();
+    for (key, part, job) in parts {
+        if let Some(history) = jobs.remove(&key) {
+            jobs.entry(job).or_default().parts.insert(part, history);
+        }
     }
     jobs
 }

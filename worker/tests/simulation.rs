@@ -3,10 +3,10 @@
 
 mod world;
 
-use worker::peers::Rule;
+use worker::peers::{Member, Rule};
 use world::{
     Disturbance, Outcome, World,
-    deployment::{Deployment, Faults, Observed},
+    deployment::{Deployment, Faults, Layout, Observed},
 };
 
 const MINUTES: i64 = 60_000;
@@ -73,13 +73,13 @@ fn the_same_seed_gives_the_same_run() {
 #[test]
 fn ranks_read_every_tick_once_and_write_equal_scores() {
     for ranks in 1..=3 {
-        let observed = Deployment::new(7, ranks, 1).shifting().run(Faults::NONE, 120 * MINUTES);
+        let observed = Deployment::new(7, Layout::ranks(ranks), 1).shifting().run(Faults::NONE, 120 * MINUTES);
         assert_eq!((observed.most_reads, observed.adopted), (1, 0), "{ranks} ranks");
         assert!(observed.conflicts.is_empty(), "{ranks} ranks: {:?}", observed.conflicts);
         assert!(observed.followed >= u64::from(ranks - 1) * 300, "{ranks} ranks: {observed}");
-        let written = observed.scores_by[0].len();
+        let written = observed.scores_by[&Member::default()].len();
         assert!(
-            written > 200 && observed.scores_by.iter().all(|by| by.len() + 6 >= written),
+            written > 200 && observed.scores_by.values().all(|by| by.len() + 6 >= written),
             "{ranks} ranks: {written}"
         );
     }
@@ -122,6 +122,19 @@ fn a_rank_that_was_paused_writes_no_other_value_than_those_that_went_on() {
     }
 }
 
+#[test]
+fn shards_come_and_go_without_a_refit_and_no_score_changes() {
+    let undisturbed = World::new(7).run(&Disturbance::none(), 180 * MINUTES);
+    for (ranks, seed) in [(1, 300), (1, 301), (2, 302)] {
+        let layout = Layout { shards: 1, ranks, most_shards: 5, hasty: false, failover: false };
+        let observed = Deployment::new(7, layout, seed).run(Faults::NONE, 180 * MINUTES);
+        println!("{observed}");
+        assert_eq!(observed.violation(), None, "seed {seed}");
+        assert_eq!(undisturbed.difference(&observed.written), None, "seed {seed}");
+        assert_eq!(observed.unscheduled_refits, 0, "seed {seed}");
+    }
+}
+
 /// A rule that nothing can show to be needed is none. These are a few of the runs above.
 #[test]
 fn every_rule_of_the_protocol_is_missed_when_it_is_broken() {
@@ -138,7 +151,7 @@ fn every_rule_of_the_protocol_is_missed_when_it_is_broken() {
 /// A run against a TSDB that always answers the same: every score is that of an undisturbed worker.
 fn stable(undisturbed: &Outcome, seed: u64) -> (Observed, Option<String>) {
     let ranks = 2 + (seed % 2) as u32;
-    let observed = Deployment::new(7, ranks, seed).run(Faults::ALL, 180 * MINUTES);
+    let observed = Deployment::new(7, Layout::ranks(ranks), seed).run(Faults::ALL, 180 * MINUTES);
     let rewritten = observed.conflicts.keys().next().map(|time| format!("{time} was written with two values"));
     let violation = observed.violation().or(rewritten).or_else(|| undisturbed.difference(&observed.written));
     (observed, violation)
@@ -147,7 +160,7 @@ fn stable(undisturbed: &Outcome, seed: u64) -> (Observed, Option<String>) {
 /// A run against a TSDB that answers the same read otherwise each time: who read a tick can be seen in its scores.
 fn shifting(undisturbed: &Outcome, faults: Faults, seed: u64, broken: Option<Rule>) -> (Observed, Option<String>) {
     let ranks = 2 + (seed % 2) as u32;
-    let observed = Deployment::new(7, ranks, seed).shifting().without(broken).run(faults, 180 * MINUTES);
+    let observed = Deployment::new(7, Layout::ranks(ranks), seed).shifting().without(broken).run(faults, 180 * MINUTES);
     let read_twice = faults == Faults::NONE && observed.most_reads > 1;
     let read_twice = read_twice.then(|| format!("a tick was read {} times", observed.most_reads));
     let violation = observed.violation().or(read_twice).or_else(|| undisturbed.difference_of_times(&observed.written));

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::Job;
+use super::{Job, following::ANSWER_WITHIN};
 use crate::{
     context::Environment,
     engine::{JobState, TickInput},
@@ -10,7 +10,7 @@ use crate::{
     input_log::Record,
     labels::Labels,
     peers::{
-        Answer, Phase, Request,
+        Answer, Member, Phase, Request,
         journal::{self, StateImage},
     },
     plan::JobPlan,
@@ -53,10 +53,11 @@ impl<E: Environment> Job<E> {
     /// Takes the whole state over from another rank; where that fails, the own one stays and the question arises again.
     pub(super) async fn adopt_from(&mut self, rank: u32) {
         self.set_role(Phase::Adopting);
-        let fetched = self.fetch_image(rank).await;
+        let member = Member { rank, ..self.context.place.get().member };
+        let fetched = self.fetch_image(member).await;
         match fetched {
             Some((image, blocks)) => {
-                if !self.take_image(rank, &image, &blocks).await {
+                if !self.take_image(member, &image, &blocks).await {
                     self.context.clock.sleep(ASK_AGAIN_AFTER).await;
                 }
             }
@@ -68,18 +69,20 @@ impl<E: Environment> Job<E> {
         }
     }
 
-    async fn fetch_image(&mut self, rank: u32) -> Option<(std::rc::Rc<StateImage>, Vec<Block>)> {
+    pub(super) async fn fetch_image(&mut self, member: Member) -> Option<(std::rc::Rc<StateImage>, Vec<Block>)> {
         let started = self.context.clock.monotonic();
         let mut blocks = Vec::new();
         let mut id = None;
         loop {
             let number = u32::try_from(blocks.len()).unwrap_or(u32::MAX);
-            match self.ask(rank, &Request::Image { image: id, block: number }).await {
+            let request = Request::Image { image: id, block: number };
+            let answer = self.ask_member(member, &self.view.key, &request, ANSWER_WITHIN).await;
+            match answer.unwrap_or(Answer::Nothing) {
                 Answer::Image { image, block: Some(block) } => {
                     id = Some(image.id);
                     let block = snapshot::decode_block(&block);
                     if block.is_none() {
-                        tracing::error!(job = %self.view.key, rank, "another rank's state cannot be read");
+                        tracing::error!(job = %self.view.key, %member, "another worker's state cannot be read");
                     }
                     blocks.push(block?);
                 }
@@ -96,11 +99,11 @@ impl<E: Environment> Job<E> {
     }
 
     /// Puts another rank's state in the place of the own one, durably. The series keep their slots here.
-    async fn take_image(&mut self, rank: u32, image: &StateImage, blocks: &[Block]) -> bool {
+    pub(super) async fn take_image(&mut self, member: Member, image: &StateImage, blocks: &[Block]) -> bool {
         let plan: JobPlan = match serde_json::from_slice(&image.plan) {
             Ok(plan) => plan,
             Err(error) => {
-                tracing::error!(job = %self.view.key, rank, %error, "another rank's configuration cannot be read");
+                tracing::error!(job = %self.view.key, %member, %error, "another worker's configuration cannot be read");
                 return false;
             }
         };
@@ -108,7 +111,6 @@ impl<E: Environment> Job<E> {
         let had_state = self.position.is_some();
         self.fitting.forget();
         self.since_fit.clear();
-        self.takeover = None;
         let mut state = JobState::new(plan);
         std::mem::swap(&mut state.series, &mut self.state.series);
         let listed: ByLabels<()> =
@@ -125,7 +127,7 @@ impl<E: Environment> Job<E> {
         state.note_fits(blocks);
         for block in blocks {
             if let Err(error) = state.load_block(block) {
-                tracing::error!(job = %self.view.key, rank, %error, "another rank's state cannot be used");
+                tracing::error!(job = %self.view.key, %member, %error, "another worker's state cannot be used");
             }
         }
         self.state = state;
@@ -135,7 +137,7 @@ impl<E: Environment> Job<E> {
         self.lineage = image.standing.lineage;
         self.lineage.adopted = self.lineage.chain;
         let written = self.view.journal().standing.written;
-        self.position = Some(position);
+        self.stand_at(Some(position));
         self.view.journal().restart(position, self.lineage);
         self.take_ticks_since_fit(image);
         if had_state {
@@ -147,7 +149,7 @@ impl<E: Environment> Job<E> {
         self.saving.all_changed(&self.state);
         self.save_everything().await;
         tracing::info!(
-            job = %self.view.key, rank, position, series = self.state.series.active(), "state taken over from another rank"
+            job = %self.view.key, %member, position, series = self.state.series.active(), "state taken over"
         );
         self.announce();
         self.report_series();

@@ -17,7 +17,7 @@ use crate::{
     metrics::{ModelRun, Stage},
     peers::{
         Answer, Lineage, Request,
-        journal::{self, SharedFit, Takeover},
+        journal::{self, Content, SharedFit, Takeover},
     },
     series::{ByLabels, SeriesTable},
     snapshot::{self, Block},
@@ -90,6 +90,11 @@ impl Fitting {
     /// End and digest of the fit that waits to take over.
     pub(super) fn ready_fit(&self) -> Option<(i64, u64)> {
         self.ready.as_ref().map(|ready| (ready.fitted_to, self.digest))
+    }
+
+    /// Whether no fit runs, waits or is due.
+    pub(super) fn rests(&self) -> bool {
+        self.is_idle() && self.due.is_none() && self.newcomers_beside.is_none()
     }
 
     /// Whether no fit runs or waits.
@@ -305,12 +310,7 @@ impl<E: Environment> Job<E> {
         let due = self.fitting.due;
         self.since_fit.retain(|input| due.is_some_and(|due| input.tick > due));
         if !self.alone() {
-            let digest = self.fitting.digest;
-            self.lineage.take_over(fitted_to, digest);
-            if let Some(position) = self.position {
-                self.view.journal().fit_took_over(position, self.lineage.chain);
-            }
-            self.takeover = Some(Takeover { fitted_to, digest });
+            self.recorded(Content::TakenOver(Takeover { fitted_to, digest: self.fitting.digest }), self.position);
         }
         self.save_everything().await;
         for model in &models {

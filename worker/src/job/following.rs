@@ -7,6 +7,8 @@ use std::{
 
 use futures_util::future::join_all;
 
+use config::worker::WriterMode;
+
 use super::{Job, Wait};
 use crate::{
     context::Environment,
@@ -21,7 +23,7 @@ use crate::{
 };
 
 /// A rank that has not answered within this time cannot be reached.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// The same for a rank that did not answer last time and has not asked since: a tick must not wait for it for long.
 const SILENT_ANSWERS_WITHIN: Duration = Duration::from_millis(300);
 /// A starting job waits so long for each other rank before it goes on from its own volume.
@@ -41,6 +43,16 @@ pub(super) struct Following {
     asked_at: Option<Duration>,
     /// A rank with a finished fit that this one does not have.
     offered_fit: Option<(u32, i64)>,
+    /// What the other ranks were doing, and since when.
+    progress: HashMap<u32, Progress>,
+    /// When a lower rank had last got on: it had read or written something, or was reading.
+    lower_got_on_at: Option<Duration>,
+    /// The newest tick that another rank says is written.
+    confirmed: Option<i64>,
+    /// Since when the former owner of series that are to arrive does not answer.
+    pub(super) silent_since: Option<Duration>,
+    /// Whether this rank reads in place of a lower one that is stuck.
+    pub(super) passes: bool,
     /// Ticks up to here were written from another state: they are learnt, but not written again.
     pub(super) written_elsewhere: Option<i64>,
 }
@@ -49,6 +61,33 @@ pub(super) struct Following {
 struct Dictionary {
     version: DictionaryVersion,
     labels: HashMap<u32, Labels>,
+}
+
+/// What a rank has come to, and when it did.
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    position: i64,
+    written: i64,
+    working_on: Option<i64>,
+    since: Duration,
+}
+
+impl Progress {
+    /// Whether there is something that it should get on with.
+    fn has_work(&self) -> bool {
+        self.working_on.is_some() || self.written < self.position
+    }
+}
+
+/// Whose the scores of a logged tick are to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WriteTurn {
+    /// This rank's.
+    Own,
+    /// Another rank has written them.
+    Confirmed,
+    /// Nobody's: another rank's record of the tick counts.
+    Outranked,
 }
 
 /// What asking all other ranks has brought.
@@ -66,6 +105,8 @@ pub(super) struct Round {
     led: bool,
     /// Whether another rank is reading already.
     busy: bool,
+    /// Whether a rank that is stuck is passed over.
+    passed: bool,
     /// Whether every rank has said where it stands.
     complete: bool,
 }
@@ -113,6 +154,7 @@ impl<E: Environment> Job<E> {
     fn standing(&self) -> Standing {
         let mut journal = self.view.journal();
         journal.standing.lineage = self.lineage;
+        journal.standing.progress = self.state.plan.share.progress.key();
         journal.standing
     }
 
@@ -120,11 +162,34 @@ impl<E: Environment> Job<E> {
     pub(super) async fn ask(&self, rank: u32, request: &Request) -> Answer {
         let member = Member { rank, ..self.context.place.get().member };
         let within = if self.following.silent.contains(&rank) { SILENT_ANSWERS_WITHIN } else { ANSWER_WITHIN };
+        self.ask_member(member, &self.view.key, request, within).await.unwrap_or(Answer::Nothing)
+    }
+
+    /// Asks another worker about a job; `None` where it does not answer.
+    pub(super) async fn ask_member(
+        &self,
+        member: Member,
+        job: &str,
+        request: &Request,
+        within: Duration,
+    ) -> Option<Answer> {
         tokio::select! {
             biased;
-            answer = self.context.peers.ask(member, &self.view.key, request) => answer.unwrap_or(Answer::Nothing),
-            () = self.context.clock.sleep(within) => Answer::Nothing,
+            answer = self.context.peers.ask(member, job, request) => answer.ok(),
+            () = self.context.clock.sleep(within) => None,
         }
+    }
+
+    /// Asks all ranks of another shard, one after the other; those that do not answer are left out.
+    pub(super) async fn ask_shard(&self, shard: u32, job: &str, request: &Request) -> Vec<(Member, Answer)> {
+        let mut answers = Vec::new();
+        for rank in 0..self.context.place.get().ranks {
+            let member = Member { shard, rank };
+            if let Some(answer) = self.ask_member(member, job, request, ANSWER_WITHIN).await {
+                answers.push((member, answer));
+            }
+        }
+        answers
     }
 
     /// Asks all other ranks at once.
@@ -158,9 +223,49 @@ impl<E: Environment> Job<E> {
                 continue;
             };
             self.following.silent.remove(&rank);
-            self.weigh(&own, Standing { rank, ..theirs }, next, &mut round);
+            let theirs = Standing { rank, ..theirs };
+            self.note_progress(own.rank, &theirs);
+            self.weigh(&own, theirs, next, &mut round);
         }
         round
+    }
+
+    /// Notes whether another rank gets on.
+    fn note_progress(&mut self, own_rank: u32, theirs: &Standing) {
+        let Standing { rank, phase, position, written, working_on, .. } = *theirs;
+        if phase != Phase::Running {
+            self.following.progress.remove(&rank);
+            return;
+        }
+        let now = self.context.clock.monotonic();
+        let before = self.following.progress.get(&rank);
+        let stands_still = before.is_some_and(|before| {
+            (before.position, before.written, before.working_on) == (position, written, working_on)
+        });
+        if !stands_still {
+            self.following.progress.insert(rank, Progress { position, written, working_on, since: now });
+        }
+        let gets_on = !stands_still || (working_on.is_some() && !self.is_stuck(rank));
+        if rank < own_rank && gets_on {
+            self.following.lower_got_on_at = Some(now);
+        }
+    }
+
+    /// Whether a rank that answers has not got on with its work for so long that it counts as absent.
+    fn is_stuck(&self, rank: u32) -> bool {
+        let now = self.context.clock.monotonic();
+        let longest = 3 * self.failover_after();
+        self.keeps(Rule::PassStuck)
+            && self.following.progress.get(&rank).is_some_and(|progress| {
+                progress.has_work() && now.saturating_sub(progress.since) >= longest
+            })
+    }
+
+    /// How long a rank waits for the one before it.
+    fn failover_after(&self) -> Duration {
+        let configured = self.context.writing.get().failover_after;
+        let milliseconds = configured.unwrap_or_else(|| (2 * self.schedule.infer_every).max(10_000));
+        Duration::from_millis(milliseconds.unsigned_abs())
     }
 
     /// What one rank's answer means.
@@ -200,6 +305,8 @@ impl<E: Environment> Job<E> {
                 if theirs.phase == Phase::Joining {
                     return;
                 }
+                self.following.confirmed = self.following.confirmed.max(Some(theirs.written));
+                let is_stuck = self.is_stuck(theirs.rank);
                 if let Some(fitted_to) = theirs.fit {
                     self.following.offered_fit = Some((theirs.rank, fitted_to));
                 }
@@ -207,6 +314,7 @@ impl<E: Environment> Job<E> {
                     Next::Record(_) if !self.keeps(Rule::TakeRecords) => {}
                     Next::Record(record) if round.take.is_none() => round.take = Some((theirs.rank, record)),
                     _ if !self.keeps(Rule::LowestReads) => {}
+                    _ if is_stuck => round.passed = true,
                     _ => {
                         round.led |= theirs.rank < own.rank;
                         round.busy |= theirs.working_on.is_some_and(|tick| tick > own.position);
@@ -236,15 +344,28 @@ impl<E: Environment> Job<E> {
 
     /// Whether this rank decides what comes next.
     pub(super) async fn leads(&mut self) -> bool {
-        self.alone() || matches!(self.round().await.into_turn(), Turn::Lead)
+        let leads = self.alone() || matches!(self.round().await.into_turn(), Turn::Lead);
+        self.view.leads.set(leads);
+        leads && self.may_lead()
+    }
+
+    /// Series that have arrived are led by the rank that leads those that they will join: it alone knows whether they
+    /// have done so.
+    fn may_lead(&self) -> bool {
+        self.joins.as_ref().is_none_or(|main| main.leads.get())
     }
 
     /// How to go on with the tick after the position.
     pub(super) async fn turn(&mut self, tick: i64) -> Turn {
-        if self.alone() {
-            return Turn::Lead;
-        }
-        let turn = self.round().await.into_turn();
+        let turn = if self.alone() {
+            Turn::Lead
+        } else {
+            let round = self.round().await;
+            self.following.passes = round.passed;
+            round.into_turn()
+        };
+        self.view.leads.set(matches!(turn, Turn::Lead));
+        let turn = if matches!(turn, Turn::Lead) && !self.may_lead() { Turn::Wait } else { turn };
         self.view.journal().standing.working_on = matches!(turn, Turn::Lead).then_some(tick);
         turn
     }
@@ -257,14 +378,47 @@ impl<E: Environment> Job<E> {
             || self.following.asked_at.is_some_and(|at| now.saturating_sub(at) < ASKED_LATELY)
     }
 
-    /// Whether the scores of a logged tick are this rank's to write: after a pause, others may have another record of it.
-    pub(super) async fn may_write(&mut self) -> bool {
-        if self.asked_lately() {
-            return true;
+    /// Whose the scores of a logged tick are to write. With `writer.mode: failover` this returns when another rank has
+    /// written them, or when none of the lower ones has got on for too long.
+    pub(super) async fn write_turn(&mut self, tick: i64) -> WriteTurn {
+        let rank = self.context.place.get().member.rank;
+        while !self.view.stopping() {
+            // After a pause, others may have another record of the tick, or may have written it.
+            if !self.asked_lately() && self.round().await.outranked {
+                return WriteTurn::Outranked;
+            }
+            if self.alone() || self.context.writing.get().mode == WriterMode::All {
+                break;
+            }
+            if self.following.confirmed >= Some(tick) {
+                return WriteTurn::Confirmed;
+            }
+            let now = self.context.clock.monotonic();
+            let got_on_at = *self.following.lower_got_on_at.get_or_insert(now);
+            if rank == 0 || now >= got_on_at + rank * self.failover_after() || !self.keeps(Rule::OneWriter) {
+                break;
+            }
+            self.sleep_through_mail(ASK_AGAIN_AFTER).await;
+            if self.round().await.outranked {
+                return WriteTurn::Outranked;
+            }
         }
-        let round = self.round().await;
-        tracing::debug!(job = %self.view.key, outranked = round.outranked, "asked again before writing");
-        !round.outranked
+        WriteTurn::Own
+    }
+
+    /// Whose the scores are to write, directly before they are sent.
+    pub(super) async fn send_turn(&mut self, tick: i64) -> WriteTurn {
+        if self.asked_lately() {
+            return WriteTurn::Own;
+        }
+        let outranked = self.round().await.outranked;
+        let is_confirmed = self.following.confirmed >= Some(tick);
+        tracing::debug!(job = %self.view.key, outranked, is_confirmed, "asked again before writing");
+        match self.context.writing.get().mode {
+            _ if outranked => WriteTurn::Outranked,
+            WriterMode::Failover if is_confirmed => WriteTurn::Confirmed,
+            _ => WriteTurn::Own,
+        }
     }
 
     pub(super) async fn pause_between_questions(&mut self) -> Wait {
@@ -273,44 +427,52 @@ impl<E: Environment> Job<E> {
 
     /// Nobody has a state: begins, unless a lower rank does, or takes over what another rank has begun.
     pub(super) async fn begin_among_others(&mut self) {
+        if self.begin_with_others().await {
+            self.begin().await;
+        }
+    }
+
+    /// Takes over what another rank has begun, or leaves it to a lower one to begin. Returns whether this rank is to.
+    pub(super) async fn begin_with_others(&mut self) -> bool {
         self.set_role(Phase::Beginning);
         match self.round().await.into_turn() {
             Turn::Adopt(rank) => self.adopt_from(rank).await,
-            Turn::Lead => self.begin().await,
+            Turn::Lead => return true,
             Turn::Take(..) | Turn::Wait => {
                 self.pause_between_questions().await;
             }
         }
+        false
     }
 
     /// The job has its first position.
     pub(super) fn begun(&mut self, position: i64) {
-        self.position = Some(position);
+        self.stand_at(Some(position));
         self.lineage.begin(position, self.state.plan.digest());
         self.view.journal().restart(position, self.lineage);
         self.set_role(Phase::Running);
     }
 
-    /// Books what a durable record means for the chain, and offers it to the others.
-    pub(super) fn recorded(&mut self, content: Content, position: i64) {
+    /// Books what a durable record means for the chain, and offers it to the others. `position`: where the job stands
+    /// after it.
+    pub(super) fn recorded(&mut self, content: Content, position: Option<i64>) {
+        let Some(position) = position.filter(|_| !self.alone()) else { return };
+        let (before, plan) = (self.lineage.chain, self.state.plan.digest());
+        self.chain_on(plan, &content);
+        self.offer(content, position, plan, before);
+    }
+
+    /// Offers a record to the others that has moved the chain on from `before`, under the configuration with the digest
+    /// `plan`.
+    pub(super) fn offer(&mut self, content: Content, position: i64, plan: u64, before: u64) {
         if self.alone() {
             return;
         }
-        let before = self.lineage.chain;
-        let plan = self.state.plan.digest();
-        self.chain_on(plan, &content);
+        let after = self.position.unwrap_or(position);
         let series = &self.state.series;
         let mut journal = self.view.journal();
-        journal.set_plan(plan, || self.state.plan.canonical());
-        let entry = Entry {
-            after: self.position.unwrap_or(position),
-            position,
-            plan,
-            takeover: self.takeover.take(),
-            before,
-            content,
-            chain: self.lineage.chain,
-        };
+        journal.set_plan(self.state.plan.digest(), || self.state.plan.canonical());
+        let entry = Entry { after, position, plan, before, content, chain: self.lineage.chain };
         journal.push(entry, |slot| series.labels(slot));
         journal.standing.working_on = None;
     }
@@ -324,6 +486,9 @@ impl<E: Environment> Job<E> {
                 self.lineage.learn(plan, input, hash);
             }
             Content::Skipped { from, to, reason } => self.lineage.skip(plan, *from, *to, reason),
+            Content::TakenOver(Takeover { fitted_to, digest }) => self.lineage.take_over(*fitted_to, *digest),
+            // Who releases or joins states needs their lineage, too, and books it then.
+            Content::Released { .. } | Content::Joined { .. } => {}
         }
     }
 
@@ -341,16 +506,8 @@ impl<E: Environment> Job<E> {
                 }
             }
         }
-        if self.position != Some(entry.after) || entry.plan != self.state.plan.digest() {
-            return;
-        }
-        // A state that was taken over has the fit already.
-        if self.lineage.chain != entry.before
-            && self.keeps(Rule::FollowTakeovers)
-            && let Some(takeover) = entry.takeover
-            && !self.follow_takeover(rank, takeover, entry.after + self.schedule.infer_every).await
-        {
-            self.adopt_from(rank).await;
+        let follows = (self.position, self.lineage.chain) == (Some(entry.after), entry.before);
+        if !follows || entry.plan != self.state.plan.digest() {
             return;
         }
         match &entry.content {
@@ -362,7 +519,7 @@ impl<E: Environment> Job<E> {
                 if self.log_tick(&input).await == Wait::Interrupted {
                     return;
                 }
-                self.recorded(Content::Tick(input.clone()), input.tick);
+                self.recorded(Content::Tick(input.clone()), Some(input.tick));
                 self.context.metrics.ticks_followed.with_label_values(&self.labels.values()).inc();
                 self.check(rank, &entry);
                 let is_written = self.score_and_write(&input).await;
@@ -371,6 +528,19 @@ impl<E: Environment> Job<E> {
                 }
             }
             Content::Skipped { from, to, reason } => self.skip(*from, *to, reason.clone()).await,
+            Content::TakenOver(takeover) if self.keeps(Rule::FollowTakeovers) => {
+                if self.follow_takeover(rank, *takeover, entry.after + self.schedule.infer_every).await {
+                    self.check(rank, &entry);
+                } else {
+                    self.adopt_from(rank).await;
+                }
+            }
+            Content::TakenOver(_) => self.recorded(entry.content.clone(), self.position),
+            Content::Released { to } => {
+                self.release(&[*to]).await;
+                self.check(rank, &entry);
+            }
+            Content::Joined { handover, chain } => self.follow_join(rank, *handover, *chain, entry.chain).await,
         }
     }
 

@@ -2,9 +2,11 @@
 //! a tick is read, logged, learnt and scored, written, and only then the next one begins.
 
 mod adopting;
+mod arriving;
 mod fitting;
 mod following;
 mod reading;
+mod releasing;
 mod restore;
 mod saving;
 mod view;
@@ -14,7 +16,7 @@ use std::{collections::VecDeque, rc::Rc, time::Duration};
 
 use config::status::{ErrorKind, JobPhase};
 pub use restore::JobHistory;
-pub use view::{JobView, Mailbox};
+pub use view::{Given, JobView, Mailbox};
 
 use crate::{
     context::{Context, Environment},
@@ -22,16 +24,15 @@ use crate::{
     environment::{Clock, Tsdb},
     input_log::{Record, SkipReason},
     metrics::{JobLabels, ModelRun, Stage},
-    peers::{
-        Lineage, Phase, Rule,
-        journal::{Content, Takeover},
-    },
+    peers::{Lineage, Phase, Rule, journal::Content},
     plan::JobPlan,
     schedule::Schedule,
 };
+use arriving::Arrivals;
 use fitting::Fitting;
-use following::Following;
+use following::{Following, WriteTurn};
 use reading::TickRead;
+use releasing::Departures;
 use saving::Saving;
 
 /// Longest sleep without a look at the clocks: a step of the own clock is noticed within this time.
@@ -62,8 +63,12 @@ pub struct Job<E: Environment> {
     wanted: Option<JobPlan>,
     /// The last tick that a former process logged and perhaps did not write.
     in_flight: Option<TickInput>,
-    /// A fit that took over since the last record.
-    takeover: Option<Takeover>,
+    /// Series on their way here.
+    arrivals: Arrivals,
+    /// Series that have left, until their new owners hold them.
+    departures: Departures,
+    /// Of a job of arrived series: the job that they are to join.
+    joins: Option<Rc<JobView>>,
 }
 
 /// Why a wait ended.
@@ -94,7 +99,9 @@ impl<E: Environment> Job<E> {
             following: Following::default(),
             wanted: None,
             in_flight: None,
-            takeover: None,
+            arrivals: Arrivals::default(),
+            departures: Departures::default(),
+            joins: None,
             state: JobState::new(plan),
             context,
         };
@@ -104,12 +111,14 @@ impl<E: Environment> Job<E> {
 
     /// Runs until the mailbox says stop.
     pub async fn run(mut self, history: Option<JobHistory>) {
-        if let Some(history) = history {
+        if let Some(mut history) = history {
             let current = self.state.plan.clone();
+            let parts = std::mem::take(&mut history.parts);
             self.restore(history).await;
-            if self.state.plan != current {
+            if self.state.plan != current.clone().following(&self.state.plan) {
                 self.view.mailbox().plan.get_or_insert(current);
             }
+            self.take_up_parts(parts).await;
         }
         self.view.restored();
         self.avoid_logged_slots();
@@ -119,6 +128,7 @@ impl<E: Environment> Job<E> {
             self.offer_image();
             self.fetch_offered_fit().await;
             self.wanted = self.view.take_plan().or(self.wanted.take());
+            self.wanted.take_if(|wanted| wanted.clone().following(&self.state.plan) == self.state.plan);
             // Whoever decides what comes next decides when a configuration takes effect; the others follow.
             if self.wanted.is_some()
                 && self.leads().await
@@ -126,8 +136,23 @@ impl<E: Environment> Job<E> {
             {
                 self.apply(plan);
             }
+            if self.is_arrival() {
+                if self.give_state() {
+                    break;
+                }
+            } else {
+                self.follow_topology().await;
+                if self.waits_for_arrivals() {
+                    self.set_role(Phase::Beginning);
+                    self.leads().await;
+                    self.pause_between_questions().await;
+                    continue;
+                }
+            }
             let Some(position) = self.position else {
-                if self.alone() {
+                if self.is_arrival() {
+                    self.arrive().await;
+                } else if self.alone() {
                     self.begin().await;
                 } else {
                     self.begin_among_others().await;
@@ -219,7 +244,7 @@ impl<E: Environment> Job<E> {
             return;
         }
         if !self.alone() {
-            self.recorded(Content::Tick(input.clone()), tick);
+            self.recorded(Content::Tick(input.clone()), Some(tick));
         }
         let is_written = self.score_and_write(&input).await;
         if !self.view.stopping() {
@@ -227,13 +252,14 @@ impl<E: Environment> Job<E> {
         }
     }
 
-    /// Learns and scores a logged tick, and writes its scores until they are accepted or refused for good. Returns
-    /// whether they were this rank's to write.
+    /// Learns and scores a logged tick, and writes its scores until they are accepted or refused for good, unless that
+    /// is for another rank to do. Returns whether they are written.
     async fn score_and_write(&mut self, input: &TickInput) -> bool {
         let elsewhere = self.following.written_elsewhere.is_some_and(|until| input.tick <= until);
-        if elsewhere || !self.may_write().await {
+        let turn = if elsewhere { WriteTurn::Outranked } else { self.write_turn(input.tick).await };
+        if turn != WriteTurn::Own {
             self.state.learn(input, |_, _| true);
-            return false;
+            return turn == WriteTurn::Confirmed;
         }
         let started = self.context.clock.monotonic();
         let scores = self.state.infer(input);
@@ -248,8 +274,7 @@ impl<E: Environment> Job<E> {
                 self.context.metrics.model_run(&labels, Stage::Infer, run);
             }
         }
-        self.write_scores(input, &scores).await;
-        true
+        self.write_scores(input, &scores).await != WriteTurn::Outranked
     }
 
     /// Ends a tick whose scores are accepted.
@@ -266,10 +291,16 @@ impl<E: Environment> Job<E> {
         self.view.written(tick, self.newest_due() > tick);
     }
 
+    /// The newest tick that is over with is this one.
+    fn stand_at(&mut self, position: Option<i64>) {
+        self.position = position;
+        self.view.position.set(position);
+    }
+
     /// Moves on to `tick` as the newest tick that is over with.
     fn advance(&mut self, tick: i64) {
         let before = self.position.unwrap_or(tick);
-        self.position = Some(tick);
+        self.stand_at(Some(tick));
         if let Some(fit) = self.schedule.last_fit_within(before, tick) {
             self.fitting.due(fit, &mut self.since_fit);
         }
@@ -281,7 +312,7 @@ impl<E: Environment> Job<E> {
         if self.log(&record).await == Wait::Interrupted {
             return;
         }
-        self.recorded(Content::Skipped { from: tick, to, reason: reason.clone() }, to);
+        self.recorded(Content::Skipped { from: tick, to, reason: reason.clone() }, Some(to));
         let ticks = ((to - tick) / self.schedule.infer_every + 1).unsigned_abs();
         tracing::warn!(job = %self.view.key, from = tick, to, ticks, reason = reason.as_str(), "ticks skipped");
         self.context.metrics.ticks_skipped(&self.labels, reason.as_str(), ticks);
@@ -320,16 +351,29 @@ impl<E: Environment> Job<E> {
     /// Puts a new plan in force from the next tick on.
     fn apply(&mut self, plan: JobPlan) {
         tracing::info!(job = %self.view.key, "configuration of the job changed");
-        self.wanted.take_if(|wanted| *wanted == plan);
+        let plan = plan.following(&self.state.plan);
+        self.wanted.take_if(|wanted| wanted.clone().following(&plan) == plan);
+        self.forward_to_arrivals(&plan);
         self.fitting.restart();
-        if self.state.plan.share != plan.share && self.state.fitted() {
+        let (before, share) = (&self.state.plan.share, &plan.share);
+        let is_new_epoch = before.progress.epoch != share.progress.epoch;
+        let other_series = (before.shard, before.shards, &before.spread) != (share.shard, share.shards, &share.spread);
+        if other_series && share.previous.is_empty() && self.state.fitted() {
             self.fitting.newcomers(&self.state.series);
+        }
+        if is_new_epoch && share.is_new() {
+            // From an epoch before the former ones: others have gone on with it since.
+            let foreign = self.state.series.retain(|_| false);
+            self.state.reset(&foreign);
+            self.since_fit.clear();
+            self.fitting.forget();
+            self.stand_at(None);
         }
         self.schedule =
             Schedule::new(&plan.scheduler, &plan.scheduler_alias, &plan.query_alias, self.context.clock.now());
         if self.state.plan.scheduler.infer_every != plan.scheduler.infer_every {
             // Ticks lie on another grid now, and every signature has changed: begin as a new job does.
-            self.position = None;
+            self.stand_at(None);
             self.lineage.era += 1;
             self.since_fit.clear();
         }
@@ -353,6 +397,9 @@ impl<E: Environment> Job<E> {
     }
 
     fn report_series(&self) {
+        if self.is_arrival() {
+            return;
+        }
         let active = i64::try_from(self.state.series.active()).unwrap_or(i64::MAX);
         self.context.metrics.series_active.with_label_values(&self.labels.values()).set(active);
         for model in &self.state.models {
@@ -394,7 +441,9 @@ impl<E: Environment> Job<E> {
 
     fn report_lag(&self, due: i64) {
         let lag = Duration::from_millis((self.context.clock.now() - due).max(0).unsigned_abs());
-        self.context.metrics.job_position(&self.labels, lag, self.view.standing_still());
+        if !self.is_arrival() {
+            self.context.metrics.job_position(&self.labels, lag, self.view.standing_still());
+        }
         self.view.set_lag(lag);
         let monotonic = self.context.clock.monotonic();
         if let Some(skew) = self.context.server_time.borrow().skew(self.context.clock.now(), monotonic) {

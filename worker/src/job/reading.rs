@@ -89,8 +89,9 @@ impl<E: Environment> Job<E> {
                     continue;
                 }
                 Attempt::Answered(answer) => {
-                    // Meanwhile others may have gone ahead.
-                    if !self.asked_lately() && !matches!(self.turn(tick).await, Turn::Lead) {
+                    // Meanwhile others may have gone ahead, above all one that was stuck as this one was.
+                    let is_sure = self.asked_lately() && !self.following.passes && !self.after_outage;
+                    if !is_sure && !matches!(self.turn(tick).await, Turn::Lead) {
                         continue;
                     }
                     self.after_outage = false;

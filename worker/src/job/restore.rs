@@ -14,6 +14,7 @@ use crate::{
     plan::JobPlan,
     schedule::Schedule,
     series::ByLabels,
+    share::Handover,
     snapshot::{Block, DamagedBlock},
 };
 
@@ -30,6 +31,8 @@ pub struct JobHistory {
     pub damaged_blocks: Vec<DamagedBlock>,
     /// Slots that the records use and whose labels are lost.
     pub unknown_slots: Vec<u32>,
+    /// What it left of hand-overs.
+    pub parts: HashMap<Handover, JobHistory>,
 }
 
 /// The input log of one job, sorted out.
@@ -104,7 +107,7 @@ impl<E: Environment> Job<E> {
     /// Takes in what a former process left. Afterwards the job stands exactly where that process stood; the tick in
     /// flight is written again, with equal values.
     pub(super) async fn restore(&mut self, history: JobHistory) {
-        let JobHistory { blocks, records, labels, damaged_blocks, unknown_slots } = history;
+        let JobHistory { blocks, records, labels, damaged_blocks, unknown_slots, .. } = history;
         self.report_damage(&damaged_blocks);
         let lost_blocks: Vec<DamagedBlock> =
             damaged_blocks.into_iter().filter(|damaged| damaged.restored_watermark.is_none()).collect();
@@ -118,7 +121,13 @@ impl<E: Environment> Job<E> {
         let former = self.logged_configuration(&logged).await;
         // One that cannot be read is stored anew with the next tick.
         self.logged_plan = logged.configuration.filter(|_| former.is_some());
-        let plan = former.unwrap_or_else(|| self.state.plan.clone());
+        let mut plan = former.unwrap_or_else(|| self.state.plan.clone());
+        // What has moved is as durable as the states that have, and with them.
+        if let Some(share) = blocks.iter().map(|block| &block.share).max_by_key(|share| share.progress.key())
+            && share.progress.key() >= plan.share.progress.key()
+        {
+            plan.share.clone_from(share);
+        }
         self.schedule =
             Schedule::new(&plan.scheduler, &plan.scheduler_alias, &plan.query_alias, self.context.clock.now());
         self.state = JobState::new(plan);
@@ -133,6 +142,8 @@ impl<E: Environment> Job<E> {
             let of_block = labels.iter().filter(|(slot, _)| *slot / BLOCK_SERIES == lost.index);
             rebuild.extend(of_block.map(|(_, labels)| (labels.clone(), ())));
         }
+        let plan = &self.state.plan;
+        self.state.series.retain(|labels| plan.keeps(labels));
         self.settle_series();
         let newest_watermark = watermarks.values().copied().max();
         let Some(last) = logged.last().into_iter().chain(newest_watermark).max() else {
@@ -150,7 +161,7 @@ impl<E: Environment> Job<E> {
             let in_flight = if self.alone() || !rebuild.is_empty() { InFlight::Write } else { InFlight::Keep };
             self.replay(&logged, &labels, &watermarks, last, in_flight).await;
         }
-        self.position = Some(last);
+        self.stand_at(Some(last));
         self.view.journal().restart(last, self.lineage);
         self.view.journal().standing.written =
             if self.in_flight.is_some() { last - self.schedule.infer_every } else { last };

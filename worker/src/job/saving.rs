@@ -9,6 +9,7 @@ use crate::{
     context::{Environment, backoff},
     engine::{BLOCK_SERIES, JobState, TickInput},
     environment::Clock,
+    snapshot::Block,
 };
 
 /// An unchanged block is written again after so many intervals, so that its old watermark does not hold the log.
@@ -135,15 +136,20 @@ impl<E: Environment> Job<E> {
 
     /// Writes all blocks at once: a fit takes over with all series or not at all.
     pub(super) async fn save_everything(&mut self) {
+        self.commit(Vec::new(), None).await;
+    }
+
+    /// Writes all blocks at once, and with them those of other jobs, and forgets the job `gone`.
+    pub(super) async fn commit(&mut self, others: Vec<Block>, gone: Option<&str>) {
         let context = self.context.clone();
         let (Some(storage), Some(position)) = (&context.storage, self.position) else { return };
         // A block without series says that the fit is done.
-        let blocks: Vec<_> =
-            (0..self.state.block_count().max(1)).map(|index| self.state.image(index, position, self.lineage)).collect();
+        let mut blocks = self.blocks(position);
+        blocks.extend(others);
         let mut pauses = backoff();
-        while let Err(error) = storage.snapshots.write_all(&blocks).await {
+        while let Err(error) = storage.snapshots.replace(&blocks, gone).await {
             self.report_snapshot_error(&error);
-            self.stand_still(ErrorKind::Storage, &format!("the fit cannot be made durable: {error}"));
+            self.stand_still(ErrorKind::Storage, &format!("what was learnt cannot be made durable: {error}"));
             if self.view.stopping()
                 || self.sleep_for_disk(pauses.next().unwrap_or(LONGEST_SLEEP)).await == Wait::Interrupted
             {
@@ -157,6 +163,11 @@ impl<E: Environment> Job<E> {
             self.report_block(0);
         }
         self.let_go_of_log().await;
+    }
+
+    /// The whole state in blocks, at least one.
+    pub(super) fn blocks(&self, position: i64) -> Vec<Block> {
+        (0..self.state.block_count().max(1)).map(|index| self.state.image(index, position, self.lineage)).collect()
     }
 
     async fn sleep_for_disk(&self, duration: Duration) -> Wait {

@@ -8,7 +8,14 @@ use std::{
 use config::status::{ErrorKind, JobPhase, JobStatus, ModelStatus};
 use tokio::sync::Notify;
 
-use crate::{fit::FitResult, metrics::JobLabels, peers::journal::Journal, plan::JobPlan};
+use crate::{
+    engine::JobState,
+    fit::FitResult,
+    metrics::JobLabels,
+    peers::{Lineage, journal::Journal},
+    plan::JobPlan,
+    share::Handover,
+};
 
 /// What others put in for the job.
 #[derive(Default)]
@@ -19,6 +26,24 @@ pub struct Mailbox {
     pub stop: bool,
     /// The result of the fit number `.0`; `None` if it was cancelled.
     pub fit: Option<(u64, Option<FitResult>)>,
+    /// Something about a hand-over has changed.
+    pub handover: bool,
+    /// Asks a job of arrived series for its state as of this tick, ms.
+    pub give: Option<i64>,
+    /// The answer to that; the inner one is `None` where the job stands elsewhere, or fits.
+    pub given: Option<(Handover, Option<Box<Given>>)>,
+    /// Hand-overs that have failed.
+    pub failed: Vec<Handover>,
+}
+
+/// The state of arrived series, to join those that were here before.
+pub struct Given {
+    /// The states.
+    pub state: JobState,
+    /// After this tick, ms.
+    pub position: i64,
+    /// Where they come from.
+    pub lineage: Lineage,
 }
 
 /// The shared face of one job.
@@ -33,6 +58,12 @@ pub struct JobView {
     refusal: RefCell<String>,
     journal: RefCell<Journal>,
     restored: Cell<bool>,
+    /// Where the job stands, ms.
+    pub position: Cell<Option<i64>>,
+    /// Whether its rank decided what comes next when it asked last.
+    pub leads: Cell<bool>,
+    /// The hand-over whose series it has, if they have not joined the others yet.
+    pub arrival: Option<Handover>,
     /// The first tick that a restart would need from the input log.
     pub needed_from: Cell<Option<i64>>,
 }
@@ -55,6 +86,8 @@ impl JobView {
             last_error: None,
             last_error_kind: None,
             skipped_ticks: 0,
+            epoch: plan.share.progress.epoch,
+            open_handovers: 0,
         };
         Self {
             key: plan.key(),
@@ -69,6 +102,9 @@ impl JobView {
             refusal: RefCell::default(),
             journal: RefCell::new(journal),
             restored: Cell::new(false),
+            position: Cell::new(None),
+            leads: Cell::new(false),
+            arrival: plan.share.arrival,
             needed_from: Cell::new(None),
         }
     }
@@ -92,7 +128,7 @@ impl JobView {
     #[must_use]
     pub fn has_mail(&self) -> bool {
         let mailbox = self.mailbox.borrow();
-        mailbox.stop || mailbox.plan.is_some() || mailbox.fit.is_some() || self.journal.borrow().wants_image()
+        mailbox.stop || mailbox.plan.is_some() || mailbox.fit.is_some() || mailbox.handover || mailbox.give.is_some() || self.journal.borrow().wants_image()
     }
 
     /// What the job offers to other ranks.
@@ -194,6 +230,12 @@ impl JobView {
         let new = *refusal != message;
         message.clone_into(&mut refusal);
         new
+    }
+
+    pub(super) fn set_topology(&self, epoch: u64, open_handovers: u64) {
+        let mut status = self.status.borrow_mut();
+        status.epoch = epoch;
+        status.open_handovers = open_handovers;
     }
 
     pub(super) fn set_models(&self, models: impl Iterator<Item = (String, Option<i64>)>) {

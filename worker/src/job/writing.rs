@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Job, LONGEST_SLEEP, Wait};
+use super::{Job, LONGEST_SLEEP, Wait, following::WriteTurn};
 use config::status::ErrorKind;
 
 use crate::{
@@ -83,8 +83,8 @@ impl<E: Environment> Job<E> {
         storage.log.durable(position).await
     }
 
-    /// Renders and writes a tick's scores, some blocks at a time.
-    pub(super) async fn write_scores(&mut self, input: &TickInput, scores: &TickScores) {
+    /// Renders and writes a tick's scores, some blocks at a time, unless they turn out to be another rank's to write.
+    pub(super) async fn write_scores(&mut self, input: &TickInput, scores: &TickScores) -> WriteTurn {
         let largest = self.context.max_request_bytes.get();
         let outputs = self.state.models.iter().map(|model| model.plan.model.provide_series.len()).sum::<usize>();
         // The first block shows how long a block is.
@@ -102,7 +102,10 @@ impl<E: Environment> Job<E> {
             let samples_per_byte = (series * input.grid.points as u64) as f64 / bytes.max(1) as f64;
             for body in rendered {
                 for part in split_lines(&Bytes::from(body), largest) {
-                    self.write_part(part, &url, samples_per_byte).await;
+                    let turn = self.write_part(input.tick, part, &url, samples_per_byte).await;
+                    if turn != WriteTurn::Own {
+                        return turn;
+                    }
                 }
             }
             let bytes_per_block = (bytes / (until - next)).max(1);
@@ -112,9 +115,10 @@ impl<E: Environment> Job<E> {
             expected_bytes = largest.min(blocks_per_body * (bytes_per_block + bytes_per_block / 16));
             next = until;
         }
+        WriteTurn::Own
     }
 
-    async fn write_part(&self, part: Bytes, url: &str, samples_per_byte: f64) {
+    async fn write_part(&mut self, tick: i64, part: Bytes, url: &str, samples_per_byte: f64) -> WriteTurn {
         let mut parts = vec![part];
         while let Some(part) = parts.pop() {
             if part.is_empty() {
@@ -125,11 +129,12 @@ impl<E: Environment> Job<E> {
                 samples: (part.len() as f64 * samples_per_byte).round() as u64,
                 series: 0,
             };
-            match self.write_until_decided(&part, url, size).await {
-                Some(WriteError::TooLarge { .. }) if halves(&part).is_some() => {
+            match self.write_until_decided(tick, &part, url, size).await {
+                Err(turn) => return turn,
+                Ok(Some(WriteError::TooLarge { .. })) if halves(&part).is_some() => {
                     parts.extend(halves(&part).into_iter().flatten())
                 }
-                Some(error) => {
+                Ok(Some(error)) => {
                     let code = match &error {
                         WriteError::Refused { status, .. } => status.to_string(),
                         WriteError::TooLarge { .. } => "413".to_owned(),
@@ -139,33 +144,45 @@ impl<E: Environment> Job<E> {
                     self.view.note_error(ErrorKind::ScoresRefused, &error.to_string());
                     self.context.metrics.samples_dropped(&self.labels, &code, size.samples);
                 }
-                None => {}
+                Ok(None) => {}
             }
         }
+        WriteTurn::Own
     }
 
-    /// Sends a part until it is accepted (`None`) or refused for good, or the worker stops.
-    async fn write_until_decided(&self, part: &Bytes, url: &str, size: WriteSize) -> Option<WriteError> {
+    /// Sends a part until it is accepted (`None`) or refused for good, or the worker stops. `Err` says that it is
+    /// another rank's to send.
+    async fn write_until_decided(
+        &mut self,
+        tick: i64,
+        part: &Bytes,
+        url: &str,
+        size: WriteSize,
+    ) -> Result<Option<WriteError>, WriteTurn> {
         let mut pauses = backoff();
         while !self.view.stopping() {
+            match self.send_turn(tick).await {
+                WriteTurn::Own => {}
+                other => return Err(other),
+            }
             let started = self.context.clock.monotonic();
             let outcome = self.context.tsdb().write(part.clone()).await;
             let duration = self.context.clock.monotonic().saturating_sub(started);
             self.context.metrics.write_finished(&self.labels, url, outcome.as_ref().copied(), size, duration);
             match outcome {
-                Ok(()) => return None,
+                Ok(()) => return Ok(None),
                 Err(error @ WriteError::Unavailable { .. }) => {
                     self.stand_still(ErrorKind::TsdbUnavailable, &format!("scores cannot be written: {error}"));
                     self.sleep_through_mail(pauses.next().unwrap_or(LONGEST_SLEEP)).await;
                 }
-                Err(error) => return Some(error),
+                Err(error) => return Ok(Some(error)),
             }
         }
-        None
+        Ok(None)
     }
 
     /// Sleeps; only a stop ends it early. Mail is for the next tick boundary.
-    async fn sleep_through_mail(&self, duration: Duration) {
+    pub(super) async fn sleep_through_mail(&self, duration: Duration) {
         let sleep = self.context.clock.sleep(duration);
         let stop = async {
             while !self.view.stopping() {

@@ -51,6 +51,32 @@ impl ReloadStatus {
     }
 }
 
+/// What came of a hand-over of series between shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandoverStatus {
+    /// This shard has released them.
+    Released,
+    /// They have come here and joined the others.
+    Joined,
+    /// Nobody has taken them: they go on here.
+    Returned,
+    /// Nobody has their states: they are learnt from the TSDB.
+    Failed,
+}
+
+impl HandoverStatus {
+    /// The value of the label `status`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Released => "released",
+            Self::Joined => "joined",
+            Self::Returned => "returned",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// What one run of a model did.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct ModelRun {
@@ -169,6 +195,13 @@ impl Metrics {
     pub fn ticks_skipped(&self, job: &JobLabels, reason: &str, ticks: u64) {
         let [query_key, scheduler_alias, preset] = job.values();
         self.ticks_skipped.with_label_values(&[query_key, scheduler_alias, preset, reason]).inc_by(ticks);
+    }
+
+    /// Hand-overs of series have come to something.
+    pub fn handed_over(&self, job: &JobLabels, status: HandoverStatus, handovers: u64) {
+        let [query_key, scheduler_alias, preset] = job.values();
+        let values = [query_key, scheduler_alias, preset, status.as_str()];
+        self.handovers.with_label_values(&values).inc_by(handovers);
     }
 
     /// Where a job is: the age of its oldest due and unwritten tick, and whether it waits for the TSDB.

@@ -1,6 +1,7 @@
 //! What one job offers to other ranks: where it stands, its newest records, a finished fit, an image of its state.
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeSet, VecDeque},
     rc::Rc,
 };
@@ -15,6 +16,7 @@ use crate::{
     engine::TickInput,
     input_log::SkipReason,
     labels::Labels,
+    share::{Handover, Progress},
     snapshot::{self, Block},
 };
 
@@ -35,9 +37,7 @@ pub struct Entry {
     pub position: i64,
     /// Digest of the configuration that it was made under.
     pub plan: u64,
-    /// The fit that took over just before it.
-    pub takeover: Option<Takeover>,
-    /// The chain before what happened, and after the fit took over.
+    /// The chain before it.
     pub before: u64,
     /// What happened.
     pub content: Content,
@@ -68,13 +68,27 @@ pub enum Content {
         /// Why.
         reason: SkipReason,
     },
+    /// A fit took over.
+    TakenOver(Takeover),
+    /// The series of another shard were released to it.
+    Released {
+        /// The shard.
+        to: u32,
+    },
+    /// The series that another shard has released have joined the others.
+    Joined {
+        /// Which.
+        handover: Handover,
+        /// The chain of their states; 0: nobody had them.
+        chain: u64,
+    },
 }
 
 impl Content {
     fn values(&self) -> usize {
         match self {
             Self::Tick(input) => input.values.len() + input.slots.len() / 2,
-            Self::Skipped { .. } => 0,
+            _ => 0,
         }
     }
 }
@@ -168,7 +182,7 @@ pub struct Journal {
     plan: (u64, Bytes),
     entries: VecDeque<Rc<Entry>>,
     values: usize,
-    /// Positions with the chain after them; two of one position where a fit took over there.
+    /// Positions with the chain after them; several of one position where not only a tick was learnt there.
     points: VecDeque<(i64, u64)>,
     dictionary: Dictionary,
     fit: Option<Rc<SharedFit>>,
@@ -182,6 +196,12 @@ pub struct Journal {
     image_wanted: bool,
     /// Ranks that have asked since [`Journal::take_heard`].
     heard: BTreeSet<u32>,
+    /// How far the job has durably followed the topology.
+    progress: Progress,
+    /// Hand-overs that have arrived and have not joined the others yet.
+    arrived: BTreeSet<Handover>,
+    /// Shards that have asked for their series in this epoch.
+    wanted: BTreeSet<u32>,
 }
 
 impl Journal {
@@ -204,10 +224,19 @@ impl Journal {
 
     /// A durable record. `labels` gives the labels of a slot.
     pub fn push(&mut self, entry: Entry, labels: impl Fn(u32) -> Labels) {
-        if let Content::Tick(input) = &entry.content {
-            for slot in &input.slots {
-                self.dictionary.define(*slot, labels(*slot));
+        match &entry.content {
+            Content::Tick(input) => {
+                for slot in &input.slots {
+                    self.dictionary.define(*slot, labels(*slot));
+                }
             }
+            // An earlier image leads there by a record that many ranks cannot follow any more.
+            Content::TakenOver(_) | Content::Released { .. } | Content::Joined { .. } => self.image = None,
+            Content::Skipped { .. } => {}
+        }
+        if matches!(entry.content, Content::TakenOver(_)) {
+            self.fit_waits = false;
+            self.fit_age = 0;
         }
         self.values += entry.content.values();
         self.reach(entry.position, entry.chain);
@@ -272,12 +301,40 @@ impl Journal {
         self.image_wanted = false;
     }
 
-    /// A fit took over: an earlier image does not have it, and the records alone do not bring it.
-    pub fn fit_took_over(&mut self, position: i64, chain: u64) {
-        self.image = None;
-        self.fit_waits = false;
-        self.fit_age = 0;
-        self.reach(position, chain);
+    /// How far the job has durably followed the topology, and what has arrived besides.
+    pub fn set_progress(&mut self, progress: &Progress, arrived: impl Iterator<Item = Handover>) {
+        if self.progress.epoch != progress.epoch {
+            self.wanted.clear();
+        }
+        self.progress.clone_from(progress);
+        self.arrived = arrived.collect();
+    }
+
+    /// Shards that have asked for their series.
+    #[must_use]
+    pub fn wanted_releases(&self) -> Vec<u32> {
+        self.wanted.iter().copied().filter(|to| !self.progress.released.contains(to)).collect()
+    }
+
+    fn release(&mut self, epoch: u64, to: u32) -> Answer {
+        match epoch.cmp(&self.progress.epoch) {
+            Ordering::Less => Answer::Nothing,
+            Ordering::Greater => Answer::Later,
+            Ordering::Equal if self.progress.released.contains(&to) => Answer::Released,
+            Ordering::Equal if self.standing.phase == Phase::Beginning => Answer::Empty,
+            Ordering::Equal => {
+                self.wanted.insert(to);
+                Answer::Later
+            }
+        }
+    }
+
+    fn taken(&self, epoch: u64, from: u32) -> Answer {
+        if self.progress.epoch <= epoch {
+            return Answer::Later;
+        }
+        let arrived = self.arrived.iter().any(|handover| (handover.epoch, handover.from) == (epoch, from));
+        Answer::Taken(arrived || self.progress.has_taken(epoch, from))
     }
 
     /// Whether this job has stood where the other rank stands.
@@ -299,6 +356,8 @@ impl Journal {
                 }
                 _ => Answer::Nothing,
             },
+            Request::Release { epoch, to } => self.release(*epoch, *to),
+            Request::Taken { epoch, from } => self.taken(*epoch, *from),
             Request::Image { image: wanted, block } => match &self.image {
                 Some(image) if wanted.is_none_or(|id| id == image.id) => {
                     Answer::Image { block: image.blocks.get(*block as usize).cloned(), image: image.clone() }
@@ -322,10 +381,11 @@ impl Journal {
             let knows_position = self.points.iter().any(|(position, _)| *position == asking.position);
             return if knows_position { Next::Diverged } else { Next::Gone };
         }
-        if asking.position == own.position {
+        if (asking.position, asking.lineage.chain) == (own.position, own.lineage.chain) {
             return Next::Nothing;
         }
-        let Some(entry) = self.entries.iter().find(|entry| entry.after == asking.position) else { return Next::Gone };
+        let follows = |entry: &&Rc<Entry>| (entry.after, entry.before) == (asking.position, asking.lineage.chain);
+        let Some(entry) = self.entries.iter().find(follows) else { return Next::Gone };
         // A configuration that is not in force any more is not kept: whoever lacks it takes the whole state over.
         let canonical = match entry.plan {
             same if same == plan => None,
@@ -363,7 +423,7 @@ mod tests {
             let (before, chain) = (tick.unsigned_abs(), tick.unsigned_abs() + 1);
             let content = Content::Tick(input);
             journal.push(
-                Entry { after: tick - 1, position: tick, plan: 5, takeover: None, before, content, chain },
+                Entry { after: tick - 1, position: tick, plan: 5, before, content, chain },
                 labels,
             );
         }
@@ -418,10 +478,13 @@ mod tests {
     #[test]
     fn a_rank_that_has_the_fit_already_and_one_that_has_not_are_both_at_the_same_tick() {
         let mut journal = journal(2);
-        journal.fit_took_over(2, 50);
-        assert!(matches!(next(&mut journal, asking(2, 3), 5, DictionaryVersion::default()), Next::Nothing));
-        assert!(journal.has_been_at(&asking(2, 50)) && journal.has_been_at(&asking(2, 3)));
-        assert!(!journal.has_been_at(&asking(2, 4)));
+        let content = Content::TakenOver(Takeover { fitted_to: 1, digest: 7 });
+        journal.push(Entry { after: 2, position: 2, plan: 5, before: 3, content, chain: 50 }, labels);
+        let mut ask = |chain| next(&mut journal, asking(2, chain), 5, DictionaryVersion::default());
+        assert!(matches!(ask(50), Next::Nothing));
+        let Next::Record(record) = ask(3) else { panic!("no record") };
+        assert!(matches!(record.entry.content, Content::TakenOver(_)));
+        assert!(matches!(ask(4), Next::Diverged));
     }
 
     #[test]
@@ -448,7 +511,7 @@ mod tests {
         for tick in 2..20 {
             let content = Content::Skipped { from: tick, to: tick, reason: SkipReason::BeyondCatchUp };
             let entry =
-                Entry { after: tick - 1, position: tick, plan: 5, takeover: None, before: 0, content, chain: 0 };
+                Entry { after: tick - 1, position: tick, plan: 5, before: 0, content, chain: 0 };
             journal.push(entry, labels);
         }
         assert!(matches!(journal.answer(&Request::Image { image: Some(9), block: 0 }), Answer::Nothing));
@@ -463,7 +526,7 @@ mod tests {
             let input = TickInput { tick, grid, slots: slots.clone(), values: vec![0.0; slots.len()] };
             let content = Content::Tick(input);
             let entry =
-                Entry { after: tick - 1, position: tick, plan: 5, takeover: None, before: 0, content, chain: 0 };
+                Entry { after: tick - 1, position: tick, plan: 5, before: 0, content, chain: 0 };
             journal.push(entry, |_| labels(0));
         }
         assert!(journal.values <= KEPT_VALUES, "{}", journal.values);

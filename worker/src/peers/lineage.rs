@@ -22,6 +22,9 @@ const TICK: u64 = 2;
 const SKIPPED: u64 = 3;
 const REBUILT: u64 = 4;
 const TAKEN_OVER: u64 = 5;
+const RELEASED: u64 = 6;
+const ARRIVED: u64 = 7;
+const JOINED: u64 = 8;
 
 impl Lineage {
     /// A job begins at `position`, with nothing learnt.
@@ -67,6 +70,20 @@ impl Lineage {
         self.chain = fold(&[TAKEN_OVER, self.chain, fitted_to.cast_unsigned(), digest]);
     }
 
+    /// The series of shard `to` were released to it. Returns the lineage of their states.
+    pub fn release(&mut self, to: u32, position: i64) -> Self {
+        let before = self.chain;
+        let fold = |what| fold(&[what, before, u64::from(to), position.cast_unsigned()]);
+        self.chain = fold(RELEASED);
+        Self { chain: fold(ARRIVED), adopted: 0, ..*self }
+    }
+
+    /// States with this lineage, which shard `from` has released, have joined the others.
+    pub fn join(&mut self, from: u32, arrived: Self) {
+        self.chain = fold(&[JOINED, self.chain, u64::from(from), arrived.chain]);
+        self.rebuilds = self.rebuilds.max(arrived.rebuilds);
+    }
+
     /// Lost states were learnt anew from the TSDB: no other rank has the same ones. `who` tells ranks apart that lose theirs
     /// at the same tick.
     pub fn rebuild(&mut self, who: u64, position: i64) {
@@ -107,12 +124,14 @@ pub struct Standing {
     pub position: i64,
     /// After that tick.
     pub lineage: Lineage,
-    /// The newest tick whose scores the TSDB has accepted from this rank, ms.
+    /// The newest tick whose scores the TSDB has accepted from this rank, or from one that writes in its place, ms.
     pub written: i64,
     /// The tick that this rank is reading, ms.
     pub working_on: Option<i64>,
     /// The end of the newest fit whose states it holds ready for others, ms.
     pub fit: Option<i64>,
+    /// How far it has followed the topology: its epoch, and how many shards have released or taken series in it.
+    pub progress: (u64, usize),
 }
 
 impl Standing {
@@ -122,13 +141,15 @@ impl Standing {
         matches!(self.phase, Phase::Joining | Phase::Running) && self.position != i64::MIN
     }
 
-    /// Whether this state counts when both differ: the one of the newer grid of ticks, of the fewest rebuilds, then of the
-    /// furthest written tick, then of the lower rank.
+    /// Whether this state counts when both differ: the one of the newer grid of ticks, that has followed the topology
+    /// further, of the fewest rebuilds, then of the furthest written tick, then of the lower rank. (What a state has
+    /// released, another shard has: a state that still has it must not count.)
     #[must_use]
     pub fn precedes(&self, other: &Self) -> bool {
         let key = |standing: &Self| {
             let Lineage { era, rebuilds, .. } = standing.lineage;
-            (std::cmp::Reverse(era), rebuilds, std::cmp::Reverse(standing.written), standing.rank)
+            let newest = std::cmp::Reverse((era, standing.progress));
+            (newest, rebuilds, std::cmp::Reverse(standing.written), standing.rank)
         };
         key(self) < key(other)
     }

@@ -75,6 +75,20 @@ pub enum Request {
         /// Number of the block.
         block: u32,
     },
+    /// To another shard: release the series that shard `to` owns since `epoch`.
+    Release {
+        /// Epoch of the topology.
+        epoch: u64,
+        /// The asking shard.
+        to: u32,
+    },
+    /// To another shard: whether it holds what shard `from` had released to it in `epoch`.
+    Taken {
+        /// Epoch of the topology, which is over.
+        epoch: u64,
+        /// The asking shard.
+        from: u32,
+    },
 }
 
 /// What follows the position of an asking rank.
@@ -140,9 +154,15 @@ pub enum Answer {
         /// The block, as in a snapshot file.
         block: Option<Bytes>,
     },
-    /// What was asked for is being made: ask again soon.
+    /// To [`Request::Release`]: they are released; the job of the hand-over has their states.
+    Released,
+    /// To [`Request::Release`]: there is no state of this job here, and there will be none in this epoch.
+    Empty,
+    /// To [`Request::Taken`].
+    Taken(bool),
+    /// What was asked for is being made, or is not known yet: ask again soon.
     Later,
-    /// There is no such job, fit or image here.
+    /// There is no such job, fit or image here, or the epoch is over.
     Nothing,
 }
 

@@ -15,13 +15,17 @@ pub enum Rule {
     FollowTakeovers,
     /// A starting rank hears where the others stand before it goes on.
     Join,
+    /// A rank that answers but does not get on counts as absent.
+    PassStuck,
+    /// With `writer.mode: failover`, a rank leaves writing to the lower ones.
+    OneWriter,
     /// A tick that was in flight when a process ended is learnt, even if others have written it.
     LearnInFlight,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::TakeRecords,
         Self::LowestReads,
         Self::AskAgain,
@@ -29,6 +33,8 @@ impl Rule {
         Self::FollowTakeovers,
         Self::Join,
         Self::LearnInFlight,
+        Self::PassStuck,
+        Self::OneWriter,
     ];
 }
 

@@ -8,6 +8,7 @@ use crate::disk::encoding::{Cursor, pack, put_bytes, put_labels, put_signed, put
 use crate::disk::format::{HEADER_BYTES, Header, NewerFormat, header, read_header};
 use crate::labels::Labels;
 use crate::peers::Lineage;
+use crate::share::Share;
 
 /// Version of the blocks' format.
 pub const BLOCK_VERSION: u32 = 1;
@@ -31,6 +32,8 @@ pub struct Block {
     pub watermark: i64,
     /// Where the states come from, after that tick.
     pub lineage: Lineage,
+    /// Which series they are of, and what of them has moved.
+    pub share: Share,
     /// The series, each once.
     pub series: Vec<BlockSeries>,
     /// The models that hang on the job.
@@ -68,6 +71,7 @@ pub(super) struct Identity {
     pub(super) index: u32,
     pub(super) watermark: i64,
     pub(super) lineage: Lineage,
+    pub(super) share: Share,
     /// The commit that it was written for.
     pub(super) commit: u64,
     /// The last commit before that one which took effect.
@@ -97,6 +101,8 @@ pub(super) fn encode(block: &Block, commit: u64, parent: u64, commit_blocks: u32
     for part in [chain, adopted, rebuilds, era] {
         identity.extend_from_slice(&part.to_le_bytes());
     }
+    let share = serde_json::to_vec(&block.share).map_err(|_| "the share of the series is no JSON")?;
+    put_bytes(&mut identity, &share);
     put_unsigned(&mut identity, commit);
     put_unsigned(&mut identity, parent);
     put_unsigned(&mut identity, u64::from(commit_blocks));
@@ -171,8 +177,8 @@ pub(super) fn decode(path: &str, bytes: &[u8]) -> Result<(Identity, Block), Unre
     if !cursor.is_empty() {
         return Err(damaged("it is longer than it should be", Some(series)));
     }
-    let Identity { index, watermark, lineage, .. } = identity;
-    let block = Block { job: identity.job.clone(), index, watermark, lineage, series, models };
+    let Identity { index, watermark, lineage, ref share, .. } = identity;
+    let block = Block { job: identity.job.clone(), index, watermark, lineage, share: share.clone(), series, models };
     Ok((identity, block))
 }
 
@@ -209,6 +215,7 @@ fn identity(body: &mut Cursor<'_>) -> Option<(Identity, usize)> {
         index: u32::try_from(body.unsigned()?).ok()?,
         watermark: body.signed()?,
         lineage: Lineage { chain: body.u64()?, adopted: body.u64()?, rebuilds: body.u64()?, era: body.u64()? },
+        share: serde_json::from_slice(body.bytes()?).ok()?,
         commit: body.unsigned()?,
         parent: body.unsigned()?,
         commit_blocks: u32::try_from(body.unsigned()?).ok()?,
@@ -263,6 +270,7 @@ mod tests {
                 index,
                 watermark,
                 lineage,
+                share: Share::default(),
                 series: series.clone(),
                 models,
             })

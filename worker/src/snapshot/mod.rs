@@ -129,6 +129,14 @@ impl<D: Disk> SnapshotStore<D> {
     /// last step: a restart before the next commit may find the blocks. [`SnapshotError::Malformed`] for a block
     /// that cannot be stored.
     pub async fn write_all(&self, blocks: &[Block]) -> Result<u64, SnapshotError> {
+        self.replace(blocks, None).await
+    }
+
+    /// Stores blocks and forgets all blocks of the job `gone`, in one commit.
+    ///
+    /// # Errors
+    /// As [`SnapshotStore::write_all`].
+    pub async fn replace(&self, blocks: &[Block], gone: Option<&str>) -> Result<u64, SnapshotError> {
         let blocks: BTreeMap<(&str, u32), &Block> =
             blocks.iter().map(|block| ((block.job.as_str(), block.index), block)).collect();
         if blocks.is_empty() {
@@ -136,7 +144,7 @@ impl<D: Disk> SnapshotStore<D> {
         }
         let mut files = self.files.lock().await;
         self.remove_unneeded(&mut files).await?;
-        let result = self.write_blocks(&mut files, &blocks).await;
+        let result = self.write_blocks(&mut files, &blocks, gone).await;
         if result.is_err() {
             // The disk may be full of just these files. The caller gets the first error.
             let _ = self.remove_unneeded(&mut files).await;
@@ -239,8 +247,12 @@ impl<D: Disk> SnapshotStore<D> {
         &self,
         files: &mut Files,
         blocks: &BTreeMap<(&str, u32), &Block>,
+        gone: Option<&str>,
     ) -> Result<u64, SnapshotError> {
         let mut manifest = self.manifest.borrow().clone();
+        let removed = manifest.paths().filter(|(owner, _)| Some(*owner) == gone).map(|(_, path)| path);
+        let removed: Vec<String> = removed.collect();
+        manifest.blocks.retain(|(owner, _), _| Some(owner.as_str()) != gone);
         let parent = manifest.commit;
         manifest.commit = files.next_commit;
         files.next_commit += 1;
@@ -270,6 +282,7 @@ impl<D: Disk> SnapshotStore<D> {
             files.unneeded.remove(path);
         }
         files.unneeded.extend(superseded);
+        files.unneeded.extend(removed);
         // The commit stands; what could not be removed is tried again at the next one.
         let _ = self.remove_unneeded(files).await;
         Ok(written)

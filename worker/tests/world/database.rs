@@ -7,6 +7,7 @@ use detect::model::MISSING;
 use worker::{
     environment::{Clock, RangeAnswer, RangeRead, ReadError, Tsdb, WriteError},
     labels::Labels,
+    peers::Member,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -17,7 +18,7 @@ pub struct Database {
     seed: u64,
     clock: VirtualClock,
     /// Whose client this is.
-    rank: u32,
+    member: Member,
     /// Whether the same read is answered otherwise each time, as with late, deleted or downsampled samples.
     shifting: bool,
     inner: Rc<RefCell<Inner>>,
@@ -26,6 +27,7 @@ pub struct Database {
 #[derive(Default)]
 struct Inner {
     away_until: [i64; 4],
+    cut_off: BTreeMap<Member, i64>,
     calls: u64,
     /// By query, first time and number of points.
     reads: BTreeMap<(String, i64, usize), u64>,
@@ -33,15 +35,15 @@ struct Inner {
     rewritten: u64,
     /// Times at which a sample was written again with another value, and when that was.
     conflicts: BTreeMap<i64, i64>,
-    /// How many samples of a score each rank has written at a time.
-    scores_by: BTreeMap<(u32, i64), u64>,
+    /// How many samples of a score each worker has written at a time.
+    scores_by: BTreeMap<(Member, i64), u64>,
 }
 
 const SERIES: u64 = 12;
 
 impl Database {
     pub fn new(seed: u64, clock: VirtualClock) -> Self {
-        Self { seed, clock, rank: 0, shifting: false, inner: Rc::default() }
+        Self { seed, clock, member: Member::default(), shifting: false, inner: Rc::default() }
     }
 
     /// Answers the same read otherwise each time.
@@ -50,9 +52,14 @@ impl Database {
         self
     }
 
-    /// The client of a rank.
-    pub fn of_rank(&self, rank: u32) -> Self {
-        Self { rank, ..self.clone() }
+    /// The client of a worker.
+    pub fn of(&self, member: Member) -> Self {
+        Self { member, ..self.clone() }
+    }
+
+    /// A worker cannot reach it until then.
+    pub fn cut_off(&self, member: Member, until: i64) {
+        self.inner.borrow_mut().cut_off.insert(member, until);
     }
 
     /// How often the most frequent read of the ticks in `times` was asked for.
@@ -67,13 +74,13 @@ impl Database {
         self.inner.borrow().conflicts.clone()
     }
 
-    /// Scores that a rank has written, by time.
-    pub fn scores_by(&self, rank: u32) -> BTreeMap<i64, u64> {
+    /// Scores that a worker has written, by time.
+    pub fn scores_by(&self, member: Member) -> BTreeMap<i64, u64> {
         let inner = self.inner.borrow();
         inner
             .scores_by
             .iter()
-            .filter(|((writer, _), _)| *writer == rank)
+            .filter(|((writer, _), _)| *writer == member)
             .map(|((_, time), count)| (*time, *count))
             .collect()
     }
@@ -116,7 +123,8 @@ impl Database {
         let kinds = if read { [0, 2] } else { [1, 2] };
         let away = kinds.iter().any(|kind| now < inner.away_until[*kind]);
         let flaky = now < inner.away_until[3] && inner.calls.is_multiple_of(3);
-        !(away || flaky)
+        let cut_off = inner.cut_off.get(&self.member).is_some_and(|until| now < *until);
+        !(away || flaky || cut_off)
     }
 
     /// The answer takes its time.
@@ -222,7 +230,7 @@ impl Database {
                     inner.conflicts.insert(time, self.clock.unix());
                 }
                 if name == "anomaly_score" {
-                    *inner.scores_by.entry((self.rank, time)).or_default() += 1;
+                    *inner.scores_by.entry((self.member, time)).or_default() += 1;
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! What lies between the ranks: messages take their time, get lost, or never arrive.
+//! What lies between the workers: messages take their time, get lost, or never arrive.
 
 use std::{
     cell::RefCell,
@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use config::status::JobStatus;
 use worker::{
     context::Context,
     environment::{Clock, Peers},
@@ -20,11 +21,11 @@ pub struct Network(Rc<RefCell<Inner>>);
 
 struct Inner {
     chance: Chance,
-    running: BTreeMap<u32, Rc<Context<Replica>>>,
+    running: BTreeMap<Member, Rc<Context<Replica>>>,
     /// Pairs that do not reach each other.
-    cut: BTreeSet<(u32, u32)>,
+    cut: BTreeSet<(Member, Member)>,
     /// Processes that stand still, and until when.
-    paused: BTreeMap<u32, i64>,
+    paused: BTreeMap<Member, i64>,
     /// One message in so many is lost.
     lost: u64,
     asked: u64,
@@ -43,17 +44,17 @@ impl Network {
         Self(Rc::new(RefCell::new(inner)))
     }
 
-    pub fn connect(&self, rank: u32, context: Rc<Context<Replica>>) {
-        self.0.borrow_mut().running.insert(rank, context);
+    pub fn connect(&self, member: Member, context: Rc<Context<Replica>>) {
+        self.0.borrow_mut().running.insert(member, context);
     }
 
-    pub fn disconnect(&self, rank: u32) {
-        self.0.borrow_mut().running.remove(&rank);
+    pub fn disconnect(&self, member: Member) {
+        self.0.borrow_mut().running.remove(&member);
     }
 
-    /// The rank and all others do not reach each other from now on.
-    pub fn isolate(&self, rank: u32, ranks: u32) {
-        let pairs = (0..ranks).filter(|other| *other != rank).map(|other| (rank.min(other), rank.max(other)));
+    /// The worker and all others do not reach each other from now on.
+    pub fn isolate(&self, member: Member, members: impl Iterator<Item = Member>) {
+        let pairs = members.filter(|other| *other != member).map(|other| (member.min(other), member.max(other)));
         self.0.borrow_mut().cut.extend(pairs);
     }
 
@@ -62,9 +63,9 @@ impl Network {
         self.0.borrow_mut().lost = lost;
     }
 
-    /// The rank answers nothing until then.
-    pub fn pause(&self, rank: u32, until: i64) {
-        self.0.borrow_mut().paused.insert(rank, until);
+    /// The worker answers nothing until then.
+    pub fn pause(&self, member: Member, until: i64) {
+        self.0.borrow_mut().paused.insert(member, until);
     }
 
     pub fn heal(&self) {
@@ -73,24 +74,32 @@ impl Network {
         inner.lost = 0;
     }
 
-    /// Whether the rank is reading a tick just now.
-    pub fn is_reading(&self, rank: u32) -> bool {
-        self.standings(rank).iter().any(|(_, standing)| standing.working_on.is_some())
+    /// Whether the worker is reading a tick just now.
+    pub fn is_reading(&self, member: Member) -> bool {
+        self.standings(member).iter().any(|(_, standing)| standing.working_on.is_some())
     }
 
-    /// Where a rank stands with each job.
-    pub fn standings(&self, rank: u32) -> Vec<(String, Standing)> {
+    /// Where a worker stands with each job.
+    pub fn standings(&self, member: Member) -> Vec<(String, Standing)> {
         let inner = self.0.borrow();
-        let Some(context) = inner.running.get(&rank) else { return Vec::new() };
+        let Some(context) = inner.running.get(&member) else { return Vec::new() };
         let views = context.views.borrow();
         views.iter().map(|(job, view)| (job.clone(), view.journal().standing)).collect()
+    }
+
+    /// What a worker says about its jobs.
+    pub fn jobs(&self, member: Member) -> Option<Vec<JobStatus>> {
+        let inner = self.0.borrow();
+        let views = inner.running.get(&member)?.views.borrow();
+        let jobs = views.values().filter(|view| view.arrival.is_none());
+        Some(jobs.map(|view| view.status().clone()).collect())
     }
 
     pub fn asked(&self) -> u64 {
         self.0.borrow().asked
     }
 
-    fn is_lost(&self, from: u32, to: u32) -> bool {
+    fn is_lost(&self, from: Member, to: Member) -> bool {
         let mut inner = self.0.borrow_mut();
         let lost = inner.lost;
         inner.cut.contains(&(from.min(to), from.max(to))) || (lost > 0 && inner.chance.below(lost) == 0)
@@ -103,17 +112,17 @@ impl Network {
     }
 }
 
-/// One rank's end of the network.
+/// One worker's end of the network.
 pub struct Wire {
-    pub rank: u32,
+    pub member: Member,
     pub clock: VirtualClock,
     pub network: Network,
 }
 
 impl Wire {
     /// A message on its way; a lost one is waited for until the asking side gives up.
-    async fn carry(&self, to: u32) {
-        if self.network.is_lost(self.rank, to) {
+    async fn carry(&self, to: Member) {
+        if self.network.is_lost(self.member, to) {
             self.clock.sleep(Duration::from_secs(3_600)).await;
         }
         self.clock.sleep(self.network.delay()).await;
@@ -123,18 +132,18 @@ impl Wire {
 impl Peers for Wire {
     async fn ask(&self, member: Member, job: &str, request: &Request) -> Result<Answer, PeerError> {
         self.network.0.borrow_mut().asked += 1;
-        self.carry(member.rank).await;
-        let paused_until = self.network.0.borrow().paused.get(&member.rank).copied().unwrap_or(0);
+        self.carry(member).await;
+        let paused_until = self.network.0.borrow().paused.get(&member).copied().unwrap_or(0);
         let pause = paused_until - self.clock.unix();
         if pause > 0 {
             self.clock.sleep(Duration::from_millis(pause.unsigned_abs())).await;
         }
-        let context = self.network.0.borrow().running.get(&member.rank).cloned();
+        let context = self.network.0.borrow().running.get(&member).cloned();
         let Some(context) = context else {
             return Err(PeerError::Unreachable { member, message: "connection refused".to_owned() });
         };
         let answer = context.answer(job, request);
-        self.carry(member.rank).await;
+        self.carry(member).await;
         Ok(answer)
     }
 }

@@ -1,0 +1,358 @@
+//! Series that arrive: each hand-over is a job of its own until it stands where the others stand; then they join.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+    time::Duration,
+};
+
+use futures_util::future::{AbortHandle, Abortable};
+
+use super::{Given, Job, JobHistory, JobView, following::ANSWER_WITHIN};
+use crate::{
+    context::Environment,
+    environment::Clock,
+    metrics::HandoverStatus,
+    peers::{Answer, Phase, Request, journal::Content},
+    plan::JobPlan,
+    share::Handover,
+};
+
+/// Pause between two questions to the former owner.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// Pause between two looks at whether a job has given its state; it does so at the end of its tick.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
+/// The jobs of series that are arriving.
+#[derive(Default)]
+pub(super) struct Arrivals {
+    running: BTreeMap<Handover, Arrival>,
+}
+
+struct Arrival {
+    view: Rc<JobView>,
+    abort: AbortHandle,
+}
+
+impl Drop for Arrival {
+    /// As a crash, which a job survives anywhere.
+    fn drop(&mut self) {
+        self.abort.abort();
+    }
+}
+
+impl Arrivals {
+    /// Whether something of an earlier epoch has still to join.
+    pub(super) fn has_earlier(&self, epoch: u64) -> bool {
+        self.running.keys().any(|handover| handover.epoch < epoch)
+    }
+
+    /// Hand-overs whose states are here.
+    fn held(&self) -> impl Iterator<Item = Handover> {
+        let held = self.running.iter().filter(|(_, arrival)| arrival.view.position.get().is_some());
+        held.map(|(handover, _)| *handover)
+    }
+}
+
+impl<E: Environment> Job<E> {
+    /// Whether this is a job of series that have arrived.
+    pub(super) fn is_arrival(&self) -> bool {
+        self.view.arrival.is_some()
+    }
+
+    /// Whether there is nothing to go on with before series have arrived.
+    pub(super) fn waits_for_arrivals(&self) -> bool {
+        let share = &self.state.plan.share;
+        !self.is_arrival() && self.position.is_none() && share.is_new() && !share.arrivals().is_empty()
+    }
+
+    /// Takes part in the hand-overs that the topology asks for.
+    pub(super) async fn follow_topology(&mut self) {
+        self.view.mailbox().handover = false;
+        self.keep_arrivals_running().await;
+        self.join_arrivals().await;
+        self.release_wanted().await;
+        self.settle_departures().await;
+        self.publish_progress();
+    }
+
+    /// Makes known how far this job has followed the topology.
+    pub(super) fn publish_progress(&self) {
+        let share = &self.state.plan.share;
+        self.view.journal().set_progress(&share.progress, self.arrivals.held());
+        let open = share.arrivals().len() + self.arrivals.running.len() + share.departures().len();
+        self.view.set_topology(share.progress.epoch, open as u64);
+    }
+
+    async fn keep_arrivals_running(&mut self) {
+        let share = &self.state.plan.share;
+        let open = share.arrivals();
+        let epoch = share.progress.epoch;
+        // What was not taken in an earlier epoch is not taken any more: others may be asked for it.
+        let given_up = |handover: &Handover, arrival: &Arrival| {
+            arrival.view.position.get().is_none() && (handover.epoch != epoch || !open.contains(handover))
+        };
+        let given_up: Vec<Handover> = (self.arrivals.running.iter())
+            .filter(|(handover, arrival)| given_up(handover, arrival))
+            .map(|(handover, _)| *handover)
+            .collect();
+        for handover in given_up {
+            self.end_arrival(handover);
+        }
+        for handover in open {
+            if !self.arrivals.running.contains_key(&handover) {
+                self.start_arrival(handover, None);
+            }
+        }
+    }
+
+    /// Starts the job of series that arrive, or are here already.
+    pub(super) fn start_arrival(&mut self, handover: Handover, history: Option<JobHistory>) {
+        let plan = self.state.plan.of_arrival(handover);
+        let view = self.context.view(&plan);
+        self.context.views.borrow_mut().insert(view.key.clone(), view.clone());
+        let mut job = Self::new(self.context.clone(), view.clone(), plan);
+        job.joins = Some(self.view.clone());
+        let (abort, registration) = AbortHandle::new_pair();
+        self.arrivals.running.insert(handover, Arrival { view, abort });
+        self.context.spawn(Box::pin(async move {
+            // Aborted or over: the same to the job that it joins.
+            let _ = Abortable::new(job.run(history), registration).await;
+        }));
+    }
+
+    fn end_arrival(&mut self, handover: Handover) {
+        if let Some(arrival) = self.arrivals.running.remove(&handover) {
+            self.context.views.borrow_mut().remove(&arrival.view.key);
+        }
+    }
+
+    /// Tells the jobs of arrived series of a changed configuration.
+    pub(super) fn forward_to_arrivals(&self, plan: &JobPlan) {
+        for (handover, arrival) in &self.arrivals.running {
+            arrival.view.mailbox().plan = Some(plan.of_arrival(*handover));
+            arrival.view.wake();
+        }
+    }
+
+    /// Takes up what a former process had of hand-overs.
+    pub(super) async fn take_up_parts(&mut self, parts: HashMap<Handover, JobHistory>) {
+        let mut parts: Vec<_> = parts.into_iter().collect();
+        parts.sort_unstable_by_key(|(handover, _)| *handover);
+        for (handover, history) in parts {
+            let share = &self.state.plan.share;
+            let has_state = !history.blocks.is_empty();
+            if has_state && handover.to == share.shard && !share.progress.has_taken(handover.epoch, handover.from) {
+                self.start_arrival(handover, Some(history));
+            } else if has_state && handover.from == share.shard && handover.epoch > share.settled_epoch {
+                self.keep_again(handover, history);
+            } else {
+                let key = self.state.plan.of_arrival(handover).key();
+                self.forget_part(&key).await;
+            }
+        }
+        self.publish_progress();
+    }
+
+    /// Removes the stored state of a hand-over.
+    pub(super) async fn forget_part(&self, key: &str) {
+        let Some(storage) = &self.context.storage else { return };
+        if let Err(error) = storage.snapshots.remove_job(key).await {
+            tracing::warn!(job = key, %error, "the state of a hand-over that is over cannot be removed");
+        }
+    }
+
+    async fn join_arrivals(&mut self) {
+        let failed = std::mem::take(&mut self.view.mailbox().failed);
+        for handover in failed {
+            if self.leads().await {
+                self.go_without(handover).await;
+            } else {
+                self.end_arrival(handover);
+            }
+        }
+        if !self.fitting.rests() {
+            return;
+        }
+        let here = |job: &Self, arrival: &Arrival| {
+            let there = arrival.view.position.get();
+            there.filter(|there| job.waits_for_arrivals() || job.position == Some(*there))
+        };
+        let arrived: Vec<Handover> = self.arrivals.running.keys().copied().collect();
+        for handover in arrived {
+            let Some(arrival) = self.arrivals.running.get(&handover) else { continue };
+            let Some(there) = here(self, arrival) else { continue };
+            if !self.leads().await {
+                return;
+            }
+            if let Some(given) = self.take_state(handover, there).await {
+                self.unite(handover, *given).await;
+            }
+        }
+    }
+
+    /// Asks the job of arrived series for its state, which it gives at the end of its tick.
+    async fn take_state(&mut self, handover: Handover, there: i64) -> Option<Box<Given>> {
+        let view = self.arrivals.running.get(&handover)?.view.clone();
+        view.mailbox().give = Some(there);
+        view.wake();
+        loop {
+            let answer = self.view.mailbox().given.take();
+            match answer {
+                Some((from, given)) if from == handover => return given,
+                _ if self.view.stopping() => return None,
+                _ => self.context.clock.sleep(LOOK_AGAIN_AFTER).await,
+            }
+        }
+    }
+
+    async fn unite(&mut self, handover: Handover, given: Given) {
+        let Given { state, position, lineage } = given;
+        let (before, digest) = (self.lineage.chain, self.state.plan.digest());
+        let series = state.series.active();
+        let is_first = self.position.is_none();
+        if is_first {
+            self.lineage.era = self.lineage.era.max(lineage.era);
+            self.stand_at(Some(position));
+        }
+        if let Err(error) = self.state.take_over(&state, |_| true) {
+            tracing::error!(job = %self.view.key, %handover, %error, "states that were handed over cannot be used");
+        }
+        self.lineage.join(handover.from, lineage);
+        self.note_taken(handover);
+        if is_first {
+            self.view.journal().restart(position, self.lineage);
+            self.set_role(Phase::Running);
+        } else {
+            self.offer(Content::Joined { handover, chain: lineage.chain }, position, digest, before);
+        }
+        let key = self.state.plan.of_arrival(handover).key();
+        self.commit(Vec::new(), Some(&key)).await;
+        self.end_arrival(handover);
+        tracing::info!(job = %self.view.key, %handover, position, series, "series that were handed over have joined");
+        self.context.metrics.handed_over(&self.labels, HandoverStatus::Joined, 1);
+        self.announce();
+        self.report_series();
+        self.publish_progress();
+    }
+
+    fn note_taken(&mut self, handover: Handover) {
+        let progress = &mut self.state.plan.share.progress;
+        if handover.epoch == progress.epoch && handover.to == self.state.plan.share.shard {
+            progress.taken.insert(handover.from);
+        }
+        if let Some(model) = self.state.models.first() {
+            self.state.series.settle(&self.state.plan, &model.format);
+        }
+        self.saving.all_changed(&self.state);
+    }
+
+    /// The former owner is gone, or has nothing: the series are learnt from the TSDB.
+    async fn go_without(&mut self, handover: Handover) {
+        self.end_arrival(handover);
+        if self.state.plan.share.progress.has_taken(handover.epoch, handover.from) {
+            return;
+        }
+        tracing::warn!(job = %self.view.key, %handover, "nobody has the states of series: they are learnt from the TSDB");
+        self.context.metrics.handed_over(&self.labels, HandoverStatus::Failed, 1);
+        let (before, digest) = (self.lineage.chain, self.state.plan.digest());
+        self.note_taken(handover);
+        if let Some(position) = self.position {
+            self.lineage.join(handover.from, crate::peers::Lineage::default());
+            self.offer(Content::Joined { handover, chain: 0 }, position, digest, before);
+            if self.state.fitted() {
+                self.fitting.newcomers(&self.state.series);
+            }
+            let key = self.state.plan.of_arrival(handover).key();
+            self.commit(Vec::new(), Some(&key)).await;
+        }
+        self.publish_progress();
+    }
+
+    /// Lets arrived series join as another rank has done, or else takes its whole state over.
+    pub(super) async fn follow_join(&mut self, rank: u32, handover: Handover, chain: u64, after: u64) {
+        let there = self.arrivals.running.get(&handover).and_then(|arrival| arrival.view.position.get());
+        if there.is_some() && there == self.position && self.fitting.rests() {
+            let has_chain = |arrival: &Arrival| arrival.view.journal().standing.lineage.chain == chain;
+            if self.arrivals.running.get(&handover).is_some_and(has_chain)
+                && let Some(position) = there
+                && let Some(given) = self.take_state(handover, position).await
+                && given.lineage.chain == chain
+            {
+                self.unite(handover, *given).await;
+                if self.lineage.chain == after {
+                    return;
+                }
+            }
+        }
+        self.adopt_from(rank).await;
+    }
+
+    /// Of a job of arrived series: gives its state to the job that they join, if that has asked for it and stands at the
+    /// same tick. Returns whether it has, and is over.
+    pub(super) fn give_state(&mut self) -> bool {
+        let (Some(main), Some(handover)) = (self.joins.clone(), self.view.arrival) else { return false };
+        let wanted = self.view.mailbox().give.take();
+        let can_join = self.position.is_some() && self.fitting.rests() && !self.may_start_fit();
+        if let Some(wanted) = wanted {
+            let gives = can_join && self.position == Some(wanted);
+            let given = gives.then(|| {
+                let empty = crate::engine::JobState::new(self.state.plan.clone());
+                let state = std::mem::replace(&mut self.state, empty);
+                Box::new(Given { state, position: wanted, lineage: self.lineage })
+            });
+            main.mailbox().given = Some((handover, given));
+            if gives {
+                return true;
+            }
+        }
+        if can_join && (main.position.get() == self.position || main.position.get().is_none()) {
+            main.mailbox().handover = true;
+            main.wake();
+        }
+        false
+    }
+
+    /// Of a job of arrived series that has no state yet: takes it from the former owner, or from another rank that has
+    /// done so.
+    pub(super) async fn arrive(&mut self) {
+        if !self.alone() && !self.begin_with_others().await {
+            return;
+        }
+        let (Some(main), Some(handover)) = (self.joins.clone(), self.view.arrival) else { return };
+        if !main.leads.get() {
+            self.sleep_through_mail(ASK_AGAIN_AFTER).await;
+            return;
+        }
+        let request = Request::Release { epoch: handover.epoch, to: handover.to };
+        let answers = self.ask_shard(handover.from, &main.key, &request).await;
+        let released = answers.iter().find(|(_, answer)| matches!(answer, Answer::Released));
+        if let Some((member, _)) = released {
+            let wanted = self.state.plan.clone();
+            if let Some((image, blocks)) = self.fetch_image(*member).await
+                && self.take_image(*member, &image, &blocks).await
+            {
+                if self.state.plan != wanted {
+                    self.wanted = Some(wanted);
+                }
+                main.mailbox().handover = true;
+                main.wake();
+                return;
+            }
+        }
+        let is_empty = !answers.is_empty() && answers.iter().all(|(_, answer)| matches!(answer, Answer::Empty));
+        let timeout = Duration::from_millis(self.context.settings.borrow().handover_timeout.unsigned_abs());
+        let now = self.context.clock.monotonic();
+        let silent_since = *self.following.silent_since.get_or_insert(now);
+        if answers.iter().any(|(_, answer)| !matches!(answer, Answer::Nothing)) {
+            self.following.silent_since = None;
+        }
+        if is_empty || now.saturating_sub(silent_since) >= timeout {
+            main.mailbox().failed.push(handover);
+            main.mailbox().handover = true;
+            main.wake();
+            self.sleep_through_mail(ANSWER_WITHIN).await;
+        }
+        self.sleep_through_mail(ASK_AGAIN_AFTER).await;
+    }
+}

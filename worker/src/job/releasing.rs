@@ -1,0 +1,192 @@
+//! Series that leave: their states are split off at the end of a tick, durably, and kept until the new owner has them.
+
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
+
+use super::{Job, JobHistory, JobView};
+use crate::{
+    context::Environment,
+    engine::JobState,
+    environment::Clock,
+    metrics::HandoverStatus,
+    peers::{
+        Answer, Lineage, Phase, Request, Standing,
+        journal::{self, Content, StateImage},
+    },
+    plan::JobPlan,
+    share::Handover,
+    snapshot::Block,
+};
+
+/// How often the new owner of an epoch that is over is asked whether it has taken the series.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+/// States that were released.
+#[derive(Default)]
+pub(super) struct Departures {
+    kept: BTreeMap<Handover, Departure>,
+}
+
+struct Departure {
+    /// Answers for them.
+    view: Rc<JobView>,
+    /// What this worker has of them, to go on with if nobody has taken them.
+    history: JobHistory,
+    /// Since when the new owner does not answer, and when it was asked last.
+    silent_since: Option<Duration>,
+    asked_at: Option<Duration>,
+}
+
+impl<E: Environment> Job<E> {
+    /// Releases what others have asked for, if this rank decides.
+    pub(super) async fn release_wanted(&mut self) {
+        let wanted: Vec<u32> = self.view.journal().wanted_releases();
+        let is_open = |to: &u32| self.state.plan.share.moves(self.view_shard(), *to);
+        let wanted: Vec<u32> = wanted.into_iter().filter(is_open).collect();
+        if wanted.is_empty() || self.position.is_none() || !self.rests() || !self.leads().await {
+            return;
+        }
+        self.release(&wanted).await;
+    }
+
+    fn view_shard(&self) -> u32 {
+        self.state.plan.share.shard
+    }
+
+    /// Whether nothing is under way that would have to be split: no fit, and nothing of an earlier epoch.
+    fn rests(&self) -> bool {
+        let epoch = self.state.plan.share.progress.epoch;
+        self.fitting.rests()
+            && self.departures.kept.keys().all(|handover| handover.epoch == epoch)
+            && !self.arrivals.has_earlier(epoch)
+    }
+
+    /// Splits off the states of the series that these shards own now.
+    pub(super) async fn release(&mut self, shards: &[u32]) {
+        let Some(position) = self.position else { return };
+        let mut blocks = Vec::new();
+        for to in shards {
+            let share = &self.state.plan.share;
+            let handover = Handover { epoch: share.progress.epoch, from: share.shard, to: *to };
+            let plan = self.state.plan.of_arrival(handover);
+            let moved = match self.state.copy_of(plan, |labels| self.state.plan.present_owner(labels) == *to) {
+                Ok(moved) => moved,
+                Err(error) => {
+                    tracing::error!(job = %self.view.key, %handover, %error, "states cannot be handed over");
+                    continue;
+                }
+            };
+            let (before, digest) = (self.lineage.chain, self.state.plan.digest());
+            let lineage = self.lineage.release(*to, position);
+            let images: Vec<Block> =
+                (0..moved.block_count().max(1)).map(|index| moved.image(index, position, lineage)).collect();
+            self.state.plan.share.progress.released.insert(*to);
+            self.offer(Content::Released { to: *to }, position, digest, before);
+            tracing::info!(job = %self.view.key, %handover, position, series = moved.series.active(), "series released");
+            self.keep(handover, &moved, position, lineage, images.clone());
+            blocks.extend(images);
+        }
+        let plan = &self.state.plan;
+        let gone = self.state.series.retain(|labels| plan.keeps(labels));
+        self.state.reset(&gone);
+        if let Some(model) = self.state.models.first() {
+            self.state.series.settle(&self.state.plan, &model.format);
+        }
+        self.saving.all_changed(&self.state);
+        self.commit(blocks, None).await;
+        self.context.metrics.handed_over(&self.labels, HandoverStatus::Released, shards.len() as u64);
+        self.report_series();
+        self.publish_progress();
+    }
+
+    /// Answers for released states from now on.
+    fn keep(&mut self, handover: Handover, moved: &JobState, position: i64, lineage: Lineage, blocks: Vec<Block>) {
+        let history = JobHistory { blocks, ..JobHistory::default() };
+        self.keep_history(handover, moved.plan.clone(), position, lineage, history);
+    }
+
+    fn keep_history(
+        &mut self,
+        handover: Handover,
+        plan: JobPlan,
+        position: i64,
+        lineage: Lineage,
+        history: JobHistory,
+    ) {
+        let view = self.context.view(&plan);
+        let encoded = journal::encoded(&view.key, &history.blocks).unwrap_or_default();
+        let standing = Standing { phase: Phase::Running, position, lineage, written: position, ..Standing::default() };
+        view.journal().offer_image(Some(StateImage {
+            id: lineage.chain,
+            standing,
+            plan: plan.canonical().into(),
+            fit_due: None,
+            since_fit: Vec::new(),
+            definitions: Vec::new(),
+            blocks: encoded,
+        }));
+        view.restored();
+        self.context.views.borrow_mut().insert(view.key.clone(), view.clone());
+        self.departures.kept.insert(handover, Departure { view, history, silent_since: None, asked_at: None });
+    }
+
+    /// Takes up states that a former process had released.
+    pub(super) fn keep_again(&mut self, handover: Handover, history: JobHistory) {
+        let newest = history.blocks.iter().max_by_key(|block| block.watermark);
+        let Some((position, lineage)) = newest.map(|block| (block.watermark, block.lineage)) else { return };
+        let plan = self.state.plan.of_arrival(handover);
+        self.keep_history(handover, plan, position, lineage, history);
+    }
+
+    /// Lets go of released states that nobody will ask for any more; those of an epoch that is over and that nobody has
+    /// taken come back.
+    pub(super) async fn settle_departures(&mut self) {
+        let share = &self.state.plan.share;
+        let (epoch, settled_epoch) = (share.progress.epoch, share.settled_epoch);
+        let all: Vec<Handover> = self.departures.kept.keys().copied().collect();
+        for handover in all {
+            if handover.epoch <= settled_epoch {
+                self.forget_departure(handover).await;
+            } else if handover.epoch < epoch {
+                self.settle_earlier(handover).await;
+            }
+        }
+    }
+
+    async fn settle_earlier(&mut self, handover: Handover) {
+        let now = self.context.clock.monotonic();
+        let Some(departure) = self.departures.kept.get_mut(&handover) else { return };
+        if departure.asked_at.is_some_and(|at| now.saturating_sub(at) < ASK_AGAIN_AFTER) {
+            return;
+        }
+        departure.asked_at = Some(now);
+        let request = Request::Taken { epoch: handover.epoch, from: handover.from };
+        let answers = self.ask_shard(handover.to, &self.view.key, &request).await;
+        let taken = answers.iter().any(|(_, answer)| matches!(answer, Answer::Taken(true)));
+        let unknown = answers.iter().any(|(_, answer)| !matches!(answer, Answer::Taken(_)));
+        let timeout = Duration::from_millis(self.context.settings.borrow().handover_timeout.unsigned_abs());
+        let now = self.context.clock.monotonic();
+        let Some(departure) = self.departures.kept.get_mut(&handover) else { return };
+        let silent_since = *departure.silent_since.get_or_insert(now);
+        if !answers.is_empty() {
+            departure.silent_since = None;
+        }
+        if taken {
+            self.forget_departure(handover).await;
+        } else if (!answers.is_empty() && !unknown)
+            || (answers.is_empty() && now.saturating_sub(silent_since) >= timeout)
+        {
+            tracing::warn!(job = %self.view.key, %handover, "series that nobody has taken come back");
+            self.context.metrics.handed_over(&self.labels, HandoverStatus::Returned, 1);
+            if let Some(departure) = self.departures.kept.remove(&handover) {
+                self.context.views.borrow_mut().remove(&departure.view.key);
+                self.start_arrival(handover, Some(departure.history));
+            }
+        }
+    }
+
+    async fn forget_departure(&mut self, handover: Handover) {
+        let Some(departure) = self.departures.kept.remove(&handover) else { return };
+        self.context.views.borrow_mut().remove(&departure.view.key);
+        self.forget_part(&departure.view.key).await;
+    }
+}
