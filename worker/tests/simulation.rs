@@ -125,7 +125,7 @@ fn a_rank_that_was_paused_writes_no_other_value_than_those_that_went_on() {
 #[test]
 fn shards_come_and_go_without_a_refit_and_no_score_changes() {
     let undisturbed = World::new(7).run(&Disturbance::none(), 180 * MINUTES);
-    for (ranks, seed) in [(1, 300), (1, 301), (2, 302)] {
+    for (ranks, seed) in [(2, 302), (1, 300)] {
         let layout = Layout { shards: 1, ranks, most_shards: 5, hasty: false, failover: false };
         let observed = Deployment::new(7, layout, seed).run(Faults::NONE, 180 * MINUTES);
         println!("{observed}");

@@ -16,10 +16,13 @@ use crate::{
     peers::{Answer, Phase, Request, journal::Content},
     plan::JobPlan,
     share::Handover,
+    snapshot::Block,
 };
 
 /// Pause between two questions to the former owner.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// A rank that is to let series join waits so long for them to arrive there, too.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
 /// Pause between two looks at whether a job has given its state; it does so at the end of its tick.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
@@ -27,6 +30,8 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 #[derive(Default)]
 pub(super) struct Arrivals {
     running: BTreeMap<Handover, Arrival>,
+    /// States as they were when they joined, for other ranks, which let them join at the same tick.
+    joined: BTreeMap<Handover, Rc<JobView>>,
 }
 
 struct Arrival {
@@ -66,6 +71,16 @@ impl<E: Environment> Job<E> {
         !self.is_arrival() && self.position.is_none() && share.is_new() && !share.arrivals().is_empty()
     }
 
+    /// Waits until series have arrived here, or at another rank, whose state is taken over then.
+    pub(super) async fn wait_for_arrivals(&mut self) {
+        self.set_role(Phase::Beginning);
+        let leads = self.alone() || self.begin_with_others().await;
+        self.view.leads.set(leads);
+        if leads {
+            self.pause_between_questions().await;
+        }
+    }
+
     /// Takes part in the hand-overs that the topology asks for.
     pub(super) async fn follow_topology(&mut self) {
         self.view.mailbox().handover = false;
@@ -73,6 +88,7 @@ impl<E: Environment> Job<E> {
         self.join_arrivals().await;
         self.release_wanted().await;
         self.settle_departures().await;
+        self.forget_joined();
         self.publish_progress();
     }
 
@@ -88,16 +104,19 @@ impl<E: Environment> Job<E> {
         let share = &self.state.plan.share;
         let open = share.arrivals();
         let epoch = share.progress.epoch;
-        // What was not taken in an earlier epoch is not taken any more: others may be asked for it.
-        let given_up = |handover: &Handover, arrival: &Arrival| {
-            arrival.view.position.get().is_none() && (handover.epoch != epoch || !open.contains(handover))
+        // What was not taken in an earlier epoch is not taken any more: others may be asked for it. What another rank has
+        // let join came with its state.
+        let is_over = |handover: &Handover, arrival: &Arrival| {
+            let is_empty = arrival.view.position.get().is_none();
+            share.progress.has_taken(handover.epoch, handover.from) || (handover.epoch != epoch && is_empty)
         };
-        let given_up: Vec<Handover> = (self.arrivals.running.iter())
-            .filter(|(handover, arrival)| given_up(handover, arrival))
+        let over: Vec<Handover> = (self.arrivals.running.iter())
+            .filter(|(handover, arrival)| is_over(handover, arrival))
             .map(|(handover, _)| *handover)
             .collect();
-        for handover in given_up {
+        for handover in over {
             self.end_arrival(handover);
+            self.forget_part(&self.state.plan.of_arrival(handover).key()).await;
         }
         for handover in open {
             if !self.arrivals.running.contains_key(&handover) {
@@ -154,6 +173,19 @@ impl<E: Environment> Job<E> {
         self.publish_progress();
     }
 
+    /// Lets go of what nobody will ask for any more.
+    pub(super) fn forget_joined(&mut self) {
+        let settled_epoch = self.state.plan.share.settled_epoch;
+        let views = &self.context.views;
+        self.arrivals.joined.retain(|handover, view| {
+            let is_kept = handover.epoch > settled_epoch;
+            if !is_kept && views.borrow().get(&view.key).is_some_and(|known| Rc::ptr_eq(known, view)) {
+                views.borrow_mut().remove(&view.key);
+            }
+            is_kept
+        });
+    }
+
     /// Removes the stored state of a hand-over.
     pub(super) async fn forget_part(&self, key: &str) {
         let Some(storage) = &self.context.storage else { return };
@@ -208,7 +240,7 @@ impl<E: Environment> Job<E> {
 
     async fn unite(&mut self, handover: Handover, given: Given) {
         let Given { state, position, lineage } = given;
-        let (before, digest) = (self.lineage.chain, self.state.plan.digest());
+        let (before, digest) = self.before_record();
         let series = state.series.active();
         let is_first = self.position.is_none();
         if is_first {
@@ -229,6 +261,12 @@ impl<E: Environment> Job<E> {
         let key = self.state.plan.of_arrival(handover).key();
         self.commit(Vec::new(), Some(&key)).await;
         self.end_arrival(handover);
+        if !self.alone() {
+            let indices = 0..state.block_count().max(1);
+            let blocks: Vec<Block> = indices.map(|index| state.image(index, position, lineage)).collect();
+            let view = self.view_of_states(&state.plan, position, lineage, &blocks);
+            self.arrivals.joined.insert(handover, view);
+        }
         tracing::info!(job = %self.view.key, %handover, position, series, "series that were handed over have joined");
         self.context.metrics.handed_over(&self.labels, HandoverStatus::Joined, 1);
         self.announce();
@@ -255,7 +293,7 @@ impl<E: Environment> Job<E> {
         }
         tracing::warn!(job = %self.view.key, %handover, "nobody has the states of series: they are learnt from the TSDB");
         self.context.metrics.handed_over(&self.labels, HandoverStatus::Failed, 1);
-        let (before, digest) = (self.lineage.chain, self.state.plan.digest());
+        let (before, digest) = self.before_record();
         self.note_taken(handover);
         if let Some(position) = self.position {
             self.lineage.join(handover.from, crate::peers::Lineage::default());
@@ -271,19 +309,23 @@ impl<E: Environment> Job<E> {
 
     /// Lets arrived series join as another rank has done, or else takes its whole state over.
     pub(super) async fn follow_join(&mut self, rank: u32, handover: Handover, chain: u64, after: u64) {
-        let there = self.arrivals.running.get(&handover).and_then(|arrival| arrival.view.position.get());
-        if there.is_some() && there == self.position && self.fitting.rests() {
-            let has_chain = |arrival: &Arrival| arrival.view.journal().standing.lineage.chain == chain;
-            if self.arrivals.running.get(&handover).is_some_and(has_chain)
-                && let Some(position) = there
+        let started = self.context.clock.monotonic();
+        while self.fitting.rests() && self.context.clock.monotonic().saturating_sub(started) < ARRIVES_WITHIN {
+            let Some(arrival) = self.arrivals.running.get(&handover) else { break };
+            let standing = arrival.view.journal().standing;
+            if (arrival.view.position.get(), standing.lineage.chain) != (self.position, chain) {
+                self.sleep_through_mail(ASK_AGAIN_AFTER).await;
+                continue;
+            }
+            if let Some(position) = self.position
                 && let Some(given) = self.take_state(handover, position).await
-                && given.lineage.chain == chain
             {
                 self.unite(handover, *given).await;
                 if self.lineage.chain == after {
                     return;
                 }
             }
+            break;
         }
         self.adopt_from(rank).await;
     }

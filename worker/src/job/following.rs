@@ -457,9 +457,18 @@ impl<E: Environment> Job<E> {
     /// after it.
     pub(super) fn recorded(&mut self, content: Content, position: Option<i64>) {
         let Some(position) = position.filter(|_| !self.alone()) else { return };
-        let (before, plan) = (self.lineage.chain, self.state.plan.digest());
+        let (before, plan) = self.before_record();
         self.chain_on(plan, &content);
         self.offer(content, position, plan, before);
+    }
+
+    /// The chain before a record, and the digest of the configuration that it is made under.
+    pub(super) fn before_record(&self) -> (u64, u64) {
+        let plan = self.state.plan.digest();
+        if !self.alone() {
+            self.view.journal().set_plan(plan, || self.state.plan.canonical());
+        }
+        (self.lineage.chain, plan)
     }
 
     /// Offers a record to the others that has moved the chain on from `before`, under the configuration with the digest
@@ -471,7 +480,6 @@ impl<E: Environment> Job<E> {
         let after = self.position.unwrap_or(position);
         let series = &self.state.series;
         let mut journal = self.view.journal();
-        journal.set_plan(self.state.plan.digest(), || self.state.plan.canonical());
         let entry = Entry { after, position, plan, before, content, chain: self.lineage.chain };
         journal.push(entry, |slot| series.labels(slot));
         journal.standing.working_on = None;

@@ -143,9 +143,7 @@ impl<E: Environment> Job<E> {
             } else {
                 self.follow_topology().await;
                 if self.waits_for_arrivals() {
-                    self.set_role(Phase::Beginning);
-                    self.leads().await;
-                    self.pause_between_questions().await;
+                    self.wait_for_arrivals().await;
                     continue;
                 }
             }

@@ -9,7 +9,7 @@ use crate::{
     environment::Clock,
     metrics::HandoverStatus,
     peers::{
-        Answer, Lineage, Phase, Request, Standing,
+        Answer, Lineage, Phase, Request,
         journal::{self, Content, StateImage},
     },
     plan::JobPlan,
@@ -75,7 +75,7 @@ impl<E: Environment> Job<E> {
                     continue;
                 }
             };
-            let (before, digest) = (self.lineage.chain, self.state.plan.digest());
+            let (before, digest) = self.before_record();
             let lineage = self.lineage.release(*to, position);
             let images: Vec<Block> =
                 (0..moved.block_count().max(1)).map(|index| moved.image(index, position, lineage)).collect();
@@ -112,21 +112,37 @@ impl<E: Environment> Job<E> {
         lineage: Lineage,
         history: JobHistory,
     ) {
-        let view = self.context.view(&plan);
-        let encoded = journal::encoded(&view.key, &history.blocks).unwrap_or_default();
-        let standing = Standing { phase: Phase::Running, position, lineage, written: position, ..Standing::default() };
-        view.journal().offer_image(Some(StateImage {
+        let view = self.view_of_states(&plan, position, lineage, &history.blocks);
+        self.departures.kept.insert(handover, Departure { view, history, silent_since: None, asked_at: None });
+    }
+
+    /// Answers for states that stay as they are.
+    pub(super) fn view_of_states(
+        &self,
+        plan: &JobPlan,
+        position: i64,
+        lineage: Lineage,
+        blocks: &[Block],
+    ) -> Rc<JobView> {
+        let view = self.context.view(plan);
+        let mut journal = view.journal();
+        journal.restart(position, lineage);
+        journal.standing.phase = Phase::Running;
+        journal.standing.written = position;
+        let image = StateImage {
             id: lineage.chain,
-            standing,
+            standing: journal.standing,
             plan: plan.canonical().into(),
             fit_due: None,
             since_fit: Vec::new(),
             definitions: Vec::new(),
-            blocks: encoded,
-        }));
+            blocks: journal::encoded(&view.key, blocks).unwrap_or_default(),
+        };
+        journal.offer_image(Some(image));
+        drop(journal);
         view.restored();
         self.context.views.borrow_mut().insert(view.key.clone(), view.clone());
-        self.departures.kept.insert(handover, Departure { view, history, silent_since: None, asked_at: None });
+        view
     }
 
     /// Takes up states that a former process had released.

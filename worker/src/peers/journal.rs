@@ -25,6 +25,8 @@ const KEPT_VALUES: usize = 4 << 20;
 /// A state, or a fit that took over, is taken off after so many further records: whoever lacks it then takes the state of
 /// that moment.
 const OFFERED_FOR: usize = 10;
+/// Configurations kept: each step of a hand-over makes one.
+const KEPT_PLANS: usize = 32;
 /// Most records kept, however small.
 const KEPT_ENTRIES: usize = 1_000;
 
@@ -179,7 +181,8 @@ impl Dictionary {
 pub struct Journal {
     /// Where the job stands.
     pub standing: Standing,
-    plan: (u64, Bytes),
+    /// Digests and canonical forms of the newest configurations, the newest last.
+    plans: VecDeque<(u64, Bytes)>,
     entries: VecDeque<Rc<Entry>>,
     values: usize,
     /// Positions with the chain after them; several of one position where not only a tick was learnt there.
@@ -217,8 +220,11 @@ impl Journal {
 
     /// The configuration that the next records are made under.
     pub fn set_plan(&mut self, digest: u64, canonical: impl FnOnce() -> Vec<u8>) {
-        if self.plan.0 != digest || self.plan.1.is_empty() {
-            self.plan = (digest, Bytes::from(canonical()));
+        if self.plans.iter().all(|(known, _)| *known != digest) {
+            self.plans.push_back((digest, Bytes::from(canonical())));
+            if self.plans.len() > KEPT_PLANS {
+                self.plans.pop_front();
+            }
         }
     }
 
@@ -386,11 +392,13 @@ impl Journal {
         }
         let follows = |entry: &&Rc<Entry>| (entry.after, entry.before) == (asking.position, asking.lineage.chain);
         let Some(entry) = self.entries.iter().find(follows) else { return Next::Gone };
-        // A configuration that is not in force any more is not kept: whoever lacks it takes the whole state over.
+        // Older configurations are not kept: whoever lacks one takes the whole state over.
         let canonical = match entry.plan {
             same if same == plan => None,
-            current if current == self.plan.0 => Some(self.plan.1.clone()),
-            _ => return Next::Gone,
+            other => match self.plans.iter().find(|(known, _)| *known == other) {
+                Some((_, canonical)) => Some(canonical.clone()),
+                None => return Next::Gone,
+            },
         };
         Next::Record(Box::new(NextRecord {
             entry: entry.clone(),
@@ -471,8 +479,10 @@ mod tests {
         assert!(matches!(next(&mut journal, asking(-7, 1), 5, known), Next::Gone));
         let Next::Record(record) = next(&mut journal, asking(1, 2), 6, known) else { panic!("no record") };
         assert_eq!(record.plan.as_deref(), Some(&b"{}"[..]), "the configuration comes with the record");
-        journal.set_plan(8, || b"{new}".to_vec());
-        assert!(matches!(next(&mut journal, asking(1, 2), 6, known), Next::Gone), "the records' own one is not kept");
+        for plan in 0..KEPT_PLANS as u64 {
+            journal.set_plan(100 + plan, || b"{new}".to_vec());
+        }
+        assert!(matches!(next(&mut journal, asking(1, 2), 6, known), Next::Gone), "the records' own one is not kept for ever");
     }
 
     #[test]
