@@ -108,7 +108,7 @@ impl<E: Environment> Job<E> {
             }
         };
         let position = image.standing.position;
-        let had_state = self.position.is_some();
+        let had_state = self.position.is_some() && self.state.series.active() > 0;
         self.fitting.forget();
         self.since_fit.clear();
         let mut state = JobState::new(plan);
