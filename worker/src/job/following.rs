@@ -168,6 +168,11 @@ impl<E: Environment> Job<E> {
         match theirs.phase {
             Phase::Restoring => round.complete = false,
             Phase::Adopting => {}
+            // It will know of this rank soon.
+            Phase::Alone => {
+                round.complete = false;
+                round.led |= theirs.rank < own.rank;
+            }
             Phase::Beginning => round.led |= theirs.rank < own.rank,
             Phase::Joining | Phase::Running if theirs.position == i64::MIN => {}
             Phase::Joining | Phase::Running => {

@@ -94,6 +94,8 @@ pub enum Phase {
     Running,
     /// Taking over another rank's state.
     Adopting,
+    /// Its topology has no other ranks yet: it goes on, but keeps nothing for others.
+    Alone,
 }
 
 /// Where a rank stands with a job.

@@ -13,6 +13,7 @@
 //! Everything that a rank offers lies in the [`Journal`](journal::Journal) of each job, and
 //! [`Journal::answer`](journal::Journal::answer) is a pure function of it.
 
+pub mod encoding;
 pub mod journal;
 pub mod lineage;
 pub mod message;
