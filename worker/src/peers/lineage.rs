@@ -22,6 +22,7 @@ const TICK: u64 = 2;
 const SKIPPED: u64 = 3;
 const REBUILT: u64 = 4;
 const TAKEN_OVER: u64 = 5;
+const APART: u64 = 6;
 
 impl Lineage {
     /// A job begins at `position`, with nothing learnt.
@@ -65,6 +66,11 @@ impl Lineage {
     /// A fit took over: its end, and the digest of its states.
     pub fn take_over(&mut self, fitted_to: i64, digest: u64) {
         self.chain = fold(&[TAKEN_OVER, self.chain, fitted_to.cast_unsigned(), digest]);
+    }
+
+    /// The state has learnt what is not in the chain: no other state has the same. `who` tells runs of processes apart.
+    pub fn stand_apart(&mut self, who: u64, position: i64) {
+        self.chain = fold(&[APART, self.chain, who, position.cast_unsigned()]);
     }
 
     /// Lost states were learnt anew from the TSDB: no other rank has the same ones. `who` tells ranks apart that lose theirs
