@@ -100,6 +100,8 @@ fn job(phase: JobPhase, error: Option<(ErrorKind, &str)>) -> JobStatus {
         query: "up".into(),
         phase,
         last_written_tick_ms: None,
+        position_ms: None,
+        chain: None,
         next_tick_ms: None,
         lag_ms: 0,
         active_series: 1,

@@ -165,4 +165,12 @@ pub enum PeerError {
         /// Its words.
         message: String,
     },
+    /// What it answers is no answer.
+    #[error("{member} gives no valid answer: {message}")]
+    Garbage {
+        /// Who.
+        member: Member,
+        /// What is wrong.
+        message: String,
+    },
 }
