@@ -60,9 +60,15 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// Whether nobody waits for the answer any more.
+    #[must_use]
+    pub fn is_given_up(&self) -> bool {
+        self.reply.is_closed()
+    }
+
     /// Answers it, if it is one for this worker. Nothing is done for an asking worker that has given up meanwhile.
     pub fn answer(self, own: Member, answer: impl FnOnce(&Question) -> Result<Answer, Refusal>) {
-        if self.reply.is_closed() {
+        if self.is_given_up() {
             return;
         }
         let reply = is_for(own, &self.question).and_then(|()| answer(&self.question)).and_then(|answer| {
