@@ -136,7 +136,10 @@ impl<E: Environment> Job<E> {
         if let Some(position) = self.position {
             if was_alone {
                 self.lineage.stand_apart(self.context.incarnation(), position);
-                self.save_everything().await;
+                // A restart goes on with this chain. Before the first fit there is nothing to keep.
+                if self.state.fitted() {
+                    self.save_everything().await;
+                }
             }
             self.view.journal().restart(position, self.lineage);
         }
