@@ -41,6 +41,7 @@ impl Scripted {
             worker_version: "0.1.0".into(),
             shard,
             rank: 0,
+            ranks: 1,
             epoch: 0,
             shards: 1,
             ready: true,

@@ -90,9 +90,9 @@ impl HttpPeers {
     }
 
     /// Says once of each worker, and whenever the reason changes, why it does not answer.
-    fn tell(&self, member: Member, outcome: &Result<Answer, PeerError>) {
+    fn tell(&self, member: Member, error: Option<&PeerError>) {
         let mut told = self.0.told.borrow_mut();
-        let Err(error) = outcome else {
+        let Some(error) = error else {
             if told.remove(&member).is_some() {
                 tracing::info!(peer = %member, "{member} answers again");
             }
@@ -100,7 +100,7 @@ impl HttpPeers {
         };
         // How a connection fails varies from one attempt to the next.
         let reason = match error {
-            PeerError::Unreachable { .. } => "unreachable".to_owned(),
+            PeerError::Unreachable { .. } => UNREACHABLE.to_owned(),
             PeerError::Refused { .. } | PeerError::Garbage { .. } => error.to_string(),
         };
         if told.get(&member) != Some(&reason) {
@@ -117,29 +117,39 @@ impl Peers for HttpPeers {
             let message = "the topology says no way to other workers".to_owned();
             return Err(PeerError::Unreachable { member, message });
         };
-        // Counted even if the asking job gives up.
-        let mut attempt = Attempt { metrics: &self.0.metrics, started: Instant::now(), result: "unreachable" };
+        let mut attempt = Attempt { peers: self, member, started: Instant::now(), result: None };
         let outcome = send(&routes.0, &routes.1, &self.0.metrics, member, job, request).await;
-        attempt.result = match &outcome {
+        attempt.result = Some(match &outcome {
             Ok(_) => "ok",
-            Err(PeerError::Unreachable { .. }) => "unreachable",
+            Err(PeerError::Unreachable { .. }) => UNREACHABLE,
             Err(PeerError::Refused { .. }) => "refused",
             Err(PeerError::Garbage { .. }) => "garbage",
-        };
-        self.tell(member, &outcome);
+        });
+        self.tell(member, outcome.as_ref().err());
         outcome
     }
 }
 
+/// Value of the label `result`.
+const UNREACHABLE: &str = "unreachable";
+
+/// A question on its way. It is counted also if the asking job gives up.
 struct Attempt<'a> {
-    metrics: &'a Metrics,
+    peers: &'a HttpPeers,
+    member: Member,
     started: Instant,
-    result: &'static str,
+    /// `None` while there is none.
+    result: Option<&'static str>,
 }
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        self.metrics.peer_request_finished(self.result, self.started.elapsed());
+        let waited = self.started.elapsed();
+        if self.result.is_none() {
+            let message = format!("no answer within {} ms", waited.as_millis());
+            self.peers.tell(self.member, Some(&PeerError::Unreachable { member: self.member, message }));
+        }
+        self.peers.0.metrics.peer_request_finished(self.result.unwrap_or(UNREACHABLE), waited);
     }
 }
 
