@@ -34,9 +34,13 @@ async fn a_second_rank_waits_for_its_place_takes_over_the_state_and_waits_again_
 
         setting.write_topology(1);
         second.worker.wait_for_status("its waiting", SOON, waits).await.unwrap();
+        // What is stored outlives a restart without a place.
+        second.worker.restart().await.unwrap();
+        second.worker.wait_for_status("its waiting", SOON, waits).await.unwrap();
         let end = this_second() + 2 * SECOND;
         first.wait_for_tick(end).await;
     }
+    assert!(second.worker.process().output().contains("state restored"));
     let end = this_second() - SECOND;
     let begin = setting.first_fit + SECOND;
     let (of_first, of_second) = (first.sent(), second.sent());

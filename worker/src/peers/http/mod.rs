@@ -16,7 +16,7 @@ pub use token::TokenError;
 use super::message::Member;
 use crate::{http::HttpError, logging::Redactor, metrics::Metrics};
 use client::Routes;
-use server::{Counter, PeerServer};
+use server::{PeerServer, Reception};
 use token::Token;
 
 /// Why this worker and the others cannot talk.
@@ -86,9 +86,12 @@ impl Link {
                 let token = Arc::new(Token::open(token_file, self.redactor.clone())?);
                 let address = listen.rsplit_once(':').and_then(|(addr, port)| Some((addr, port.parse().ok()?)));
                 let (addr, port) = address.ok_or_else(|| LinkError::Address { listen: listen.clone() })?;
-                let counter =
-                    Counter { token: token.clone(), questions: self.questions.clone(), metrics: self.metrics.clone() };
-                let server = PeerServer::start(addr, port, counter)?;
+                let reception = Reception {
+                    token: token.clone(),
+                    questions: self.questions.clone(),
+                    metrics: self.metrics.clone(),
+                };
+                let server = PeerServer::start(addr, port, reception)?;
                 self.open = Some(Open { listen, token: token.clone(), _server: server });
                 token
             }

@@ -99,7 +99,7 @@ fn is_for(own: Member, question: &Question) -> Result<(), Refusal> {
 
 /// What the routes need.
 #[derive(Debug, Clone)]
-pub struct Counter {
+pub struct Reception {
     /// Who may ask.
     pub token: Arc<Token>,
     /// To the loop.
@@ -119,26 +119,26 @@ impl PeerServer {
     ///
     /// # Errors
     /// [`HttpError::Bind`] names the address.
-    pub fn start(addr: &str, port: u16, counter: Counter) -> Result<Self, HttpError> {
+    pub fn start(addr: &str, port: u16, reception: Reception) -> Result<Self, HttpError> {
         let (listener, address) = bind("peers.listen", addr, port)?;
         let limits = Limits { body_bytes: LONGEST_QUESTION, ..Limits::default() };
-        let counted = middleware::from_fn_with_state(counter.clone(), count);
-        let routes = limited(routes(), &limits).layer(counted).with_state(counter);
+        let counted = middleware::from_fn_with_state(reception.clone(), count);
+        let routes = limited(routes(), &limits).layer(counted).with_state(reception);
         let running = Running::start("peers", vec![(listener, routes)], &limits)?;
         tracing::info!(%address, "Listening for other workers on http://{address}");
         Ok(Self { _running: running })
     }
 }
 
-fn routes() -> Router<Counter> {
+fn routes() -> Router<Reception> {
     Router::new()
         .route(&format!("/peers/v{PROTOCOL_VERSION}/ask"), post(ask))
         .route("/peers/{version}/{*rest}", any(other_version))
 }
 
-async fn count(State(counter): State<Counter>, request: Request, next: Next) -> Response {
+async fn count(State(reception): State<Reception>, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
-    counter.metrics.peer_asked(response.status().as_str());
+    reception.metrics.peer_asked(response.status().as_str());
     response
 }
 
@@ -153,14 +153,14 @@ async fn other_version(Path((version, _)): Path<(String, String)>) -> Response {
     refusal(StatusCode::NOT_FOUND, &message)
 }
 
-async fn ask(State(counter): State<Counter>, request: Request) -> Response {
-    match counter.ask(request).await {
+async fn ask(State(reception): State<Reception>, request: Request) -> Response {
+    match reception.ask(request).await {
         Ok(answer) => ([(header::CONTENT_TYPE, "application/octet-stream")], answer).into_response(),
         Err(Refusal { status, message }) => refusal(status, &message),
     }
 }
 
-impl Counter {
+impl Reception {
     async fn ask(&self, request: Request) -> Result<Vec<u8>, Refusal> {
         let authorization = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
         if !self.token.admits(authorization) {
