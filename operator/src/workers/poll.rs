@@ -8,6 +8,7 @@ use config::status::Status;
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
+use serde::Deserialize;
 
 use crate::metrics::Metrics;
 use crate::workers::report::Report;
@@ -97,6 +98,12 @@ impl Reports {
     }
 }
 
+/// The part of an answer that only workers give which know about replicas.
+#[derive(Debug, Deserialize)]
+struct Replicas {
+    ranks: Option<u32>,
+}
+
 /// Where a worker's status is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -163,7 +170,8 @@ impl Poller {
                 return Err(PollError::TooLarge);
             }
         }
-        Ok(Report::of(&serde_json::from_slice::<Status>(&body)?))
+        let Replicas { ranks } = serde_json::from_slice(&body)?;
+        Ok(Report::of(&serde_json::from_slice::<Status>(&body)?, ranks))
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Report {
     pub worker_version: String,
     /// Epoch of its topology.
     pub epoch: u64,
+    /// Replicas of every shard in its topology; `None` when it does not say.
+    pub ranks: Option<u32>,
     /// Revision of its configuration.
     pub revision: Option<String>,
     /// Whether it has restored its state and answers.
@@ -51,7 +53,7 @@ pub struct QueryReport {
 impl Report {
     /// The deciding part of an answer.
     #[must_use]
-    pub fn of(status: &Status) -> Self {
+    pub fn of(status: &Status, ranks: Option<u32>) -> Self {
         let mut queries: BTreeMap<String, QueryReport> = BTreeMap::new();
         for job in &status.jobs {
             queries.entry(job.query.clone()).or_default().add(job);
@@ -60,6 +62,7 @@ impl Report {
             contract_version: status.contract_version,
             worker_version: status.worker_version.clone(),
             epoch: status.epoch,
+            ranks,
             revision: status.config.revision.clone(),
             ready: status.ready,
             restoring: status.not_ready.iter().any(|why| why.reason == NotReadyReason::Restoring),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crds::{AnomalyQuery, VMAnomaly};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, DynamicObject, PostParams};
 use serde_json::{Value, json};
@@ -61,6 +62,10 @@ async fn every_right_of_the_chart_is_used_and_none_is_missing() {
         json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "anomaly-main"}, "spec": {"ports": [{"port": 1}]}}),
         json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "anomaly-main"}}),
         json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "anomaly-main"},
+            "spec": {"podSelector": {}},
+        }),
+        json!({
             "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "anomaly-main-r0"},
             "spec": {"selector": selector, "template": template, "serviceName": "s"},
         }),
@@ -94,7 +99,7 @@ async fn every_right_of_the_chart_is_used_and_none_is_missing() {
 
     // What a former release made is removed, whatever its kind.
     let owner = installation.api::<VMAnomaly>().get("main").await.unwrap().metadata.uid;
-    for (squatter, name) in squatters.iter().zip(["config", "account", "service", "budget", "set"]) {
+    for (squatter, name) in squatters.iter().zip(["config", "account", "service", "budget", "policy", "set"]) {
         let mut former = squatter.clone();
         former["metadata"] = json!({
             "name": format!("former-{name}"),
@@ -110,6 +115,7 @@ async fn every_right_of_the_chart_is_used_and_none_is_missing() {
     installation.wait_until_gone::<Service>("former-service").await.unwrap();
     installation.wait_until_gone::<ServiceAccount>("former-account").await.unwrap();
     installation.wait_until_gone::<PodDisruptionBudget>("former-budget").await.unwrap();
+    installation.wait_until_gone::<NetworkPolicy>("former-policy").await.unwrap();
     installation.wait_until_gone::<StatefulSet>("former-set").await.unwrap();
 
     // A changed query is read live, so is a changed model; a pod that is behind is touched; an event is repeated.
