@@ -1,12 +1,12 @@
-//! Several replicas of every shard: how they come, go, are updated and scaled. There are no controllers: what they
-//! would report about StatefulSets and pods the stories do.
+//! Several replicas of every shard: how they come, go, are updated and scaled. Where there are no
+//! controllers the stories report about StatefulSets and pods what these would.
 
 use std::time::Duration;
 
 use crds::VMAnomaly;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
@@ -15,6 +15,7 @@ use kube::core::{Selector, SelectorExt};
 use operator::operator::Settings;
 use serde_json::{Value, json};
 use tests::kubernetes::audit::AuditEvent;
+use tests::kubernetes::control_plane::{ControlPlane, Setup};
 use tests::kubernetes::installation::{Installation, quick_settings};
 
 use crate::fixtures::{condition, installation, is, model, query, ready, status, wait_until_rolled_out};
@@ -231,6 +232,53 @@ async fn an_update_reaches_one_replica_after_the_other_and_what_it_broke_is_take
     installation.wait::<VMAnomaly>("main", well).await.unwrap();
     let after = sets.get(low).await.unwrap();
     assert_eq!(before.spec.take(), after.spec, "it never took part");
+}
+
+/// The pod of rank `rank` of shard 0 that the controllers make, when it is another one than `former`, with a worker that
+/// does well.
+async fn next_pod(installation: &Installation<'_>, rank: u32, former: Option<&Pod>) -> (Pod, Scripted) {
+    let former = former.and_then(ResourceExt::uid);
+    let name = format!("anomaly-main-r{rank}-0");
+    let pod = installation.wait::<Pod>(&name, |pod| pod.uid() != former).await.unwrap();
+    let worker = Scripted::in_pod(installation, rank, 0).await;
+    worker.say(|status| status.jobs = vec![job(config::status::JobPhase::Running, None)]);
+    worker.follow(installation).await;
+    (pod, worker)
+}
+
+#[tokio::test]
+async fn kubernetes_own_controllers_replace_the_pods_of_one_replica_at_a_time_and_remove_the_volumes_of_one_that_goes()
+{
+    let plane = ControlPlane::start_with(&Setup { controllers: true, ..Setup::default() }).await.unwrap();
+    let installation = Installation::new(&plane).await.unwrap();
+    let _operator = installation.operator(quick_settings()).await.unwrap();
+    let tag = |replicas: u32, tag: &str| anomaly(1, replicas, json!({"image": {"repository": "w", "tag": tag}}));
+    declare(&installation, tag(2, "1")).await;
+    let (low, _first) = next_pod(&installation, 0, None).await;
+    let (high, _second) = next_pod(&installation, 1, None).await;
+    let well = |main: &VMAnomaly| is(ready(main), "True", "AsConfigured");
+    installation.wait::<VMAnomaly>("main", well).await.unwrap();
+
+    installation.declare("VMAnomaly", "main", tag(2, "2")).await.unwrap();
+    let name = high.name_any();
+    installation.wait::<Pod>(&name, |pod| pod.uid() != high.uid()).await.unwrap();
+    installation.wait_until_silent(Duration::from_secs(1)).await.unwrap();
+    let pods = installation.api::<Pod>();
+    assert_eq!(pods.get(&low.name_any()).await.unwrap().uid(), low.uid(), "the other one does not work yet");
+    let (_, _third) = next_pod(&installation, 1, Some(&high)).await;
+    let (low, first) = next_pod(&installation, 0, Some(&low)).await;
+    installation.wait::<VMAnomaly>("main", well).await.unwrap();
+
+    installation.declare("VMAnomaly", "main", tag(1, "2")).await.unwrap();
+    let one = |map: &ConfigMap| map.data.as_ref().unwrap()["topology.yaml"].contains("ranks: 1\n");
+    installation.wait::<ConfigMap>("anomaly-main-topology", one).await.unwrap();
+    first.follow(&installation).await;
+    installation.wait_until_gone::<StatefulSet>("anomaly-main-r1").await.unwrap();
+    installation.wait_until_gone::<Pod>("anomaly-main-r1-0").await.unwrap();
+    installation.wait_until_gone::<PersistentVolumeClaim>("state-anomaly-main-r1-0").await.unwrap();
+    assert!(installation.api::<PersistentVolumeClaim>().get("state-anomaly-main-r0-0").await.is_ok());
+    assert_eq!(pods.get(&low.name_any()).await.unwrap().uid(), low.uid());
+    installation.wait::<VMAnomaly>("main", well).await.unwrap();
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, DynamicObject, PostParams};
+use kube::runtime::wait::await_condition;
 use serde_json::{Value, json};
 use tests::kubernetes::audit::Permission;
 use tests::kubernetes::control_plane::ControlPlane;
@@ -157,6 +158,11 @@ async fn every_right_of_the_chart_is_used_and_none_is_missing() {
 async fn wait_for(installation: &Installation<'_>, kind: &Value, there: bool) {
     let api = installation.dynamic(kind);
     let condition = move |object: Option<&DynamicObject>| object.is_some() == there;
-    let waiting = kube::runtime::wait::await_condition(api, "anomaly-main", condition);
-    tokio::time::timeout(tests::process::START, waiting).await.unwrap().unwrap();
+    let waiting = async {
+        // The API server refuses to list a kind whose definition it has just got.
+        while await_condition(api.clone(), "anomaly-main", condition).await.is_err() {
+            tokio::time::sleep(tests::process::POLL).await;
+        }
+    };
+    tokio::time::timeout(tests::process::START, waiting).await.unwrap();
 }

@@ -33,8 +33,22 @@ pub struct Scripted {
 }
 
 impl Scripted {
-    /// Starts the worker of a rank and shard, on the port that pods of the VMAnomaly have.
+    /// Starts the worker of a rank and shard and makes its pod.
     pub async fn start(installation: &Installation<'_>, rank: u32, shard: u32) -> Self {
+        let pod = format!("anomaly-main-r{rank}-{shard}");
+        let set = installation.api::<StatefulSet>().get(&format!("anomaly-main-r{rank}")).await.unwrap();
+        let labels = set.spec.unwrap().template.metadata.unwrap().labels;
+        let object = json!({
+            "metadata": {"name": pod, "labels": labels},
+            "spec": {"containers": [{"name": "vmanomaly", "image": "none"}]},
+        });
+        let object = serde_json::from_value(object).unwrap();
+        installation.api::<Pod>().create(&PostParams::default(), &object).await.unwrap();
+        Self::in_pod(installation, rank, shard).await
+    }
+
+    /// Starts the worker of a pod that is there, on the port that pods of the VMAnomaly have, and plays the kubelet.
+    pub async fn in_pod(installation: &Installation<'_>, rank: u32, shard: u32) -> Self {
         let address = Ipv4Addr::new(127, 0, 7, ADDRESSES.fetch_add(1, Ordering::Relaxed));
         let listener = tokio::net::TcpListener::bind((address, 8490)).await.unwrap();
         let new = json!({
@@ -53,15 +67,12 @@ impl Scripted {
         tokio::spawn(async move { axum::serve(listener, Router::new().route("/status", get(answer))).await });
 
         let pod = format!("anomaly-main-r{rank}-{shard}");
-        let set = installation.api::<StatefulSet>().get(&format!("anomaly-main-r{rank}")).await.unwrap();
-        let labels = set.spec.unwrap().template.metadata.unwrap().labels;
-        let object = json!({
-            "metadata": {"name": pod, "labels": labels},
-            "spec": {"containers": [{"name": "vmanomaly", "image": "none"}]},
-        });
+        let address = address.to_string();
+        let running = json!({"status": {
+            "phase": "Running", "podIP": address, "podIPs": [{"ip": address}],
+            "conditions": [{"type": "Ready", "status": "True"}],
+        }});
         let pods = installation.api::<Pod>();
-        pods.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
-        let running = json!({"status": {"phase": "Running", "podIP": address.to_string(), "podIPs": [{"ip": address.to_string()}]}});
         pods.patch_status(&pod, &PatchParams::default(), &Patch::Merge(running)).await.unwrap();
         Self { pod, says, ranks }
     }
