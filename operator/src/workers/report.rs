@@ -17,6 +17,8 @@ pub struct Report {
     pub worker_version: String,
     /// Epoch of its topology.
     pub epoch: u64,
+    /// Replicas of every shard in its topology.
+    pub ranks: Option<u32>,
     /// Revision of its configuration.
     pub revision: Option<String>,
     /// Whether it has restored its state and answers.
@@ -60,6 +62,7 @@ impl Report {
             contract_version: status.contract_version,
             worker_version: status.worker_version.clone(),
             epoch: status.epoch,
+            ranks: Some(status.ranks),
             revision: status.config.revision.clone(),
             ready: status.ready,
             restoring: status.not_ready.iter().any(|why| why.reason == NotReadyReason::Restoring),
