@@ -19,6 +19,9 @@ pub struct Status {
     pub shard: u32,
     /// Own rank among the replicas of the shard, from 0.
     pub rank: u32,
+    /// Number of ranks in the topology in effect.
+    #[serde(default = "one")]
+    pub ranks: u32,
     /// Epoch of the topology in effect.
     pub epoch: u64,
     /// Number of shards in that epoch.
@@ -55,6 +58,8 @@ pub enum NotReadyReason {
     Restoring,
     /// The process is going down.
     Stopping,
+    /// The topology in effect has no such shard or rank: the worker waits for one that has.
+    NotInTopology,
     /// A reason that this reader's version does not know.
     #[serde(other)]
     Unknown,
@@ -109,6 +114,13 @@ pub struct JobStatus {
     /// The last tick whose scores the TSDB accepted, unix ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_written_tick_ms: Option<i64>,
+    /// The newest tick that the job's state has taken in, unix ms; absent while it has no other ranks to be compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position_ms: Option<i64>,
+    /// Digest over everything that the state was learnt from, hexadecimal: ranks with equal ones at an equal
+    /// `position_ms` have equal states. Absent with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<String>,
     /// The tick that is due or being worked on next, unix ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_tick_ms: Option<i64>,
@@ -183,6 +195,10 @@ pub struct ModelStatus {
     pub fitted_to_ms: Option<i64>,
 }
 
+fn one() -> u32 {
+    1
+}
+
 fn is_zero(value: &u64) -> bool {
     *value == 0
 }
@@ -197,6 +213,7 @@ mod tests {
             worker_version: "0.1.0".into(),
             shard: 1,
             rank: 0,
+            ranks: 1,
             epoch: 4,
             shards: 3,
             ready: false,
@@ -218,6 +235,8 @@ mod tests {
                 query: "cpu".into(),
                 phase: JobPhase::StandingStill,
                 last_written_tick_ms: Some(1_700_000_000_000),
+                position_ms: Some(1_700_000_000_000),
+                chain: Some("00ff".into()),
                 next_tick_ms: Some(1_700_000_060_000),
                 lag_ms: 12_000,
                 active_series: 10,

@@ -33,14 +33,15 @@ use crate::storage::Storage;
     scale(spec_replicas_path = ".spec.shards", status_replicas_path = ".status.shards", label_selector_path = ".status.selector"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status", description = "Whether it does all that it was asked to do"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason", description = "Why"),
-    printcolumn(name = "Shards", type_ = "string", json_path = ".status.shardsReady", description = "Workers that do all they were asked to, of those wanted"),
+    printcolumn(name = "Shards", type_ = "string", json_path = ".status.shardsReady", description = "Shards with a worker that does all it was asked to, of those wanted"),
+    printcolumn(name = "Replicas", type_ = "string", json_path = ".status.replicasReady", description = "Workers that do all they were asked to, of the shard that has the fewest of them, of those wanted"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "When it was created"),
     printcolumn(name = "Queries", type_ = "integer", json_path = ".status.queries", priority = 1, description = "Selected queries"),
     printcolumn(name = "Models", type_ = "integer", json_path = ".status.models", priority = 1, description = "Selected models"),
     printcolumn(name = "Version", type_ = "string", json_path = ".status.workerVersion", priority = 1, description = "Release of the workers"),
     validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 40").message("metadata.name must be at most 40 lower-case letters, digits and '-': names and labels of workers are made of it")
 )]
-#[x_kube(validation = Rule::new("!has(self.replicas) || self.replicas == 1").message("replicas must be 1 in this version: replicas that follow each other come with a later one").field_path(".replicas"))]
+#[x_kube(validation = Rule::new("!has(self.replicas) || self.replicas == 1 || has(self.configRawYaml) || has(self.configSecret) || (has(self.writer) && has(self.writer.mode))").message("writer.mode is required with more than one replica: All if the database deduplicates (-dedup.minScrapeInterval of VictoriaMetrics), or else Failover, because it would keep every score once for each replica").field_path(".writer.mode"))]
 #[x_kube(validation = Rule::new("!(has(self.configRawYaml) && has(self.configSecret))").message("configRawYaml and configSecret exclude each other"))]
 #[x_kube(validation = Rule::new("has(self.configRawYaml) || has(self.configSecret) || (has(self.reader) && has(self.writer))").message("reader and writer are required, unless configRawYaml or configSecret is set"))]
 #[x_kube(validation = Rule::new("!(has(self.configRawYaml) || has(self.configSecret)) || !(has(self.reader) || has(self.writer) || has(self.schedulers) || has(self.settings) || has(self.querySelector) || has(self.modelSelector))").message("configRawYaml and configSecret are whole configurations: reader, writer, schedulers, settings, querySelector and modelSelector must not be set with them"))]
@@ -50,7 +51,8 @@ pub struct VMAnomalySpec {
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1000))]
     pub shards: i32,
-    /// Copies of every shard. Absent: 1, which is all that this version takes.
+    /// Copies of every shard, each with a worker of its own; they follow each other, so that the failure of one goes
+    /// unnoticed. Two or more need `writer.mode`. Absent: 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10))]
     pub replicas: Option<i32>,
@@ -111,6 +113,8 @@ fn one() -> i32 {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(at_least("maxCatchUp", 1)).message("maxCatchUp must be longer than 0").field_path(".maxCatchUp"))]
 #[x_kube(validation = Rule::new(at_least("snapshotInterval", 1)).message("snapshotInterval must be longer than 0").field_path(".snapshotInterval"))]
+#[x_kube(validation = Rule::new(at_least("peerTimeout", 1)).message("peerTimeout must be longer than 0").field_path(".peerTimeout"))]
+#[x_kube(validation = Rule::new(at_least("handoverTimeout", 1)).message("handoverTimeout must be longer than 0").field_path(".handoverTimeout"))]
 pub struct Settings {
     /// Threads that learn and score. It never changes a score. Absent: as many as the worker has CPUs.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,6 +153,13 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 65_536, max = 1_073_741_824))]
     pub snapshot_bytes_per_second: Option<i64>,
+    /// A starting worker waits so long for each other replica of its shard before it goes on from its own volume.
+    /// Absent: 30s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_timeout: Option<Duration>,
+    /// A worker waits so long for the former owner of series before it looks for their state elsewhere. Absent: 5m.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handover_timeout: Option<Duration>,
 }
 
 /// When series that have gone are forgotten.
@@ -180,10 +191,11 @@ pub enum LogLevel {
 }
 
 /// The workers' HTTP server.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.port) || self.port != 8491").message("port must not be 8491, on which workers listen for each other").field_path(".port"))]
 pub struct Server {
-    /// Port. A change restarts the workers. Absent: 8490.
+    /// Port; not 8491. A change restarts the workers. Absent: 8490.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1024, max = 65_535))]
     pub port: Option<i32>,
@@ -191,6 +203,10 @@ pub struct Server {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), regex(pattern = "^(/[-._~a-zA-Z0-9]+)*/?$"))]
     pub path_prefix: Option<String>,
+    /// Creates a NetworkPolicy: everybody reaches `port`, only workers of this VMAnomaly reach port 8491, and nobody
+    /// any other. Absent: true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_policy: Option<bool>,
 }
 
 /// How the workers are monitored.
@@ -224,11 +240,18 @@ pub struct VMAnomalyStatus {
     /// Shards of the topology in effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shards: Option<i32>,
-    /// Workers that do all they were asked to, of those wanted, as in `2/3`.
+    /// Shards with a worker that does all it was asked to, of those wanted, as in `2/3`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub shards_ready: Option<String>,
-    /// Selector of the workers' pods, for the scale subresource.
+    /// Replicas of every shard in the topology in effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+    /// Workers that do all they were asked to, of the shard that has the fewest of them, of those wanted, as in `1/2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub replicas_ready: Option<String>,
+    /// Selector of one pod for each shard, those of the first replica, for the scale subresource.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub selector: Option<String>,

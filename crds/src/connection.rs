@@ -91,6 +91,7 @@ pub struct Reader {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!(has(self.basicAuth) && has(self.bearerTokenSecret))").message("basicAuth and bearerTokenSecret exclude each other"))]
 #[x_kube(validation = Rule::new(at_least("timeout", 1)).message("timeout must be longer than 0").field_path(".timeout"))]
+#[x_kube(validation = Rule::new(at_least("failoverAfter", 1)).message("failoverAfter must be longer than 0").field_path(".failoverAfter"))]
 pub struct Writer {
     /// Base URL, as in `http://victoria-metrics:8428`. Credentials go to `basicAuth` or `bearerTokenSecret`.
     #[serde(rename = "datasourceURL")]
@@ -124,6 +125,23 @@ pub struct Writer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 65_536, max = 1_073_741_824))]
     pub max_request_bytes: Option<i64>,
+    /// Which replicas write. `All`: every one, for a database that deduplicates. `Failover`: normally one, and the next
+    /// one takes its place. Required with more than one replica. Absent: `All`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<WriterMode>,
+    /// With `Failover`, how long a replica waits for the one before it. Absent: the longer of 10s and twice the
+    /// scheduler's `inferEvery`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failover_after: Option<Duration>,
+}
+
+/// Which replicas write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum WriterMode {
+    #[allow(missing_docs)]
+    All,
+    #[allow(missing_docs)]
+    Failover,
 }
 
 /// Name and labels of what is written.

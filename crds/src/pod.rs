@@ -75,7 +75,7 @@ pub struct Pod {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub tolerations: Vec<Toleration>,
-    /// Affinity. Absent: none.
+    /// Affinity. Absent, or without `podAntiAffinity`: the replicas of a shard prefer nodes of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
     /// How the pods are spread. Absent: over the nodes where possible.

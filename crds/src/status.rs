@@ -84,13 +84,13 @@ described! {
         Ready,
         /// The configuration that the objects make is valid (VMAnomaly).
         ConfigValid,
-        /// Every worker answers and has restored its state (VMAnomaly).
+        /// Every shard has a worker that answers and has restored its state (VMAnomaly).
         Available,
         /// Something is on its way: pods, configuration, first fits (VMAnomaly).
         Progressing,
         /// Something works less well than it was asked to. True is bad (VMAnomaly).
         Degraded,
-        /// The number of shards is being changed. True while it lasts (VMAnomaly).
+        /// The number of shards is being changed, or replicas go. True while it lasts (VMAnomaly).
         Resharding,
         /// Nothing will change without somebody's help. Present only when true, for tools that compute a status from it
         /// (VMAnomaly).
@@ -167,6 +167,12 @@ reasons! {
     ShardsChanging => "Wait.",
     /// The number of shards is settled.
     ShardsSettled => "Nothing.",
+    /// Replicas go as soon as the workers that stay have followed, or after five minutes.
+    ReplicasGoing => "Wait.",
+    /// The pods of one replica after the other are replaced; the others wait for the one that the message names.
+    ReplicaUpdating => "Wait; if it lasts, `kubectl describe` the pods that the message names. A further change of the object, also back to what it was, is applied to that replica at once.",
+    /// The Secret with the token by which workers know each other was created, or created again (event).
+    PeerTokenCreated => "Nothing.",
     /// An object with the name of a child belongs to somebody else.
     NameTaken => "Rename or delete the object that the message names.",
     /// A child object could not be written.

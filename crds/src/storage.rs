@@ -46,7 +46,7 @@ pub struct Retention {
     /// When the VMAnomaly is deleted: `Retain` or `Delete`. Absent: `Retain`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub when_deleted: Option<RetentionPolicy>,
-    /// When its shard is taken away: `Retain` or `Delete`. Absent: `Delete`.
+    /// When its shard or its replica is taken away: `Retain` or `Delete`. Absent: `Delete`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub when_scaled: Option<RetentionPolicy>,
 }

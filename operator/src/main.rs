@@ -67,6 +67,7 @@ async fn serve(arguments: Run) -> Result<(), Box<dyn std::error::Error>> {
         workers: arguments.worker.defaults(),
         allow_downgrade: arguments.allow_downgrade,
         resync: arguments.resync_interval,
+        token: arguments.resync_interval,
         poll: arguments.poll_interval,
         concurrency: arguments.concurrency.into(),
         ..Settings::default()

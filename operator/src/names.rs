@@ -19,21 +19,25 @@ pub const EXPECTED: &str = "vmanomaly.dev/expected-config";
 /// Annotation of children: the hash of what was applied.
 pub const APPLIED: &str = "vmanomaly.dev/applied";
 
-/// Rank of the only replica group there is yet.
-pub const RANK: u32 = 0;
+/// Annotation of StatefulSets: the hash of the pod template that was applied.
+pub const TEMPLATE: &str = "vmanomaly.dev/template";
+
+/// Label of StatefulSets and pods: the rank among the replicas of a shard.
+pub const RANK: &str = "vmanomaly.dev/rank";
+
+/// Most replicas of a VMAnomaly, see its schema.
+pub const MOST_RANKS: u32 = 10;
 
 /// Names of the children of one VMAnomaly. They start with `anomaly-`, so that a VMAnomaly called like something else
 /// of the namespace does not get in its way; with a name of at most 40 characters every name and label fits into 63.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChildNames {
-    /// ServiceAccount, Service, PodDisruptionBudget, scrape object.
+    /// ServiceAccount, Service, PodDisruptionBudget, NetworkPolicy, scrape object.
     pub base: String,
     /// ConfigMap of the configuration.
     pub config: String,
     /// ConfigMap of the topology.
     pub topology: String,
-    /// StatefulSet of the only rank.
-    pub workers: String,
 }
 
 impl ChildNames {
@@ -41,18 +45,27 @@ impl ChildNames {
     #[must_use]
     pub fn of(name: &str) -> Self {
         let base = format!("anomaly-{name}");
-        Self {
-            config: format!("{base}-config"),
-            topology: format!("{base}-topology"),
-            workers: format!("{base}-r{RANK}"),
-            base,
-        }
+        Self { config: format!("{base}-config"), topology: format!("{base}-topology"), base }
     }
 
-    /// Name of the pod of a shard.
+    /// Name of the StatefulSet of a rank.
     #[must_use]
-    pub fn pod(&self, shard: u32) -> String {
-        format!("{}-{shard}", self.workers)
+    pub fn workers(&self, rank: u32) -> String {
+        format!("{}-r{rank}", self.base)
+    }
+
+    /// Name of the pod of a shard and rank.
+    #[must_use]
+    pub fn pod(&self, rank: u32, shard: u32) -> String {
+        format!("{}-{shard}", self.workers(rank))
+    }
+
+    /// Name of the Secret with the token of the workers of a VMAnomaly with this uid. `render` works on objects without
+    /// a uid.
+    #[must_use]
+    pub fn peer_secret(&self, uid: Option<&str>) -> String {
+        let start: String = uid.unwrap_or("00000000").chars().take(8).collect();
+        format!("{}-peer-{start}", self.base)
     }
 }
 
@@ -74,10 +87,19 @@ pub fn selector(name: &str) -> LabelSelector {
     LabelSelector { match_labels: Some(selector_labels(name)), match_expressions: None }
 }
 
-/// The same as a query parameter, for the scale subresource.
+/// Labels that select the workers of one rank.
 #[must_use]
-pub fn selector_text(name: &str) -> String {
-    let labels: Vec<String> = selector_labels(name).into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+pub fn rank_labels(name: &str, rank: u32) -> BTreeMap<String, String> {
+    let mut labels = selector_labels(name);
+    labels.insert(RANK.to_owned(), rank.to_string());
+    labels
+}
+
+/// Selector of the scale subresource, as a query parameter. Who scales on it takes the average over the pods that it
+/// selects for that over `status.shards` pods, so it selects one pod for each shard: those of the lowest rank.
+#[must_use]
+pub fn scale_selector(name: &str) -> String {
+    let labels: Vec<String> = rank_labels(name, 0).into_iter().map(|(key, value)| format!("{key}={value}")).collect();
     labels.join(",")
 }
 

@@ -21,6 +21,7 @@ use crate::kubernetes::recent::Recent;
 use crate::kubernetes::scope::Scope;
 use crate::metrics::Metrics;
 use crate::names::MANAGER;
+use crate::reconcile::peer_token::KnownTokens;
 use crate::reconcile::verdicts::{Rejudged, Verdicts};
 use crate::selection::ObjectKey;
 use crate::workers::poll::{Poller, Reports};
@@ -40,6 +41,8 @@ pub struct Settings {
     pub concurrency: usize,
     /// How long it is believed which kinds of scrape objects the cluster has.
     pub discovery: Duration,
+    /// How long it is believed that the Secret with the workers' token is there.
+    pub token: Duration,
 }
 
 impl Default for Settings {
@@ -51,6 +54,7 @@ impl Default for Settings {
             poll: Duration::from_secs(5),
             concurrency: 8,
             discovery: Duration::from_secs(60),
+            token: Duration::from_secs(300),
         }
     }
 }
@@ -207,6 +211,8 @@ pub struct Operator {
     pub metrics: Metrics,
     /// Own writes of statuses.
     pub written: WrittenStatuses,
+    /// Secrets that are known to be there.
+    pub known_tokens: KnownTokens,
     recorder: Recorder,
     /// What was told once and needs no repetition.
     told: Mutex<HashSet<String>>,
@@ -252,6 +258,7 @@ impl Operator {
             poller: Poller::new(metrics.clone())?,
             recorder: Recorder::new(client.clone(), reporter),
             written: WrittenStatuses::default(),
+            known_tokens: KnownTokens::default(),
             told: Mutex::default(),
             scrape_kinds: Mutex::new(None),
             client,

@@ -91,6 +91,9 @@ fn anomaly_changed(operator: &Operator, change: &Change<'_, Guarded<VMAnomaly>>)
         }
         Change::Gone(_) => {
             operator.written.anomalies.forget(&key);
+            if let Some(uid) = change.object().meta().uid.as_deref() {
+                operator.known_tokens.forget(uid);
+            }
             operator.triggers.rejudged(operator.verdicts.take(&key, None));
         }
     }

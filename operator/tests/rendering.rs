@@ -202,12 +202,12 @@ fn a_large_configuration_is_compressed_and_one_beyond_a_config_map_is_refused() 
 }
 
 #[test]
-fn the_pod_template_does_not_depend_on_shards_models_or_queries() {
+fn the_pod_template_does_not_depend_on_shards_replicas_models_or_queries() {
     let template = |spec: Value| {
-        let set = stateful_set(&anomaly(spec), &WorkerDefaults::default(), 1);
+        let set = stateful_set(&anomaly(spec), &WorkerDefaults::default(), 0, 1);
         serde_json::to_value(set.spec.unwrap().template).unwrap()
     };
-    let settings = json!({ "shards": 9, "settings": { "settle": "1s" }, "schedulers": [] });
+    let settings = json!({ "shards": 9, "replicas": 3, "settings": { "settle": "1s" }, "schedulers": [] });
     assert_eq!(template(json!({})), template(settings));
 }
 
@@ -215,7 +215,9 @@ fn the_pod_template_does_not_depend_on_shards_models_or_queries() {
 fn names_and_labels_fit_for_the_longest_name() {
     let names = ChildNames::of(&"x".repeat(40));
     // A StatefulSet's pods carry its name, `-` and a hash of up to ten characters in a label.
-    for name in [format!("{}-0123456789", names.workers), names.pod(999), names.topology] {
+    let uid = Some("12345678-1234-1234-1234-123456789012");
+    let set = names.workers(9);
+    for name in [format!("{set}-0123456789"), names.pod(9, 999), names.topology.clone(), names.peer_secret(uid)] {
         assert!(name.len() <= 63, "{name} has {}", name.len());
     }
 }
@@ -225,7 +227,7 @@ fn what_builds_objects_knows_no_client_no_clock_and_no_chance() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/build");
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let all = files.chain(
-        ["selection.rs", "reconcile/plan.rs", "reconcile/topology.rs", "reconcile/report.rs"]
+        ["selection.rs", "reconcile/plan.rs", "reconcile/topology.rs", "reconcile/rollout.rs", "reconcile/report.rs"]
             .map(|file| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(file)),
     );
     for file in all {

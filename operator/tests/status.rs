@@ -82,6 +82,7 @@ fn worker_state() -> impl Strategy<Value = WorkerState> {
                 contract_version: 1,
                 worker_version: "0.1.0".to_owned(),
                 epoch,
+                ranks: None,
                 revision,
                 ready,
                 restoring,
@@ -105,6 +106,7 @@ fn workers(plan: &Plan, states: Vec<WorkerState>) -> Vec<Worker> {
     numbered
         .map(|(shard, state)| Worker {
             pod: format!("anomaly-main-r0-{shard}"),
+            rank: 0,
             shard: u32::try_from(shard).unwrap(),
             state: known(state),
         })
@@ -158,6 +160,7 @@ fn a_status_stays_small_whatever_it_has_to_say() {
     let workers: Vec<Worker> = (0..1000)
         .map(|shard| Worker {
             pod: format!("anomaly-main-r0-{shard}"),
+            rank: 0,
             shard,
             state: WorkerState::Answers(Arc::clone(&report)),
         })

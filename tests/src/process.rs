@@ -176,12 +176,26 @@ impl Process {
     /// Asks it to end with SIGTERM and waits; kills it when it takes longer than `within`.
     pub async fn terminate(&mut self, within: Duration) -> ExitStatus {
         if self.ended().is_none() {
-            let _ = Command::new("sh").args(["-c", "kill -TERM \"$1\"", "sh", &self.id().to_string()]).status();
+            self.signal("TERM");
         }
         match self.wait_until("its end", within, async |_| None::<()>).await {
             Err(StartError::Ended { status, .. }) => status,
             _ => self.kill(),
         }
+    }
+
+    /// Stops it with SIGSTOP: it stays, and does nothing.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on after [`Process::pause`].
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let _ = Command::new("sh").args(["-c", "kill -\"$2\" \"$1\"", "sh", &self.id().to_string(), name]).status();
     }
 
     /// Processor time of all its threads so far, with a resolution of 10 ms.

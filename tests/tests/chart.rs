@@ -382,9 +382,11 @@ async fn manifests_quickstart_documented_objects_and_their_children_are_accepted
             }
         }
     }
-    let page = read(repository().join("docs/objects.md"));
-    for block in page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
-        assert_accepted(&plane, block, block).await;
+    for page in ["docs/objects.md", "docs/scaling.md"] {
+        let page = read(repository().join(page));
+        for block in page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            assert_accepted(&plane, block, block).await;
+        }
     }
     let input = Input::read(&[deploy.join("quickstart")], &namespace).unwrap();
     let children = render(&input, &WorkerDefaults::default(), None).unwrap();

@@ -34,6 +34,7 @@ pub struct Arguments {
     /// Lines to log once logging works: what was given and has no effect.
     pub remarks: Vec<(LogLevel, String)>,
     shard: Option<u32>,
+    rank: Option<u32>,
     pod_name: Option<String>,
 }
 
@@ -114,6 +115,14 @@ impl Arguments {
             })?),
             (None, None) => None,
         };
+        let rank = match (flags.rank, variable(RANK)) {
+            (Some(rank), _) => Some(rank),
+            (None, Some(value)) => Some(value.parse().map_err(|_| {
+                let expected = "must be the number of the rank, from 0 on";
+                CommandLineError::Environment { name: RANK, value, expected }
+            })?),
+            (None, None) => None,
+        };
         let topology = match (flags.topology, variable(MEMBERS_COUNT)) {
             (Some(path), _) => Some(TopologySource::File(path)),
             (None, Some(value)) => match value.parse() {
@@ -139,7 +148,10 @@ impl Arguments {
         if let Some(factor) = variable("VMANOMALY_REPLICATION_FACTOR").filter(|factor| factor != "1") {
             remarks.push((
                 LogLevel::Warning,
-                format!("VMANOMALY_REPLICATION_FACTOR={factor} has no effect: every shard runs once"),
+                format!(
+                    "VMANOMALY_REPLICATION_FACTOR={factor} has no effect: `ranks` of the topology file says how often \
+                     every shard runs"
+                ),
             ));
         }
         Ok(Self {
@@ -153,27 +165,46 @@ impl Arguments {
             topology,
             remarks,
             shard,
+            rank,
             pod_name: variable("POD_NAME").or_else(|| variable("HOSTNAME")),
         })
     }
 
-    /// Which of `shards` shards this is: `--shard`, else `VMANOMALY_MEMBER_NUM`, else 0 if there is only one, else
-    /// the number at the end of the pod's name. A number of `shards` or above owns nothing.
+    /// Which of `shards` shards this is: `--shard`, else `VMANOMALY_MEMBER_NUM`, else the one in a pod's name of the
+    /// form `<name>-r<rank>-<shard>` where there is a topology file, else 0 if there is only one, else the number at the
+    /// end of the pod's name. A number of `shards` or above owns nothing.
     ///
     /// # Errors
     /// There are several, and none of these says which.
     pub fn shard(&self, shards: u32) -> Result<u32, ShardUnknown> {
-        match (self.shard, &self.pod_name) {
-            (Some(shard), _) => Ok(shard),
-            (None, _) if shards <= 1 => Ok(0),
-            (None, Some(name)) => ordinal(name).ok_or(ShardUnknown { shards }),
-            (None, None) => Err(ShardUnknown { shards }),
+        match (self.shard, self.place_in_name(), &self.pod_name) {
+            (Some(shard), _, _) | (None, Some((_, shard)), _) => Ok(shard),
+            (None, None, _) if shards <= 1 => Ok(0),
+            (None, None, Some(name)) => ordinal(name).ok_or(ShardUnknown { shards }),
+            (None, None, None) => Err(ShardUnknown { shards }),
         }
+    }
+
+    /// Which rank this is among the replicas of its shard: `--rank`, else `VMANOMALY_RANK`, else the one in a pod's name
+    /// of the form `<name>-r<rank>-<shard>` where there is a topology file, else 0.
+    #[must_use]
+    pub fn rank(&self) -> u32 {
+        self.rank.or(self.place_in_name().map(|(rank, _)| rank)).unwrap_or(0)
+    }
+
+    /// Rank and shard in a pod's name. Without a topology file, nobody has named the pod for it.
+    fn place_in_name(&self) -> Option<(u32, u32)> {
+        let name = self.pod_name.as_ref().filter(|_| matches!(self.topology, Some(TopologySource::File(_))))?;
+        let (rest, _) = name.rsplit_once('-')?;
+        let (_, rank) = rest.rsplit_once("-r")?;
+        let rank = rank.bytes().all(|byte| byte.is_ascii_digit()).then(|| rank.parse().ok())??;
+        Some((rank, ordinal(name)?))
     }
 }
 
 const MODEL_DUMPS_DIR: &str = "VMANOMALY_MODEL_DUMPS_DIR";
 const MEMBER_NUM: &str = "VMANOMALY_MEMBER_NUM";
+const RANK: &str = "VMANOMALY_RANK";
 const MEMBERS_COUNT: &str = "VMANOMALY_MEMBERS_COUNT";
 
 /// Detects anomalies in time series: queries them, keeps one model per series, writes scores back.
@@ -210,6 +241,10 @@ struct Flags {
     /// Number of this shard, from 0 (else VMANOMALY_MEMBER_NUM, else the end of the pod's name)
     #[arg(long = "shard", value_name = "N", value_parser = parse_shard)]
     shard: Option<u32>,
+    /// Number of this rank among the replicas of the shard, from 0 (else VMANOMALY_RANK, else that of a pod named
+    /// <name>-r<rank>-<shard>) [default: 0]
+    #[arg(long = "rank", value_name = "N")]
+    rank: Option<u32>,
     /// Accepted for compatibility, no effect
     #[arg(long = "license", value_name = "STRING", hide = true, allow_hyphen_values = true)]
     license: Option<OsString>,
@@ -223,7 +258,7 @@ struct Flags {
 }
 
 /// Every spelling of a flag, how it is called in [`Flags`], and whether the next argument is its value.
-const SPELLINGS: [(&str, &str, bool); 19] = [
+const SPELLINGS: [(&str, &str, bool); 20] = [
     ("dryRun", "dryRun", false),
     ("watch", "watch", false),
     ("configCheckInterval", "configCheckInterval", true),
@@ -236,6 +271,7 @@ const SPELLINGS: [(&str, &str, bool); 19] = [
     ("stateFolder", "stateFolder", true),
     ("topology", "topology", true),
     ("shard", "shard", true),
+    ("rank", "rank", true),
     ("license", "license", true),
     ("licenseFile", "licenseFile", true),
     ("license-file", "licenseFile", true),

@@ -193,6 +193,12 @@ impl<E: Environment> Context<E> {
         Rc::new(JobView::new(plan, Journal::new(self.place.get().member.rank, self.incarnation)))
     }
 
+    /// Tells runs of this process apart.
+    #[must_use]
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
     /// Answers another worker's request about a job.
     #[must_use]
     pub fn answer(&self, job: &str, request: &Request) -> Answer {

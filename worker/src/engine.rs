@@ -9,10 +9,10 @@ use rayon::prelude::*;
 
 use crate::{
     environment::Grid,
+    labels::Labels,
     output::{OutputColumns, OutputFormat},
     peers::Lineage,
     plan::{self, JobPlan, ModelPlan},
-    labels::Labels,
     series::{Series, SeriesTable},
     snapshot::{Block, BlockSeries, ModelStates},
 };

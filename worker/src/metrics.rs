@@ -75,6 +75,9 @@ const VERSION: &[&str] = &["version"];
 const STATUS: &[&str] = &["status"];
 const PRESET: &[&str] = &["preset"];
 const PRESET_SCOPE: &[&str] = &["preset", "scope"];
+const PRESET_RESULT: &[&str] = &["preset", "result"];
+const PRESET_STATUS: &[&str] = &["preset", "status"];
+const PRESET_KIND: &[&str] = &["preset", "kind"];
 const SCHEDULER: &[&str] = &["scheduler_alias", "preset"];
 const SCHEDULER_STATUS: &[&str] = &["scheduler_alias", "preset", "status"];
 const JOB: &[&str] = &["query_key", "scheduler_alias", "preset"];
@@ -90,6 +93,8 @@ const MODEL_STATUS: &[&str] = &["query_key", "model_alias", "scheduler_alias", "
 
 /// Requests to a TSDB: from a millisecond on the same node to the longest time limit that makes sense.
 const REQUEST_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
+/// Questions to another worker: from one on the same node to the time after which nobody waits any more.
+const PEER_SECONDS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0];
 /// Work on data in memory: one series up to a fit of a large query.
 const WORK_SECONDS: &[f64] = &[0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0];
 const NO_BUCKETS: &[f64] = &[];
@@ -218,6 +223,15 @@ declare_metrics! {
     /// Series left out because they are scores themselves.
     own_scores_refused: IntCounterVec = "vmanomaly_own_scores_refused_total", JOB, NO_BUCKETS;
 
+    /// Questions to other workers, by result: ok, unreachable, refused or garbage.
+    peer_requests: IntCounterVec = "vmanomaly_peer_requests_total", PRESET_RESULT, NO_BUCKETS;
+    /// Time of a question to another worker until its answer is complete or given up.
+    peer_request_duration: HistogramVec = "vmanomaly_peer_request_duration_seconds", PRESET, PEER_SECONDS;
+    /// Questions of other workers, by HTTP status of the answer.
+    peer_questions: IntCounterVec = "vmanomaly_peer_questions_total", PRESET_STATUS, NO_BUCKETS;
+    /// Bytes received from other workers, by kind: question or answer.
+    peer_received_bytes: IntCounterVec = "vmanomaly_peer_received_bytes_total", PRESET_KIND, NO_BUCKETS;
+
     /// Size of the input log.
     log_bytes: IntGaugeVec = "vmanomaly_log_bytes", PRESET, NO_BUCKETS;
     /// Records of the input log that were found damaged.
@@ -262,6 +276,9 @@ impl Metrics {
         }
         for counter in [&metrics.log_damaged_records, &metrics.log_append_errors, &metrics.snapshot_errors] {
             counter.with_label_values(&[preset]);
+        }
+        for result in ["ok", "unreachable", "refused", "garbage"] {
+            metrics.peer_requests.with_label_values(&[preset, result]);
         }
         Ok(metrics)
     }

@@ -1,10 +1,12 @@
 //! The worker as a process: command line, files, signals, and the loop between them.
 
+mod status;
+
 use std::{process::ExitCode, rc::Rc, sync::Arc, time::Duration};
 
 use config::{
     load::Source,
-    status::{CONTRACT_VERSION, ConfigStatus, NotReady, NotReadyReason, ReloadState, Status},
+    status::{ConfigStatus, ReloadState},
     topology::Topology,
     worker::WorkerConfig,
 };
@@ -18,16 +20,21 @@ use crate::{
     config_files::{self, ConfigFiles, Watcher},
     context::{Context, Environment, Storage},
     disk::file_system::FileSystem,
-    environment::{Alone, Clock, Disk},
+    environment::{Clock, Disk},
     http::{HttpOptions, HttpServer, Limits},
     logging::{LogFormat, LogLevel, Logging},
-    metrics::{Metrics, ReloadStatus},
-    peers::{Member, Place},
+    metrics::Metrics,
+    peers::{
+        Member, Place,
+        http::{HttpPeers, Link, LinkError, WAITING_QUESTIONS},
+    },
     plan::{self, JobPlan},
     system_clock::SystemClock,
     tsdb::HttpTsdb,
-    worker::{Command, Worker, history},
+    worker::{Worker, history},
 };
+
+use status::StatusSource;
 
 /// The four traits of a real process.
 struct Process;
@@ -36,7 +43,7 @@ impl Environment for Process {
     type Clock = SystemClock;
     type Disk = FileSystem;
     type Tsdb = HttpTsdb;
-    type Peers = Alone;
+    type Peers = HttpPeers;
 }
 
 /// The status is made anew so often.
@@ -46,10 +53,38 @@ const STATUS_INTERVAL: Duration = Duration::from_millis(500);
 struct Staged {
     config: WorkerConfig,
     topology: Topology,
-    shard: u32,
-    jobs: Vec<JobPlan>,
+    /// Which worker this is, and among how many.
+    place: Place,
+    /// `None` while the topology has no place for this worker.
+    jobs: Option<Vec<JobPlan>>,
+    /// Why it has none, for people.
+    displaced: Option<String>,
     tsdb: HttpTsdb,
     digest: String,
+}
+
+/// When a configuration is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// The process starts: a shard that the topology does not have is a mistake.
+    Start,
+    /// The process runs: shards come and go.
+    Reload,
+}
+
+impl Staged {
+    fn job_count(&self) -> usize {
+        self.jobs.as_ref().map_or(0, Vec::len)
+    }
+
+    /// For `--dryRun`.
+    fn summary(&self) -> String {
+        let Place { member, ranks } = self.place;
+        let rank = if ranks > 1 { format!(", rank {} of {ranks}", member.rank) } else { String::new() };
+        let (jobs, shards) = (self.job_count(), self.topology.shards);
+        let idle = self.displaced.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
+        format!("configuration is valid: {jobs} job(s) on shard {} of {shards}{rank}{idle}", member.shard)
+    }
 }
 
 /// Runs a worker until SIGINT or SIGTERM.
@@ -94,22 +129,18 @@ fn serve(arguments: &Arguments, logging: &Logging, clock: SystemClock) -> Result
     }
     let capacity = Capacity::of_this_process();
     let files = read_files(arguments)?;
-    let staged = stage(arguments, &files, logging, capacity.threads(0))?;
+    let staged = stage(arguments, &files, logging, capacity.threads(0), At::Start)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        jobs = staged.jobs.len(),
-        shard = staged.shard,
+        jobs = staged.job_count(),
+        shard = staged.place.member.shard,
+        rank = staged.place.member.rank,
         shards = staged.topology.shards.get(),
         digest = staged.digest,
         "Config has been loaded successfully"
     );
     if arguments.dry_run {
-        println!(
-            "configuration is valid: {} job(s) on shard {} of {}",
-            staged.jobs.len(),
-            staged.shard,
-            staged.topology.shards
-        );
+        println!("{}", staged.summary());
         return Ok(());
     }
     let threads = capacity.threads(staged.config.settings.n_workers);
@@ -121,7 +152,7 @@ fn serve(arguments: &Arguments, logging: &Logging, clock: SystemClock) -> Result
     metrics.capacity(&capacity, threads);
     metrics.config_reload_enabled.set(i64::from(arguments.watch));
     metrics.config_loaded(clock.now());
-    metrics.entities(staged.jobs.len(), staged.jobs.len());
+    metrics.entities(staged.job_count(), staged.job_count());
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(work(arguments, logging, clock, staged, &files, metrics))
@@ -141,7 +172,7 @@ fn watched(arguments: &Arguments) -> Vec<std::path::PathBuf> {
 }
 
 /// Parses, validates, plans and connects, without changing anything.
-fn stage(arguments: &Arguments, files: &ConfigFiles, logging: &Logging, cpus: usize) -> Result<Staged, Fatal> {
+fn stage(arguments: &Arguments, files: &ConfigFiles, logging: &Logging, cpus: usize, at: At) -> Result<Staged, Fatal> {
     let mut sources: Vec<Source> =
         files.sources.iter().map(|(name, text)| Source::new(name.clone(), text.clone().into_bytes())).collect();
     let topology = match &arguments.topology {
@@ -154,7 +185,8 @@ fn stage(arguments: &Arguments, files: &ConfigFiles, logging: &Logging, cpus: us
         },
         None => Topology::default(),
     };
-    let shard = arguments.shard(topology.shards.get())?;
+    let member = Member { shard: arguments.shard(topology.shards.get())?, rank: arguments.rank() };
+    let place = Place { member, ranks: topology.ranks.get() };
     let loaded = config::load::load(&sources, &environment_variable, cpus)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
@@ -163,11 +195,20 @@ fn stage(arguments: &Arguments, files: &ConfigFiles, logging: &Logging, cpus: us
     for client in [&config.reader.client, &config.writer.client] {
         logging.redactor().register_client(client);
     }
-    let jobs = plan::plan(&config, &topology, shard)?;
+    let (jobs, displaced) = match plan::plan(&config, &topology, member.shard) {
+        Err(error) if at == At::Reload => (None, Some(error.to_string())),
+        planned => {
+            let displaced = (member.rank >= place.ranks).then(|| {
+                let Place { member: Member { rank, .. }, ranks } = place;
+                format!("this worker is rank {rank}, but the topology has {ranks} rank(s) (0 to {})", ranks - 1)
+            });
+            (Some(planned?).filter(|_| displaced.is_none()), displaced)
+        }
+    };
     let tsdb = HttpTsdb::new(&config.reader, &config.writer)?;
     logging.set_component_levels(&config.settings.logger_levels)?;
     let canonical = serde_json::to_vec(&(config.without_secrets(), &topology))?;
-    Ok(Staged { digest: format!("{:016x}", xxh3_64(&canonical)), config, topology, shard, jobs, tsdb })
+    Ok(Staged { digest: format!("{:016x}", xxh3_64(&canonical)), config, topology, place, jobs, displaced, tsdb })
 }
 
 /// The loop with everything that comes from outside.
@@ -179,20 +220,24 @@ async fn work(
     files: &ConfigFiles,
     metrics: Arc<Metrics>,
 ) -> Result<(), Fatal> {
-    let Staged { config, topology, shard, jobs, tsdb, digest } = staged;
     let started = clock.monotonic();
-    let (storage, left) = open_storage(arguments, &config, &metrics).await?;
+    let (questioner, mut questions) = mpsc::channel(WAITING_QUESTIONS);
+    let peers = HttpPeers::new(metrics.clone());
+    let mut link = Link::new(peers.clone(), questioner, metrics.clone(), logging.redactor().clone());
+    follow(&mut link, &staged)?;
+    let (storage, left) = open_storage(arguments, &staged.config, &metrics).await?;
     let folder =
         storage.is_some().then(|| arguments.state_folder.as_ref().map(|path| path.display().to_string())).flatten();
-    let place = Place { member: Member { shard, rank: 0 }, ranks: 1 };
-    let (context, spawned) = Context::<Process>::new(clock, tsdb, (Alone, place), storage, metrics.clone(), &config);
+    let Staged { config, topology, place, jobs, displaced, tsdb, digest } = staged;
+    let (context, spawned) = Context::<Process>::new(clock, tsdb, (peers, place), storage, metrics.clone(), &config);
     let (commands, receiver) = mpsc::unbounded_channel();
     let worker = Worker::new((context.clone(), spawned), receiver).run(jobs, left);
     tokio::pin!(worker);
     let mut status = StatusSource {
         context: context.clone(),
-        shard,
+        place,
         topology,
+        displaced,
         folder,
         stopping: false,
         config: ConfigStatus {
@@ -204,6 +249,7 @@ async fn work(
             applied_at_ms: Some(clock.now()),
         },
     };
+    status.report_displacement();
     let (published, status_receiver) = watch::channel(status.status());
     let server = HttpServer::start(HttpOptions {
         server: config.server.clone(),
@@ -222,9 +268,18 @@ async fn work(
     tokio::pin!(changes);
     let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    // Also one that keeps its wait: questions come more often.
+    let beats = stream::unfold((), |()| async move {
+        clock.sleep(STATUS_INTERVAL).await;
+        Some(((), ()))
+    });
+    tokio::pin!(beats);
     let mut restoring = true;
+    let mut changed = true;
     loop {
-        published.send_replace(status.status());
+        if std::mem::take(&mut changed) {
+            published.send_replace(status.status());
+        }
         if restoring && status.restored() {
             restoring = false;
             let seconds = clock.monotonic().saturating_sub(started).as_secs_f64();
@@ -233,19 +288,41 @@ async fn work(
         tokio::select! {
             biased;
             () = &mut worker => break,
-            Some(changed) = changes.next(), if arguments.watch => {
-                let outcome = changed.map_err(Fatal::from).and_then(|files| {
-                    stage(arguments, &files, logging, Capacity::of_this_process().threads(0))
+            Some(read) = changes.next(), if arguments.watch => {
+                let outcome = read.map_err(Fatal::from).and_then(|files| {
+                    let cpus = Capacity::of_this_process().threads(0);
+                    let staged = stage(arguments, &files, logging, cpus, At::Reload)?;
+                    follow(&mut link, &staged)?;
+                    Ok(staged)
                 });
                 status.reloaded(outcome, &commands, &metrics, clock.now());
+                changed = true;
             }
-            _ = interrupt.recv(), if !status.stopping => status.stop(&commands),
-            _ = terminate.recv(), if !status.stopping => status.stop(&commands),
-            () = clock.sleep(STATUS_INTERVAL) => {}
+            _ = interrupt.recv(), if !status.stopping => {
+                status.stop(&commands);
+                changed = true;
+            }
+            _ = terminate.recv(), if !status.stopping => {
+                status.stop(&commands);
+                changed = true;
+            }
+            Some(asked) = questions.recv() => asked.answer(status.place.member, |question| status.answer(question)),
+            Some(()) = beats.next() => changed = true,
         }
     }
     server.stop().await;
     Ok(())
+}
+
+/// Opens, moves or closes the way to the other workers. One that has no place in the topology has none.
+fn follow(link: &mut Link, staged: &Staged) -> Result<(), LinkError> {
+    match staged.jobs {
+        Some(_) => link.follow(&staged.topology, staged.place.member),
+        None => {
+            link.close();
+            Ok(())
+        }
+    }
 }
 
 type Left = std::collections::HashMap<String, crate::job::JobHistory>;
@@ -282,86 +359,4 @@ async fn open_storage(
     }
     tracing::info!(folder = %folder.display(), records = recovered.records.len(), blocks = restored.blocks.len(), "state folder opened");
     Ok((Some(storage), history(recovered, restored)))
-}
-
-/// What `/status` and `/ready` are made of.
-struct StatusSource {
-    context: Rc<Context<Process>>,
-    shard: u32,
-    topology: Topology,
-    folder: Option<String>,
-    stopping: bool,
-    config: ConfigStatus,
-}
-
-impl StatusSource {
-    fn restored(&self) -> bool {
-        self.context.views.borrow().values().all(|view| view.is_restored())
-    }
-
-    fn stop(&mut self, commands: &mpsc::UnboundedSender<Command<Process>>) {
-        tracing::info!("stopping");
-        self.stopping = true;
-        // Nobody receives only when the worker has ended already.
-        let _ = commands.send(Command::Stop);
-    }
-
-    fn reloaded(
-        &mut self,
-        outcome: Result<Staged, Fatal>,
-        commands: &mpsc::UnboundedSender<Command<Process>>,
-        metrics: &Metrics,
-        now: i64,
-    ) {
-        match outcome {
-            Ok(staged) => {
-                tracing::info!(digest = staged.digest, jobs = staged.jobs.len(), "changed configuration takes effect");
-                metrics.config_reloaded(ReloadStatus::Success, now);
-                metrics.entities(staged.jobs.len(), staged.jobs.len());
-                self.topology = staged.topology;
-                self.shard = staged.shard;
-                self.config = ConfigStatus {
-                    digest: staged.digest,
-                    revision: staged.config.revision.clone(),
-                    generation: self.config.generation + 1,
-                    reload: ReloadState::Applied,
-                    last_error: None,
-                    applied_at_ms: Some(now),
-                };
-                let config = Box::new(staged.config);
-                let _ = commands.send(Command::Reconfigure { jobs: staged.jobs, tsdb: staged.tsdb, config });
-            }
-            Err(error) => {
-                tracing::error!("Reload aborted - invalid config: {error}");
-                metrics.config_reloaded(ReloadStatus::Failure, now);
-                self.config.reload = ReloadState::Invalid;
-                self.config.last_error = Some(error.to_string());
-            }
-        }
-    }
-
-    fn status(&self) -> Status {
-        let views = self.context.views.borrow();
-        let mut not_ready = Vec::new();
-        for view in views.values().filter(|view| !view.is_restored()) {
-            let message = format!("job {}: state is being restored", view.key);
-            not_ready.push(NotReady { reason: NotReadyReason::Restoring, message });
-        }
-        if self.stopping {
-            not_ready.push(NotReady { reason: NotReadyReason::Stopping, message: "the process is going down".into() });
-        }
-        Status {
-            contract_version: CONTRACT_VERSION,
-            worker_version: env!("CARGO_PKG_VERSION").to_owned(),
-            shard: self.shard,
-            rank: 0,
-            epoch: self.topology.epoch,
-            shards: self.topology.shards.get(),
-            ready: not_ready.is_empty(),
-            not_ready,
-            config: self.config.clone(),
-            state_folder: self.folder.clone(),
-            jobs: views.values().map(|view| view.status().clone()).collect(),
-        }
-    }
 }

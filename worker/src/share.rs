@@ -138,9 +138,7 @@ impl Share {
         match (self.arrival, former) {
             (Some(handover), former) => owns == handover.to && former == Some(handover.from),
             (None, None) => owns == self.shard,
-            (None, Some(former)) if owns == self.shard => {
-                former == self.shard || self.progress.taken.contains(&former)
-            }
+            (None, Some(former)) if owns == self.shard => former == self.shard || self.progress.taken.contains(&former),
             (None, Some(former)) => former == self.shard && !self.progress.released.contains(&owns),
         }
     }
@@ -171,8 +169,8 @@ impl Share {
         if self.arrival.is_some() {
             return Vec::new();
         }
-        let open = (0..self.shards.get())
-            .filter(|to| !self.progress.released.contains(to) && self.moves(self.shard, *to));
+        let open =
+            (0..self.shards.get()).filter(|to| !self.progress.released.contains(to) && self.moves(self.shard, *to));
         open.map(|to| Handover { epoch: self.progress.epoch, from: self.shard, to }).collect()
     }
 

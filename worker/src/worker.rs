@@ -1,7 +1,7 @@
 //! The worker: its jobs, their restoration, changed configurations, and its status.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
     time::Duration,
 };
@@ -18,6 +18,7 @@ use crate::{
     environment::Clock,
     input_log::Recovered,
     job::{Job, JobHistory, JobView},
+    peers::Place,
     plan::{JobPlan, arrival_of_key},
     snapshot::Restored,
 };
@@ -26,8 +27,11 @@ use crate::{
 pub enum Command<E: Environment> {
     /// Go on with these jobs.
     Reconfigure {
-        /// The jobs of this shard.
-        jobs: Vec<JobPlan>,
+        /// The jobs of this worker; `None` while the topology has no place for it: then it runs none, and keeps what is
+        /// stored.
+        jobs: Option<Vec<JobPlan>>,
+        /// Which worker this is among how many.
+        place: Place,
         /// The client of the new configuration.
         tsdb: E::Tsdb,
         /// The new configuration.
@@ -50,6 +54,11 @@ pub struct Worker<E: Environment> {
     tasks: FuturesUnordered<LocalBoxFuture<'static, ()>>,
     /// Ends a job at once, wherever it is; by name.
     running: BTreeMap<String, AbortHandle>,
+    /// What a former process left of jobs that have not begun.
+    left: HashMap<String, JobHistory>,
+    /// Jobs of this process that ended when the topology lost this worker: what is stored of them is older than what
+    /// others have.
+    outdated: BTreeSet<String>,
 }
 
 impl<E: Environment> Worker<E> {
@@ -63,24 +72,29 @@ impl<E: Environment> Worker<E> {
             jobs: FuturesUnordered::new(),
             tasks: FuturesUnordered::new(),
             running: BTreeMap::new(),
+            left: HashMap::new(),
+            outdated: BTreeSet::new(),
         }
     }
 
-    /// Runs the jobs, first taking in what a former process left, until [`Command::Stop`].
-    pub async fn run(mut self, jobs: Vec<JobPlan>, history: HashMap<String, JobHistory>) {
-        let mut history = history;
-        for plan in jobs {
-            let left = history.remove(&plan.key());
-            self.start(plan, left);
+    /// Runs the jobs, first taking in what a former process left, until [`Command::Stop`]. Without jobs, it waits for
+    /// some, and keeps what was left.
+    pub async fn run(mut self, jobs: impl Into<Option<Vec<JobPlan>>>, history: HashMap<String, JobHistory>) {
+        self.left = history;
+        if let Some(jobs) = jobs.into() {
+            self.reconcile(jobs).await;
         }
-        self.forget(history.into_keys()).await;
         loop {
             tokio::select! {
                 biased;
                 command = self.commands.recv() => match command {
-                    Some(Command::Reconfigure { jobs, tsdb, config }) => {
+                    Some(Command::Reconfigure { jobs, place, tsdb, config }) => {
+                        self.context.place.set(place);
                         self.context.reconfigure(tsdb, &config);
-                        self.reconcile(jobs).await;
+                        match jobs {
+                            Some(jobs) => self.reconcile(jobs).await,
+                            None => self.pause(),
+                        }
                     }
                     Some(Command::Stop) | None => break,
                 },
@@ -117,6 +131,8 @@ impl<E: Environment> Worker<E> {
 
     /// Starts the new jobs, changes the changed ones at their next tick, ends the others.
     async fn reconcile(&mut self, jobs: Vec<JobPlan>) {
+        let outdated = std::mem::take(&mut self.outdated);
+        self.forget(outdated.into_iter()).await;
         let mut ended: BTreeMap<String, Rc<JobView>> = self.context.views.borrow().clone();
         // They end with the job that they belong to.
         ended.retain(|_, view| view.arrival.is_none());
@@ -126,33 +142,49 @@ impl<E: Environment> Worker<E> {
                     view.mailbox().plan = Some(plan);
                     view.wake();
                 }
-                None => self.start(plan, None),
+                None => {
+                    let left = self.left.remove(&plan.key());
+                    self.start(plan, left);
+                }
             }
         }
         for (key, view) in &ended {
-            // Like a crash, which a job survives anywhere; and nothing writes its state any more afterwards.
-            if let Some(handle) = self.running.remove(key) {
-                handle.abort();
-            }
-            self.context.views.borrow_mut().retain(|other, _| {
-                other != key && arrival_of_key(other).is_none_or(|(_, job)| job != *key)
-            });
-            self.context.metrics.remove_job(&view.labels);
+            self.end(key, view);
         }
-        self.forget(ended.into_keys()).await;
+        let left = std::mem::take(&mut self.left);
+        self.forget(ended.into_keys().chain(left.into_keys())).await;
+    }
+
+    /// Ends all jobs, and keeps what is stored of them.
+    fn pause(&mut self) {
+        let views = self.context.views.borrow().clone();
+        for (key, view) in &views {
+            self.end(key, view);
+        }
+        self.outdated.extend(views.into_keys());
+    }
+
+    /// Like a crash, which a job survives anywhere; and nothing writes its state any more afterwards.
+    fn end(&mut self, key: &str, view: &JobView) {
+        if let Some(handle) = self.running.remove(key) {
+            handle.abort();
+        }
+        let is_part = |other: &str| arrival_of_key(other).is_some_and(|(_, job)| job == key);
+        self.context.views.borrow_mut().retain(|other, _| other != key && !is_part(other));
+        self.context.metrics.remove_job(&view.labels);
     }
 
     /// Removes the stored state of jobs that are gone.
     async fn forget(&self, keys: impl Iterator<Item = String>) {
         let Some(storage) = &self.context.storage else { return };
         for gone in keys {
-            tracing::info!(job = gone, "the job is gone, its state is removed");
+            tracing::info!(job = gone, "what is stored of a job that ended is removed");
             let parts = storage.snapshots.jobs().into_iter();
             let parts = parts.filter(|key| arrival_of_key(key).is_some_and(|(_, job)| job == gone));
             for key in parts.chain([gone.clone()]) {
-            if let Err(error) = storage.snapshots.remove_job(&key).await {
-                tracing::warn!(job = key, %error, "the state of a job that is gone cannot be removed");
-            }
+                if let Err(error) = storage.snapshots.remove_job(&key).await {
+                    tracing::warn!(job = key, %error, "what is stored of a job that ended cannot be removed");
+                }
             }
         }
     }

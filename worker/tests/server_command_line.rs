@@ -130,6 +130,25 @@ fn the_shard_comes_from_the_flag_then_the_variable_then_the_pod() {
 }
 
 #[test]
+fn the_rank_comes_from_the_flag_then_the_variable_then_the_pod_which_says_the_shard_too() {
+    let place = |arguments: &[&str], environment: &[(&str, &str)], shards| {
+        let arguments = parse_with(arguments, environment).unwrap();
+        (arguments.rank(), arguments.shard(shards).unwrap())
+    };
+    let (file, pod) = ("--topology=t.yaml", ("POD_NAME", "anomaly-main-r1-2"));
+    assert_eq!(place(&[file, "--rank=4"], &[("VMANOMALY_RANK", "3"), pod], 5), (4, 2));
+    assert_eq!(place(&[file], &[("VMANOMALY_RANK", "3"), pod], 5), (3, 2));
+    assert_eq!(place(&[file], &[pod], 5), (1, 2));
+    assert_eq!(place(&[file], &[pod], 1), (1, 2), "a pod that is not needed any more does not become another one");
+    assert_eq!(place(&[file], &[("POD_NAME", "anomaly-rx-2")], 5), (0, 2));
+    assert_eq!(place(&[], &[pod], 1), (0, 0), "without a topology file, names mean nothing");
+    for (arguments, environment) in [(&["--rank=-1"], vec![]), (&["--watch"], vec![("VMANOMALY_RANK", "first")])] {
+        let message = parse_with(arguments, &environment).unwrap_err().to_string();
+        assert!(message.to_lowercase().contains("rank"), "{message}");
+    }
+}
+
+#[test]
 fn vmanomalys_environment_variables_are_honoured() {
     let environment = [("VMANOMALY_MODEL_DUMPS_DIR", "/storage/model"), ("VMANOMALY_MEMBERS_COUNT", "3")];
     let arguments = parse_with(&[], &environment).unwrap();

@@ -31,6 +31,7 @@ fn block(job: &str, index: u32, watermark: i64) -> Block {
         job: job.to_owned(),
         index,
         watermark,
+        share: worker::share::Share::default(),
         lineage: Lineage::default(),
         series: series.collect(),
         models: vec![model("a"), model("b")],

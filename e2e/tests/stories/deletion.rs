@@ -7,7 +7,8 @@ use crate::scene::{Scene, WITHIN, anomaly, eventually, import, manifests, model,
 const SERIES: usize = 4;
 
 /// Kinds of children, but for volume claims.
-const CHILDREN: &str = "configmaps,services,serviceaccounts,statefulsets,poddisruptionbudgets,pods";
+const CHILDREN: &str =
+    "configmaps,secrets,services,serviceaccounts,statefulsets,poddisruptionbudgets,networkpolicies,pods";
 
 #[tokio::test]
 async fn deleting_a_vmanomaly_removes_its_children_and_leaves_the_scores() {
@@ -21,7 +22,7 @@ async fn deleting_a_vmanomaly_removes_its_children_and_leaves_the_scores() {
     for name in ["leaving", "keeping"] {
         scene.ready(name, 1).await;
         scored_until(&tsdb, name, SERIES, this_second()).await;
-        assert!(children(&scene, name, CHILDREN).await.len() >= 7, "there is something to remove");
+        assert!(children(&scene, name, CHILDREN).await.len() >= 9, "there is something to remove");
     }
     assert_eq!(children(&scene, "leaving", "persistentvolumeclaims").await.len(), 2);
 

@@ -11,6 +11,7 @@ mod operator_away;
 mod quickstart;
 mod recording;
 mod rejected_query;
+mod replicas;
 mod rotated_secret;
 mod scene;
 mod shards;

@@ -5,7 +5,7 @@ use config::ownership::Spread;
 use config::problem::ConfigError;
 use crds::VMAnomaly;
 use crds::anomaly::{LogLevel, Settings};
-use crds::connection::{Reader, Writer};
+use crds::connection::{Reader, Writer, WriterMode};
 use crds::model::OutputSeries;
 use crds::query::{BelowAbove, DataRange, DetectionDirection, SpreadKind};
 use crds::scheduler::Scheduler;
@@ -352,7 +352,16 @@ fn writer(writer: &Writer) -> Value {
         .set("metric_format", format)
         .set("connection_retry_attempts", writer.connection_retry_attempts)
         .set("max_request_bytes", writer.max_request_bytes)
+        .set("mode", writer.mode.map(writer_mode))
+        .set("failover_after", &writer.failover_after)
         .value()
+}
+
+fn writer_mode(mode: WriterMode) -> &'static str {
+    match mode {
+        WriterMode::All => "all",
+        WriterMode::Failover => "failover",
+    }
 }
 
 fn settings(settings: &Settings) -> Value {
@@ -372,6 +381,8 @@ fn settings(settings: &Settings) -> Value {
         .set("catch_up_delay", &settings.catch_up_delay)
         .set("snapshot_interval", &settings.snapshot_interval)
         .set("snapshot_bytes_per_second", settings.snapshot_bytes_per_second)
+        .set("peer_timeout", &settings.peer_timeout)
+        .set("handover_timeout", &settings.handover_timeout)
         .value()
 }
 

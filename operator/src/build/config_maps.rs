@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use config::ownership::Spread;
-use config::topology::{CONTRACT_VERSION, Topology};
+use config::topology::{CONTRACT_VERSION, MemberTemplate, Peers, Topology};
 use crds::VMAnomaly;
 use flate2::{Compression, GzBuilder};
 use k8s_openapi::ByteString;
@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::build::config::{Rendered, operator_file};
+use crate::build::peer_secret::TOKEN;
+use crate::build::service::PEERS_PORT;
+use crate::build::volumes::PEER_FOLDER;
 use crate::names::{self, ChildNames};
 
 /// Key of the configuration.
@@ -131,8 +134,8 @@ fn topology_text(topology: &Topology) -> String {
         })
         .collect();
     let mut text = format!(
-        "contract_version: {CONTRACT_VERSION}\nepoch: {}\nshards: {}\nranks: {}\n",
-        topology.epoch, topology.shards, topology.ranks
+        "contract_version: {CONTRACT_VERSION}\nepoch: {}\nsettled_epoch: {}\nshards: {}\nranks: {}\n",
+        topology.epoch, topology.settled_epoch, topology.shards, topology.ranks
     );
     if !topology.previous_shards.is_empty() {
         text.push_str(&format!("previous_shards: {}\n", json!(topology.previous_shards)));
@@ -140,7 +143,24 @@ fn topology_text(topology: &Topology) -> String {
     if !placements.is_empty() {
         text.push_str(&format!("placements: {}\n", json!(placements)));
     }
+    if let Some(peers) = &topology.peers {
+        text.push_str(&format!("peers: {}\n", json!(peers)));
+    }
     text
+}
+
+/// How the workers of a VMAnomaly reach each other: by the names that the headless Service gives to their pods.
+#[must_use]
+pub fn peers(anomaly: &VMAnomaly) -> Option<Peers> {
+    let service = ChildNames::of(&anomaly.name_any()).base;
+    let namespace = anomaly.namespace().unwrap_or_default();
+    let url = format!("http://{service}-r{{rank}}-{{shard}}.{service}.{namespace}.svc:{PEERS_PORT}");
+    Some(Peers {
+        // Names have no braces.
+        url: MemberTemplate::new(&url).ok()?,
+        listen: MemberTemplate::new(&format!("0.0.0.0:{PEERS_PORT}")).ok()?,
+        token_file: format!("{PEER_FOLDER}/{TOKEN}").into(),
+    })
 }
 
 /// The topology that a ConfigMap holds; `None` when somebody made it unreadable.

@@ -3,6 +3,8 @@
 pub mod config;
 pub mod config_maps;
 pub mod disruption_budget;
+pub mod network_policy;
+pub mod peer_secret;
 pub mod scrape;
 pub mod service;
 pub mod service_account;

@@ -9,18 +9,19 @@ use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, HTTPGetAction,
-    KeyToPath, LocalObjectReference, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec,
-    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
-    TopologySpreadConstraint, Volume, VolumeMount, VolumeResourceRequirements,
+    Affinity, Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar,
+    HTTPGetAction, KeyToPath, LocalObjectReference, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodAffinityTerm,
+    PodAntiAffinity, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
+    SecretVolumeSource, SecurityContext, TopologySpreadConstraint, Volume, VolumeMount, VolumeResourceRequirements,
+    WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 
-use crate::build::{WorkerDefaults, config, service, volumes};
-use crate::names::{self, ChildNames, RANK};
+use crate::build::{WorkerDefaults, config, peer_secret, service, volumes};
+use crate::names::{self, ChildNames, RANK, TEMPLATE};
 
 /// Name of the container, and of the worker's program.
 pub const CONTAINER: &str = "vmanomaly";
@@ -31,21 +32,23 @@ const USER: i64 = 65_532;
 /// Size of a volume claim that does not say one.
 const VOLUME_SIZE: &str = "1Gi";
 
-/// The StatefulSet with so many pods. Its template has only what needs a restart: configuration, topology and the
-/// number of shards arrive through mounted files.
+/// The StatefulSet of a rank with so many pods. Its template has only what needs a restart: configuration, topology and
+/// the numbers of shards and replicas arrive through mounted files.
 #[must_use]
-pub fn stateful_set(anomaly: &VMAnomaly, defaults: &WorkerDefaults, replicas: i32) -> StatefulSet {
+pub fn stateful_set(anomaly: &VMAnomaly, defaults: &WorkerDefaults, rank: u32, pods: i32) -> StatefulSet {
     let name = anomaly.name_any();
     let names = ChildNames::of(&name);
-    let mut metadata = names::metadata(anomaly, names.workers.clone());
-    metadata.labels.get_or_insert_default().extend(rank_label());
+    let template = template(anomaly, defaults, &names, rank);
+    let mut metadata = names::metadata(anomaly, names.workers(rank));
+    metadata.labels.get_or_insert_default().extend(names::rank_labels(&name, rank));
+    metadata.annotations = Some(BTreeMap::from([(TEMPLATE.to_owned(), template_hash(&template))]));
     let claims = claims(anomaly);
     let mut selector = names::selector(&name);
-    selector.match_labels.get_or_insert_default().extend(rank_label());
+    selector.match_labels = Some(names::rank_labels(&name, rank));
     StatefulSet {
         metadata,
         spec: Some(StatefulSetSpec {
-            replicas: Some(replicas),
+            replicas: Some(pods),
             selector,
             service_name: Some(names.base.clone()),
             pod_management_policy: Some("Parallel".into()),
@@ -55,22 +58,24 @@ pub fn stateful_set(anomaly: &VMAnomaly, defaults: &WorkerDefaults, replicas: i3
             }),
             persistent_volume_claim_retention_policy: Some(retention(anomaly)),
             volume_claim_templates: (!claims.is_empty()).then_some(claims),
-            template: template(anomaly, defaults, &names),
+            template,
             ..StatefulSetSpec::default()
         }),
         status: None,
     }
 }
 
-fn rank_label() -> [(String, String); 1] {
-    [("vmanomaly.dev/rank".to_owned(), RANK.to_string())]
+fn template_hash(template: &PodTemplateSpec) -> String {
+    // Its types rule out that it cannot be written.
+    let text = serde_json::to_string(template).unwrap_or_default();
+    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()))
 }
 
-fn template(anomaly: &VMAnomaly, defaults: &WorkerDefaults, names: &ChildNames) -> PodTemplateSpec {
+fn template(anomaly: &VMAnomaly, defaults: &WorkerDefaults, names: &ChildNames, rank: u32) -> PodTemplateSpec {
     let pod = anomaly.spec.pod.clone().unwrap_or_default();
     let mut labels = pod.labels.clone();
     labels.extend(names::labels(&anomaly.name_any()));
-    labels.extend(rank_label());
+    labels.insert(RANK.to_owned(), rank.to_string());
     let image = anomaly.spec.image.as_ref();
     let secrets: Vec<LocalObjectReference> = match image {
         Some(image) if !image.pull_secrets.is_empty() => image.pull_secrets.clone(),
@@ -92,19 +97,19 @@ fn template(anomaly: &VMAnomaly, defaults: &WorkerDefaults, names: &ChildNames) 
             security_context: Some(pod.security_context.clone().unwrap_or_else(pod_security)),
             node_selector: (!pod.node_selector.is_empty()).then(|| pod.node_selector.clone()),
             tolerations: (!pod.tolerations.is_empty()).then(|| pod.tolerations.clone()),
-            affinity: pod.affinity.clone(),
+            affinity: Some(affinity(anomaly, &pod)),
             topology_spread_constraints: Some(
                 pod.topology_spread_constraints.clone().unwrap_or_else(|| vec![spread_over_nodes(anomaly)]),
             ),
             priority_class_name: pod.priority_class_name.clone(),
-            containers: vec![container(anomaly, defaults, &pod)],
+            containers: vec![container(anomaly, defaults, &pod, rank)],
             volumes: Some(pod_volumes(anomaly, names)),
             ..PodSpec::default()
         }),
     }
 }
 
-fn container(anomaly: &VMAnomaly, defaults: &WorkerDefaults, pod: &Pod) -> Container {
+fn container(anomaly: &VMAnomaly, defaults: &WorkerDefaults, pod: &Pod, rank: u32) -> Container {
     let settings = anomaly.spec.settings.clone().unwrap_or_default();
     let level = settings.log_level.map_or("info", config::log_level).to_uppercase();
     let mut arguments = vec![
@@ -114,10 +119,12 @@ fn container(anomaly: &VMAnomaly, defaults: &WorkerDefaults, pod: &Pod) -> Conta
         format!("--loggerLevel={level}"),
         format!("--stateFolder={}", volumes::STATE_FOLDER),
         format!("--topology={}/{}", volumes::TOPOLOGY_FOLDER, super::config_maps::TOPOLOGY),
+        format!("--rank={rank}"),
     ];
     let mut mounts = vec![
         volumes::read_only("config", volumes::CONFIG_FOLDER),
         volumes::read_only("topology", volumes::TOPOLOGY_FOLDER),
+        volumes::read_only("peer", volumes::PEER_FOLDER),
         VolumeMount { name: "state".into(), mount_path: volumes::STATE_FOLDER.into(), ..VolumeMount::default() },
     ];
     if volumes::credentials(&anomaly.spec).is_some() {
@@ -147,12 +154,7 @@ fn container(anomaly: &VMAnomaly, defaults: &WorkerDefaults, pod: &Pod) -> Conta
         image_pull_policy: Some(defaults.pull_policy(anomaly.spec.image.as_ref())),
         args: Some(arguments),
         env: Some(environment),
-        ports: Some(vec![ContainerPort {
-            name: Some(service::PORT.into()),
-            container_port: i32::from(config::server_port(anomaly)),
-            protocol: Some("TCP".into()),
-            ..ContainerPort::default()
-        }]),
+        ports: Some(vec![port(service::PORT, config::server_port(anomaly)), port(service::PEERS, service::PEERS_PORT)]),
         resources: Some(pod.resources.clone().unwrap_or_else(resources)),
         security_context: Some(container_security()),
         volume_mounts: Some(mounts),
@@ -161,6 +163,15 @@ fn container(anomaly: &VMAnomaly, defaults: &WorkerDefaults, pod: &Pod) -> Conta
         liveness_probe: Some(probe(&format!("{prefix}/health"), 10, 6)),
         readiness_probe: Some(probe(&format!("{prefix}/ready"), 2, 3)),
         ..Container::default()
+    }
+}
+
+fn port(name: &str, number: u16) -> ContainerPort {
+    ContainerPort {
+        name: Some(name.to_owned()),
+        container_port: i32::from(number),
+        protocol: Some("TCP".into()),
+        ..ContainerPort::default()
     }
 }
 
@@ -189,19 +200,25 @@ fn pod_volumes(anomaly: &VMAnomaly, names: &ChildNames) -> Vec<Volume> {
         }),
         ..Volume::default()
     };
-    let mut all = vec![map("config", &names.config), map("topology", &names.topology)];
+    let secret = |volume: &str, name: String, key: &str, file: &str| Volume {
+        name: volume.to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(name),
+            items: Some(vec![KeyToPath { key: key.to_owned(), path: file.to_owned(), mode: None }]),
+            default_mode: Some(0o440),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    };
+    let token = names.peer_secret(anomaly.uid().as_deref());
+    let mut all = vec![
+        map("config", &names.config),
+        map("topology", &names.topology),
+        secret("peer", token, peer_secret::TOKEN, peer_secret::TOKEN),
+    ];
     all.extend(volumes::credentials(&anomaly.spec));
-    if let Some(secret) = &anomaly.spec.config_secret {
-        all.push(Volume {
-            name: "secret-config".into(),
-            secret: Some(SecretVolumeSource {
-                secret_name: Some(secret.name.clone()),
-                items: Some(vec![KeyToPath { key: secret.key.clone(), path: "config.yaml".into(), mode: None }]),
-                default_mode: Some(0o440),
-                ..SecretVolumeSource::default()
-            }),
-            ..Volume::default()
-        });
+    if let Some(own) = &anomaly.spec.config_secret {
+        all.push(secret("secret-config", own.name.clone(), &own.key, "config.yaml"));
     }
     if let Some(Storage { empty_dir: Some(folder), .. }) = &anomaly.spec.storage {
         all.push(Volume {
@@ -286,6 +303,26 @@ fn resources() -> ResourceRequirements {
         limits: Some(amounts(&[("memory", "1Gi")])),
         claims: None,
     }
+}
+
+/// What the user says, and, unless that says something about other pods to keep away from, that workers of the same
+/// shard prefer different nodes: those with the same ordinal. A server that does not know `matchLabelKeys` yet (before
+/// Kubernetes 1.31) drops it, and all workers prefer different nodes.
+fn affinity(anomaly: &VMAnomaly, pod: &Pod) -> Affinity {
+    let own = pod.affinity.clone().unwrap_or_default();
+    let same_shard = || PodAntiAffinity {
+        preferred_during_scheduling_ignored_during_execution: Some(vec![WeightedPodAffinityTerm {
+            weight: 100,
+            pod_affinity_term: PodAffinityTerm {
+                topology_key: "kubernetes.io/hostname".into(),
+                label_selector: Some(names::selector(&anomaly.name_any())),
+                match_label_keys: Some(vec!["apps.kubernetes.io/pod-index".into()]),
+                ..PodAffinityTerm::default()
+            },
+        }]),
+        ..PodAntiAffinity::default()
+    };
+    Affinity { pod_anti_affinity: Some(own.pod_anti_affinity.unwrap_or_else(same_shard)), ..own }
 }
 
 fn spread_over_nodes(anomaly: &VMAnomaly) -> TopologySpreadConstraint {

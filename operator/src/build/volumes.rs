@@ -17,6 +17,8 @@ pub const TOPOLOGY_FOLDER: &str = "/etc/vmanomaly/topology";
 pub const CREDENTIALS_FOLDER: &str = "/etc/vmanomaly/credentials";
 /// Folder of the raw configuration of a Secret.
 pub const SECRET_CONFIG_FOLDER: &str = "/etc/vmanomaly/secret";
+/// Folder of the token by which workers know each other.
+pub const PEER_FOLDER: &str = "/etc/vmanomaly/peer";
 /// Folder of snapshots and input log.
 pub const STATE_FOLDER: &str = "/var/lib/vmanomaly";
 

@@ -44,6 +44,12 @@ pub enum ApplyError {
         /// Its controller, or `nobody`.
         owner: String,
     },
+    /// There is no randomness for a token.
+    #[error("the operating system has no random bytes for the Secret of VMAnomaly {key}")]
+    NoToken {
+        /// The VMAnomaly.
+        key: ObjectKey,
+    },
     /// The server refused it.
     #[error("{kind} {key}: {source}")]
     Refused {

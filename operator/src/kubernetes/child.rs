@@ -21,6 +21,8 @@ pub enum ChildKind {
     #[allow(missing_docs)]
     PodDisruptionBudget,
     #[allow(missing_docs)]
+    NetworkPolicy,
+    #[allow(missing_docs)]
     StatefulSet,
     #[allow(missing_docs)]
     Scrape(ScrapeKind),
@@ -28,8 +30,14 @@ pub enum ChildKind {
 
 impl ChildKind {
     /// Those that every cluster has. They are watched.
-    pub const WATCHED: [Self; 5] =
-        [Self::ServiceAccount, Self::Service, Self::ConfigMap, Self::PodDisruptionBudget, Self::StatefulSet];
+    pub const WATCHED: [Self; 6] = [
+        Self::ServiceAccount,
+        Self::Service,
+        Self::ConfigMap,
+        Self::PodDisruptionBudget,
+        Self::NetworkPolicy,
+        Self::StatefulSet,
+    ];
 
     /// Where the API has it.
     #[must_use]
@@ -39,6 +47,7 @@ impl ChildKind {
             Self::Service => ("", "services"),
             Self::ConfigMap => ("", "configmaps"),
             Self::PodDisruptionBudget => ("policy", "poddisruptionbudgets"),
+            Self::NetworkPolicy => ("networking.k8s.io", "networkpolicies"),
             Self::StatefulSet => ("apps", "statefulsets"),
             Self::Scrape(kind) => return kind.resource(),
         };
@@ -53,6 +62,7 @@ impl ChildKind {
             Self::Service => "Service",
             Self::ConfigMap => "ConfigMap",
             Self::PodDisruptionBudget => "PodDisruptionBudget",
+            Self::NetworkPolicy => "NetworkPolicy",
             Self::StatefulSet => "StatefulSet",
             Self::Scrape(kind) => kind.name(),
         }

@@ -1,6 +1,6 @@
 //! A visit of a VMAnomaly.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use crds::VMAnomaly;
 use crds::anomaly::VMAnomalyStatus;
 use crds::status::{ConditionType, Reason};
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Patch, PatchParams, PropagationPolicy};
 use kube::core::DynamicObject;
@@ -20,21 +21,23 @@ use crate::build::config::{path_prefix, server_port};
 use crate::build::scrape::ScrapeKind;
 use crate::kubernetes::apply::{ApplyError, Owner, is_conflict, is_not_found};
 use crate::kubernetes::child::{ChildKind, is_controlled_by};
-use crate::names::{ChildNames, EXPECTED, MANAGER};
+use crate::names::{ChildNames, EXPECTED, MANAGER, MOST_RANKS};
 use crate::operator::{Guarded, Objects, Operator};
 use crate::reconcile::error::ReconcileError;
 use crate::reconcile::freshness::{is_by_newer_operator, verify_inputs};
+use crate::reconcile::peer_token;
 use crate::reconcile::plan::{self, Plan, Surroundings, plan};
 use crate::reconcile::report::verdict;
+use crate::reconcile::rollout::Group;
 use crate::reconcile::undecodable;
 use crate::selection::{ObjectKey, selects};
 use crate::status::anomaly::{Facts, has_newest, paused, status};
 use crate::status::condition::find;
 use crate::workers::poll::Target;
-use crate::workers::state::{Worker, workers};
+use crate::workers::state::{Worker, WorkerState, workers};
 
-/// How long workers that stay have for taking over a smaller number of shards. After it the others go all the same:
-/// one broken worker must not hold up the rest for good.
+/// How long workers that stay have for taking over a smaller number of shards or replicas. After it the others go all
+/// the same: one broken worker must not hold up the rest for good.
 const TAKE_OVER: Duration = Duration::from_secs(300);
 
 /// How soon a visit is repeated that waits for time to pass.
@@ -110,15 +113,20 @@ impl Visit<'_> {
                 .iter()
                 .filter_map(Worker::report)
                 .any(|report| report.contract_version < config::status::CONTRACT_VERSION);
-        let mut failures = self.write(&plan, worker_too_old).await?;
+        let mut failures = Vec::new();
+        if plan.runs {
+            failures.extend(self.make_sure_of_token(&around.workers).await?);
+        }
+        failures.extend(self.write(&plan, worker_too_old).await?);
         failures.extend(self.scrape_objects(&plan, &scrape_kinds).await?);
         failures.extend(self.remove_orphans(&plan).await?);
         if failures.is_empty() && !worker_too_old {
             self.touch_pods(&plan, &around.workers).await?;
         }
 
-        let shards = plan.topology.shards.get();
-        let current: Vec<Worker> = around.workers.iter().filter(|worker| worker.shard < shards).cloned().collect();
+        let (shards, ranks) = (plan.topology.shards.get(), plan.topology.ranks.get());
+        let is_current = |worker: &&Worker| worker.shard < shards && worker.rank < ranks;
+        let current: Vec<Worker> = around.workers.iter().filter(is_current).cloned().collect();
         let facts =
             Facts { plan: &plan, workers: &current, failures: &failures, worker_too_old, now: Timestamp::now() };
         publish(self.operator, self.anomaly, status(self.anomaly, &facts)).await?;
@@ -127,7 +135,8 @@ impl Visit<'_> {
         if !failures.is_empty() {
             return Err(ReconcileError::Children(failures));
         }
-        let waits = around.pods.is_some_and(|pods| pods > shards);
+        let too_many = around.groups.iter().any(|(rank, group)| *rank >= ranks || group.pods > shards);
+        let waits = too_many || plan.hold.is_some();
         // A configuration with errors waits for somebody to correct it.
         let next =
             if plan.configuration.is_err() { Next::OnChange } else { Next::After(self.operator.settings.resync) };
@@ -142,13 +151,19 @@ impl Visit<'_> {
                 .child(kind, &key)
                 .filter(|child| self.anomaly.metadata.uid.as_deref().is_some_and(|uid| is_controlled_by(&**child, uid)))
         };
-        let set = child(ChildKind::StatefulSet, &names.workers);
-        let pods = set.and_then(|set| u32::try_from(set.data["spec"]["replicas"].as_u64()?).ok());
+        let group = |rank| {
+            let set: StatefulSet = parsed(&*child(ChildKind::StatefulSet, &names.workers(rank))?)?;
+            Some((rank, Group::of(&set)))
+        };
+        let groups: BTreeMap<u32, Group> = (0..MOST_RANKS).filter_map(group).collect();
         let topology: Option<ConfigMap> = child(ChildKind::ConfigMap, &names.topology).as_deref().and_then(parsed);
         let recorded = topology.as_ref().and_then(crate::build::config_maps::recorded_topology);
-        let wanted = u32::try_from(self.anomaly.spec.shards).unwrap_or(1);
-        let shards = [wanted, pods.unwrap_or(0), recorded.map_or(0, |topology| topology.shards.get())];
-        let shards = shards.into_iter().max().unwrap_or(wanted);
+        let number = |number: i32| u32::try_from(number).unwrap_or(1);
+        let (shards, ranks) = recorded.map_or((1, 1), |recorded| (recorded.shards.get(), recorded.ranks.get()));
+        let shards = shards.max(number(self.anomaly.spec.shards));
+        let shards = groups.values().map(|group| group.pods).fold(shards, u32::max);
+        let ranks = ranks.max(number(self.anomaly.spec.replicas.unwrap_or(1)));
+        let ranks = groups.keys().map(|rank| rank + 1).fold(ranks, u32::max);
         Surroundings {
             models: Objects::readable(&self.operator.objects.models, |model| {
                 selects(self.anomaly, self.anomaly.spec.model_selector.as_ref(), model)
@@ -158,14 +173,14 @@ impl Visit<'_> {
             }),
             config: child(ChildKind::ConfigMap, &names.config).as_deref().and_then(parsed),
             topology,
-            pods,
-            workers: self.workers(&names, shards).await,
+            groups,
+            workers: self.workers(&names, ranks, shards).await,
             shrink_anyway: self.resharding_since().is_some_and(|since| since >= TAKE_OVER),
             scrape: scrape_kinds.first().copied(),
         }
     }
 
-    async fn workers(&self, names: &ChildNames, shards: u32) -> Vec<Worker> {
+    async fn workers(&self, names: &ChildNames, ranks: u32, shards: u32) -> Vec<Worker> {
         let pods: Vec<Arc<Pod>> = self
             .operator
             .objects
@@ -181,7 +196,7 @@ impl Visit<'_> {
         if !targets.is_empty() {
             self.operator.poller.round(targets, &self.operator.reports).await;
         }
-        workers(names, shards, &pods, |pod| self.operator.reports.of(pod))
+        workers(names, ranks, shards, &pods, |pod| self.operator.reports.of(pod))
     }
 
     fn resharding_since(&self) -> Option<Duration> {
@@ -209,6 +224,18 @@ impl Visit<'_> {
 
     fn owner(&self) -> Owner<'_> {
         Owner { name: &self.key.name, uid: self.anomaly.metadata.uid.as_deref().unwrap_or_default() }
+    }
+
+    /// Creates the Secret with the workers' token, unless it was there a short while ago.
+    async fn make_sure_of_token(&self, workers: &[Worker]) -> Result<Option<ApplyError>, ReconcileError> {
+        // A pod that waits without saying why may wait for its volumes, of which the token is one.
+        let starting = workers.iter().any(|worker| worker.state == WorkerState::NotRunning(None));
+        let every = self.operator.settings.token;
+        if !self.operator.known_tokens.is_due(self.owner().uid, every, starting) {
+            return Ok(None);
+        }
+        self.verify().await?;
+        Ok(peer_token::create(self.operator, self.anomaly).await.err())
     }
 
     async fn write(&self, plan: &Plan, worker_too_old: bool) -> Result<Vec<ApplyError>, ReconcileError> {
@@ -304,7 +331,7 @@ impl Visit<'_> {
     /// Makes the kubelet bring new files to workers that do not have them yet.
     async fn touch_pods(&self, plan: &Plan, workers: &[Worker]) -> Result<(), ReconcileError> {
         let Ok(rendered) = &plan.configuration else { return Ok(()) };
-        let expected = format!("{}.{}", rendered.revision, plan.topology.epoch);
+        let expected = format!("{}.{}.{}", rendered.revision, plan.topology.epoch, plan.topology.ranks);
         let api: Api<Pod> = Api::namespaced(self.operator.client.clone(), &self.key.namespace);
         for worker in workers {
             if worker.report().is_none_or(|report| has_newest(report, plan)) {
@@ -367,6 +394,7 @@ fn is_fault(reason: &str) -> bool {
         Reason::FirstFit,
         Reason::CatchingUp,
         Reason::ShardsChanging,
+        Reason::ReplicaUpdating,
         Reason::Paused,
     ];
     !on_its_way.iter().any(|known| known.name() == reason)

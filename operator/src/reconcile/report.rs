@@ -1,5 +1,6 @@
 //! What a VMAnomaly makes of each object that it selects. Pure.
 
+use std::collections::HashSet;
 use std::num::NonZeroU32;
 
 use config::ownership::{Spread, home_shard};
@@ -8,16 +9,20 @@ use crds::status::Reason;
 use crate::reconcile::plan::Plan;
 use crate::reconcile::verdicts::{Judgement, Verdict};
 use crate::selection::{ObjectKey, Rejection, SelectedModel, SelectedQuery};
-use crate::workers::report::QueryReport;
+use crate::workers::report::{QueryReport, Report};
 use crate::workers::state::Worker;
 
-/// The verdict of a visit.
+/// The verdict of a visit. For each shard the worker of the lowest rank that answers speaks: the others follow it.
 #[must_use]
 pub fn verdict(plan: &Plan, workers: &[Worker]) -> Verdict {
     let selection = &plan.selection;
+    let mut heard = HashSet::new();
+    // Lower ranks come first.
+    let reports: Vec<&Report> =
+        workers.iter().filter_map(|worker| worker.report().filter(|_| heard.insert(worker.shard))).collect();
     let models = selection.models.iter().map(|model| (ObjectKey::of(&*model.object), judge_model(plan, model)));
     let queries =
-        selection.queries.iter().map(|query| (ObjectKey::of(&*query.object), judge_query(plan, query, workers)));
+        selection.queries.iter().map(|query| (ObjectKey::of(&*query.object), judge_query(plan, query, &reports)));
     Verdict { models: models.collect(), queries: queries.collect() }
 }
 
@@ -36,11 +41,11 @@ fn judge_model(plan: &Plan, model: &SelectedModel) -> Judgement {
     judgement(&model.alias, None, refused, remark)
 }
 
-fn judge_query(plan: &Plan, query: &SelectedQuery, workers: &[Worker]) -> Judgement {
+fn judge_query(plan: &Plan, query: &SelectedQuery, reports: &[&Report]) -> Judgement {
     let watched =
         plan.selection.models.iter().any(|model| model.rejection.is_none() && model.queries.contains(&query.alias));
     let unwatched = (!watched).then(|| (Reason::NoModels, "no model watches it".to_owned()));
-    let reports = || workers.iter().filter_map(|worker| worker.report()?.queries.get(&query.alias));
+    let reports = || reports.iter().filter_map(|report| report.queries.get(&query.alias));
     let words = |of: fn(&QueryReport) -> Option<&String>| reports().find_map(of).cloned();
     let rejected = words(|report| report.query_refused.as_ref()).map(|words| (Reason::QueryRejected, words));
     let refused = refusal(query.rejection.as_ref()).or_else(|| pending(plan)).or(unwatched).or(rejected);

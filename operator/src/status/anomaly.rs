@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::kubernetes::apply::ApplyError;
-use crate::names::selector_text;
+use crate::names::{ChildNames, scale_selector};
 use crate::reconcile::plan::Plan;
 use crate::selection::ObjectKey;
 use crate::status::condition::{Finding, find, following, some_of};
@@ -22,7 +22,7 @@ const NAMED_PODS: usize = 20;
 pub struct Facts<'a> {
     /// What should be.
     pub plan: &'a Plan,
-    /// The workers of the topology's shards.
+    /// The workers of the topology's shards and ranks, lower ranks first.
     pub workers: &'a [Worker],
     /// Children that could not be written.
     pub failures: &'a [ApplyError],
@@ -44,7 +44,7 @@ pub fn paused(anomaly: &VMAnomaly, now: Timestamp) -> VMAnomalyStatus {
     VMAnomalyStatus {
         observed_generation: generation,
         conditions: std::iter::once(ready).chain(others.cloned()).collect(),
-        selector: Some(selector_text(&anomaly.name_any())),
+        selector: Some(scale_selector(&anomaly.name_any())),
         ..before
     }
 }
@@ -68,7 +68,10 @@ pub fn status(anomaly: &VMAnomaly, facts: &Facts<'_>) -> VMAnomalyStatus {
         let known = before.and_then(|status| find(&status.conditions, type_));
         following(known, type_, &finding, generation, facts.now)
     });
-    let working = facts.workers.iter().filter(|worker| worker.report().is_some_and(|report| works(report, plan)));
+    let (shards, ranks) = (plan.topology.shards, plan.topology.ranks);
+    let working = by_shard(facts, |report| report.ready && has_newest(report, plan));
+    let served = working.iter().filter(|workers| **workers > 0).count();
+    let fewest = working.iter().min().copied().unwrap_or(0);
     let mut versions: Vec<&str> =
         facts.workers.iter().filter_map(|worker| Some(worker.report()?.worker_version.as_str())).collect();
     versions.sort_unstable();
@@ -78,9 +81,11 @@ pub fn status(anomaly: &VMAnomaly, facts: &Facts<'_>) -> VMAnomalyStatus {
     VMAnomalyStatus {
         observed_generation: generation,
         conditions: conditions.collect(),
-        shards: Some(i32::try_from(plan.topology.shards.get()).unwrap_or(i32::MAX)),
-        shards_ready: Some(format!("{}/{}", working.count(), plan.topology.shards)),
-        selector: Some(selector_text(&anomaly.name_any())),
+        shards: Some(i32::try_from(shards.get()).unwrap_or(i32::MAX)),
+        shards_ready: Some(format!("{served}/{shards}")),
+        replicas: Some(i32::try_from(ranks.get()).unwrap_or(i32::MAX)),
+        replicas_ready: Some(format!("{fewest}/{ranks}")),
+        selector: Some(scale_selector(&anomaly.name_any())),
         queries: Some(number(plan.selection.queries.len())),
         models: Some(number(plan.selection.models.len())),
         worker_version: if versions.is_empty() { known_version } else { Some(versions.join(",")) },
@@ -94,17 +99,27 @@ pub fn status(anomaly: &VMAnomaly, facts: &Facts<'_>) -> VMAnomalyStatus {
 #[must_use]
 pub fn has_newest(report: &Report, plan: &Plan) -> bool {
     let revision = plan.configuration.as_ref().ok().map(|rendered| rendered.revision.as_str());
-    report.epoch == plan.topology.epoch && revision.is_none_or(|revision| report.revision.as_deref() == Some(revision))
+    report.epoch == plan.topology.epoch
+        && report.ranks.is_none_or(|ranks| ranks == plan.topology.ranks.get())
+        && revision.is_none_or(|revision| report.revision.as_deref() == Some(revision))
 }
 
-fn works(report: &Report, plan: &Plan) -> bool {
-    report.ready && has_newest(report, plan)
+/// For each shard, how many of its workers report so.
+fn by_shard(facts: &Facts<'_>, holds: impl Fn(&Report) -> bool) -> Vec<u32> {
+    let mut counts = vec![0; usize::try_from(facts.plan.topology.shards.get()).unwrap_or(usize::MAX)];
+    for worker in facts.workers.iter().filter(|worker| worker.report().is_some_and(&holds)) {
+        if let Some(count) = usize::try_from(worker.shard).ok().and_then(|shard| counts.get_mut(shard)) {
+            *count += 1;
+        }
+    }
+    counts
 }
 
 fn conditions(anomaly: &VMAnomaly, facts: &Facts<'_>, outdated: &[String]) -> Vec<(ConditionType, Finding)> {
     let valid = config_valid(facts);
-    let available = available(facts);
-    let progressing = progressing(facts, &available, outdated);
+    let missing = missing(facts);
+    let available = available(facts, missing.as_ref());
+    let progressing = progressing(anomaly, facts, missing.as_ref(), outdated);
     let degraded = degraded(facts);
     let ready = ready(anomaly, facts, &valid, &available, &progressing, &degraded);
     let stalled = if valid.holds == Some(false) {
@@ -118,7 +133,7 @@ fn conditions(anomaly: &VMAnomaly, facts: &Facts<'_>, outdated: &[String]) -> Ve
         (ConditionType::Available, available),
         (ConditionType::Progressing, progressing),
         (ConditionType::Degraded, degraded),
-        (ConditionType::Resharding, resharding(facts)),
+        (ConditionType::Resharding, resharding(anomaly, facts)),
     ];
     all.extend(stalled.map(|finding| (ConditionType::Stalled, finding)));
     all
@@ -144,9 +159,11 @@ fn config_valid(facts: &Facts<'_>) -> Finding {
     }
 }
 
-fn available(facts: &Facts<'_>) -> Finding {
+/// What keeps workers from working, if anything does.
+fn missing(facts: &Facts<'_>) -> Option<(Reason, String)> {
     if !facts.plan.runs {
-        return Finding::no(Reason::WorkersStarting, "there are no workers: there was no valid configuration yet");
+        let why = "there are no workers: there was no valid configuration yet";
+        return Some((Reason::WorkersStarting, why.to_owned()));
     }
     let mut absent = Vec::new();
     let mut restoring = Vec::new();
@@ -160,18 +177,37 @@ fn available(facts: &Facts<'_>) -> Finding {
             WorkerState::Answers(_) => {}
         }
     }
-    if !absent.is_empty() {
-        return Finding::no(Reason::WorkersStarting, format!("waiting for {}", some_of(&absent)));
-    }
-    if !restoring.is_empty() {
-        return Finding::no(Reason::RestoringState, format!("waiting for {}", some_of(&restoring)));
-    }
-    Finding::yes(Reason::AsConfigured, "")
+    let waiting = [(Reason::WorkersStarting, absent), (Reason::RestoringState, restoring)];
+    let (reason, pods) = waiting.into_iter().find(|(_, pods)| !pods.is_empty())?;
+    Some((reason, format!("waiting for {}", some_of(&pods))))
 }
 
-fn progressing(facts: &Facts<'_>, available: &Finding, outdated: &[String]) -> Finding {
-    if available.holds != Some(true) {
-        return Finding::yes(available.reason, available.message.clone());
+fn available(facts: &Facts<'_>, missing: Option<&(Reason, String)>) -> Finding {
+    match missing {
+        Some((reason, message)) if by_shard(facts, |report| report.ready).contains(&0) => {
+            Finding::no(*reason, message.clone())
+        }
+        _ => Finding::yes(Reason::AsConfigured, ""),
+    }
+}
+
+fn progressing(
+    anomaly: &VMAnomaly,
+    facts: &Facts<'_>,
+    missing: Option<&(Reason, String)>,
+    outdated: &[String],
+) -> Finding {
+    if let Some(hold) = &facts.plan.hold {
+        let names = ChildNames::of(&anomaly.name_any());
+        let waiting: Vec<String> = hold.waiting.iter().map(|rank| names.workers(*rank)).collect();
+        let mut message = format!("{} is updated before {}", names.workers(hold.first), some_of(&waiting));
+        if let Some((_, why)) = missing {
+            message = format!("{message}: {why}");
+        }
+        return Finding::yes(Reason::ReplicaUpdating, message);
+    }
+    if let Some((reason, message)) = missing {
+        return Finding::yes(*reason, message.clone());
     }
     if !outdated.is_empty() {
         return Finding::yes(Reason::ConfigPropagating, format!("waiting for {}", some_of(outdated)));
@@ -241,10 +277,16 @@ fn rejected(facts: &Facts<'_>) -> Vec<String> {
         .collect()
 }
 
-fn resharding(facts: &Facts<'_>) -> Finding {
+fn resharding(anomaly: &VMAnomaly, facts: &Facts<'_>) -> Finding {
     let topology = &facts.plan.topology;
     if topology.previous_shards.is_empty() {
-        return Finding::no(Reason::ShardsSettled, "");
+        let names = ChildNames::of(&anomaly.name_any());
+        let going: Vec<String> = facts.plan.going.iter().map(|rank| names.workers(*rank)).collect();
+        if going.is_empty() {
+            return Finding::no(Reason::ShardsSettled, "");
+        }
+        let message = format!("{} has to go when the other workers have followed", some_of(&going));
+        return Finding::yes(Reason::ReplicasGoing, message);
     }
     let counts: Vec<String> = topology.previous_shards.iter().rev().map(ToString::to_string).collect();
     let message = format!(

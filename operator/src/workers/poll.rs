@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use config::status::Status;
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -163,7 +162,7 @@ impl Poller {
                 return Err(PollError::TooLarge);
             }
         }
-        Ok(Report::of(&serde_json::from_slice::<Status>(&body)?))
+        Ok(Report::of(&serde_json::from_slice(&body)?))
     }
 }
 

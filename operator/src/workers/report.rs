@@ -17,6 +17,10 @@ pub struct Report {
     pub worker_version: String,
     /// Epoch of its topology.
     pub epoch: u64,
+    /// Whether all its series have come to where that epoch has them.
+    pub settled: bool,
+    /// Replicas of every shard in its topology.
+    pub ranks: Option<u32>,
     /// Revision of its configuration.
     pub revision: Option<String>,
     /// Whether it has restored its state and answers.
@@ -60,6 +64,8 @@ impl Report {
             contract_version: status.contract_version,
             worker_version: status.worker_version.clone(),
             epoch: status.epoch,
+            settled: status.jobs.iter().all(|job| job.epoch == status.epoch && job.open_handovers == 0),
+            ranks: Some(status.ranks),
             revision: status.config.revision.clone(),
             ready: status.ready,
             restoring: status.not_ready.iter().any(|why| why.reason == NotReadyReason::Restoring),

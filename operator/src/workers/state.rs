@@ -1,5 +1,6 @@
 //! What is known about each worker of a VMAnomaly: its pod, and its own report. Pure.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ContainerState, Pod};
@@ -25,6 +26,8 @@ pub enum WorkerState {
 pub struct Worker {
     /// Its pod.
     pub pod: String,
+    /// Its rank among the replicas of the shard.
+    pub rank: u32,
     /// Its shard.
     pub shard: u32,
     /// What is known.
@@ -42,18 +45,21 @@ impl Worker {
     }
 }
 
-/// The workers of shards 0 to `shards`, from their pods and the reports of those.
+/// The workers of shards 0 to `shards` of ranks 0 to `ranks`, lower ranks first, from their pods and the reports of
+/// those.
 #[must_use]
 pub fn workers(
     names: &ChildNames,
+    ranks: u32,
     shards: u32,
     pods: &[Arc<Pod>],
     report: impl Fn(&Pod) -> Option<Arc<Report>>,
 ) -> Vec<Worker> {
-    let worker = |shard| {
-        let name = names.pod(shard);
-        let pod = pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(&name));
-        let state = match pod {
+    let pods: HashMap<&str, &Arc<Pod>> =
+        pods.iter().filter_map(|pod| Some((pod.metadata.name.as_deref()?, pod))).collect();
+    let worker = |rank, shard| {
+        let name = names.pod(rank, shard);
+        let state = match pods.get(name.as_str()).copied() {
             None => WorkerState::Missing,
             Some(pod) if pod.metadata.deletion_timestamp.is_some() => WorkerState::NotRunning(None),
             Some(pod) => match (report(pod), address(pod)) {
@@ -62,9 +68,12 @@ pub fn workers(
                 _ => WorkerState::NotRunning(obstacle(pod)),
             },
         };
-        Worker { pod: name, shard, state }
+        Worker { pod: name, rank, shard, state }
     };
-    (0..shards).map(worker).collect()
+    (0..ranks)
+        .flat_map(|rank| (0..shards).map(move |shard| (rank, shard)))
+        .map(|(rank, shard)| worker(rank, shard))
+        .collect()
 }
 
 /// The address of a pod that may answer.

@@ -236,6 +236,21 @@ async fn several_shards_and_no_word_of_which_one_this_is_are_refused_with_the_wa
 }
 
 #[tokio::test]
+async fn a_token_that_is_missing_or_empty_is_refused_by_key_and_path() {
+    for (name, text, words) in [("missing", None, "No such file"), ("empty", Some("\n"), "is empty")] {
+        let case = Case::new(GOOD);
+        let (topology, token) = (case.path("topology.yaml"), case.path(name));
+        let peers = format!("{{url: 'http://127.0.0.1:9', listen: '127.0.0.1:0', token_file: '{}'}}", token.display());
+        std::fs::write(&topology, format!("peers: {peers}\n")).unwrap();
+        if let Some(text) = text {
+            std::fs::write(&token, text).unwrap();
+        }
+        let case = case.with(format!("--topology={}", topology.display()));
+        case.is_refused_with(&["peers.token_file", &token.display().to_string(), words]).await;
+    }
+}
+
+#[tokio::test]
 async fn a_port_in_use_is_refused_with_key_and_address() {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = taken.local_addr().unwrap();
@@ -263,6 +278,16 @@ async fn a_dry_run_judges_the_configuration_and_starts_nothing() {
     assert!(ended.status.success() && ended.output.contains("configuration is valid"), "{}", ended.output);
     assert!(!ended.output.contains("Listening on"), "{}", ended.output);
     assert!(!state.exists());
+
+    let several = Case::new(GOOD);
+    let topology = several.path("topology.yaml");
+    let peers = "{url: 'http://127.0.0.{rank}:9', token_file: /no/such/file}";
+    std::fs::write(&topology, format!("ranks: 2\npeers: {peers}\n")).unwrap();
+    let several = several.with("--dryRun").with(format!("--topology={}", topology.display()));
+    let ended = several.with("--rank=2").run().await;
+    let words =
+        ["0 job(s) on shard 0 of 1, rank 2 of 2", "this worker is rank 2, but the topology has 2 rank(s) (0 to 1)"];
+    assert!(ended.status.success() && words.iter().all(|words| ended.output.contains(words)), "{}", ended.output);
 
     let bad = Case::changed("z_threshold: 3", "z_threshold: 0").with("--dryRun");
     bad.is_refused_with(&["models.zscore.z_threshold", "0"]).await;

@@ -16,7 +16,7 @@ fn ready(reason: &str) -> Value {
 /// (kind, name, spec, healthy status)
 fn healthy() -> [(&'static str, &'static str, Value, Value); 3] {
     let status = json!({
-        "conditions": ready("AsConfigured"), "shards": 3, "shardsReady": "3/3", "queries": 12, "models": 2,
+        "conditions": ready("AsConfigured"), "shards": 3, "shardsReady": "3/3", "replicas": 2, "replicasReady": "2/2", "queries": 12, "models": 2,
         "workerVersion": "0.1.0",
     });
     let bound = json!({"conditions": ready("Used"), "selectedBy": 1});
@@ -55,7 +55,7 @@ async fn kubectl_get_shows_at_a_glance_how_an_object_is() {
         plane.kubectl(&[&["get", resource, "-n", &namespace], output].concat()).await.unwrap()
     };
     let cases = [
-        ("vmanomalies", "NAME READY REASON SHARDS AGE", "production True AsConfigured 3/3"),
+        ("vmanomalies", "NAME READY REASON SHARDS REPLICAS AGE", "production True AsConfigured 3/3 2/2"),
         ("anomalymodels", "NAME READY REASON VMANOMALIES AGE", "mad True Used 1"),
         ("anomalyqueries", "NAME READY REASON VMANOMALIES AGE", "cpu True Used 1"),
     ];
@@ -63,12 +63,12 @@ async fn kubectl_get_shows_at_a_glance_how_an_object_is() {
         let table = get(resource, false).await;
         let lines = words(&table);
         assert_eq!(lines[0].join(" "), header);
-        assert_eq!(lines[1][..4].join(" "), row);
+        assert_eq!(lines[1][..row.split(' ').count()].join(" "), row);
         assert_eq!(lines[1].len(), lines[0].len(), "{table:?}");
     }
     let wide = get("vmanomalies", true).await;
-    assert_eq!(words(&wide)[0].join(" "), "NAME READY REASON SHARDS AGE QUERIES MODELS VERSION");
-    assert_eq!(words(&wide)[1][5..].join(" "), "12 2 0.1.0");
+    assert_eq!(words(&wide)[0].join(" "), "NAME READY REASON SHARDS REPLICAS AGE QUERIES MODELS VERSION");
+    assert_eq!(words(&wide)[1][6..].join(" "), "12 2 0.1.0");
     let wide = get("anomalyqueries", true).await;
     assert_eq!((words(&wide)[0][5], words(&wide)[1][5]), ("EXPRESSION", "rate(cpu[5m])"));
 }

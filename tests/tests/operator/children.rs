@@ -21,6 +21,7 @@ async fn children(installation: &Installation<'_>) -> Vec<DynamicObject> {
         ("v1", "ServiceAccount"),
         ("apps/v1", "StatefulSet"),
         ("policy/v1", "PodDisruptionBudget"),
+        ("networking.k8s.io/v1", "NetworkPolicy"),
     ];
     let mut all = Vec::new();
     for (api_version, kind) in kinds {

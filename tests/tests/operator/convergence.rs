@@ -18,7 +18,7 @@ use serde_json::json;
 use tests::kubernetes::installation::{Installation, RELEASE, quick_settings};
 use tests::kubernetes::user::User;
 
-use crate::fixtures::{anomaly, declare_all, installation, ready, wait_until_rolled_out};
+use crate::fixtures::{anomaly, declare_all, installation, ready, wait_until_rolled_out, writes};
 
 #[tokio::test]
 async fn a_converged_system_is_silent_with_one_operator_and_with_two() {
@@ -34,8 +34,7 @@ async fn a_converged_system_is_silent_with_one_operator_and_with_two() {
     // Each of the two visits every object some ten times meanwhile.
     tokio::time::sleep(Duration::from_secs(6)).await;
     let events = audit.read().unwrap();
-    let writes: Vec<_> =
-        events.iter().filter(|event| event.user.username == installation.user() && event.is_write()).collect();
+    let writes = writes(&installation, events);
     assert!(writes.is_empty(), "{writes:#?}");
     for operator in [&first, &second] {
         let metrics = operator.operator.metrics.text().unwrap();

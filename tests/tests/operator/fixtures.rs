@@ -5,6 +5,7 @@ use crds::anomaly::VMAnomalyStatus;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::{Value, json};
+use tests::kubernetes::audit::AuditEvent;
 use tests::kubernetes::control_plane::ControlPlane;
 use tests::kubernetes::installation::Installation;
 
@@ -49,6 +50,17 @@ pub fn status(anomaly: &VMAnomaly) -> VMAnomalyStatus {
 
 pub fn condition<'a>(conditions: &'a [Condition], name: &str) -> Option<&'a Condition> {
     conditions.iter().find(|condition| condition.type_ == name)
+}
+
+/// The operator's writes among `events`, but for making sure that the Secret with the token is there, which every
+/// operator does once.
+pub fn writes(installation: &Installation<'_>, mut events: Vec<AuditEvent>) -> Vec<AuditEvent> {
+    let secret = |event: &AuditEvent| event.object.as_ref().is_some_and(|object| object.resource == "secrets");
+    events.retain(|event| {
+        let makes_sure = secret(event) && event.verb == "create" && event.response_status.code == 409;
+        event.user.username == installation.user() && event.is_write() && !makes_sure
+    });
+    events
 }
 
 /// Status and reason of the condition Ready.

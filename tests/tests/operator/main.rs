@@ -7,6 +7,7 @@ mod children;
 mod convergence;
 mod fixtures;
 mod program;
+mod replicas;
 mod rights;
 mod statuses;
 mod workers;

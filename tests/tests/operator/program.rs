@@ -139,6 +139,7 @@ fn it_renders_every_child_without_a_cluster() {
         [
             "ConfigMap anomaly-quickstart-config",
             "ConfigMap anomaly-quickstart-topology",
+            "NetworkPolicy anomaly-quickstart",
             "PodDisruptionBudget anomaly-quickstart",
             "Service anomaly-quickstart",
             "ServiceAccount anomaly-quickstart",

@@ -6,8 +6,10 @@ use std::time::Duration;
 use crds::{AnomalyQuery, VMAnomaly};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, DynamicObject, PostParams};
+use kube::runtime::wait::await_condition;
 use serde_json::{Value, json};
 use tests::kubernetes::audit::Permission;
 use tests::kubernetes::control_plane::ControlPlane;
@@ -61,6 +63,10 @@ async fn every_right_of_the_chart_is_used_and_none_is_missing() {
         json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "anomaly-main"}, "spec": {"ports": [{"port": 1}]}}),
         json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "anomaly-main"}}),
         json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "anomaly-main"},
+            "spec": {"podSelector": {}},
+        }),
+        json!({
             "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "anomaly-main-r0"},
             "spec": {"selector": selector, "template": template, "serviceName": "s"},
         }),
@@ -94,7 +100,7 @@ async fn every_right_of_the_chart_is_used_and_none_is_missing() {
 
     // What a former release made is removed, whatever its kind.
     let owner = installation.api::<VMAnomaly>().get("main").await.unwrap().metadata.uid;
-    for (squatter, name) in squatters.iter().zip(["config", "account", "service", "budget", "set"]) {
+    for (squatter, name) in squatters.iter().zip(["config", "account", "service", "budget", "policy", "set"]) {
         let mut former = squatter.clone();
         former["metadata"] = json!({
             "name": format!("former-{name}"),
@@ -110,6 +116,7 @@ async fn every_right_of_the_chart_is_used_and_none_is_missing() {
     installation.wait_until_gone::<Service>("former-service").await.unwrap();
     installation.wait_until_gone::<ServiceAccount>("former-account").await.unwrap();
     installation.wait_until_gone::<PodDisruptionBudget>("former-budget").await.unwrap();
+    installation.wait_until_gone::<NetworkPolicy>("former-policy").await.unwrap();
     installation.wait_until_gone::<StatefulSet>("former-set").await.unwrap();
 
     // A changed query is read live, so is a changed model; a pod that is behind is touched; an event is repeated.
@@ -151,6 +158,11 @@ async fn every_right_of_the_chart_is_used_and_none_is_missing() {
 async fn wait_for(installation: &Installation<'_>, kind: &Value, there: bool) {
     let api = installation.dynamic(kind);
     let condition = move |object: Option<&DynamicObject>| object.is_some() == there;
-    let waiting = kube::runtime::wait::await_condition(api, "anomaly-main", condition);
-    tokio::time::timeout(tests::process::START, waiting).await.unwrap().unwrap();
+    let waiting = async {
+        // The API server refuses to list a kind whose definition it has just got.
+        while await_condition(api.clone(), "anomaly-main", condition).await.is_err() {
+            tokio::time::sleep(tests::process::POLL).await;
+        }
+    };
+    tokio::time::timeout(tests::process::START, waiting).await.unwrap();
 }

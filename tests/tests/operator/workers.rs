@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use axum::routing::get;
 use axum::{Json, Router};
-use config::status::{
-    CONTRACT_VERSION, ConfigStatus, ErrorKind, JobPhase, JobStatus, ModelStatus, ReloadState, Status,
-};
+use config::status::{CONTRACT_VERSION, ErrorKind, JobPhase, JobStatus, ModelStatus, Status};
 use crds::{AnomalyQuery, VMAnomaly};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -20,92 +18,99 @@ use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 use tests::kubernetes::installation::{Installation, quick_settings};
 
-use crate::fixtures::{anomaly, condition, declare_all, installation, is, ready, status, wait_until_rolled_out};
+use crate::fixtures::{
+    anomaly, condition, declare_all, installation, is, ready, status, wait_until_rolled_out, writes,
+};
 
 /// Loopback has addresses enough for every pod of every story.
 static ADDRESSES: AtomicU8 = AtomicU8::new(2);
 
 /// A scripted worker behind a pod.
-struct Scripted {
-    pod: String,
+pub struct Scripted {
+    pub pod: String,
     says: Arc<Mutex<Status>>,
 }
 
 impl Scripted {
-    /// Starts the worker of a shard, on the port that pods of the VMAnomaly have.
-    async fn start(installation: &Installation<'_>, shard: u32) -> Self {
-        let address = Ipv4Addr::new(127, 0, 7, ADDRESSES.fetch_add(1, Ordering::Relaxed));
-        let listener = tokio::net::TcpListener::bind((address, 8490)).await.unwrap();
-        let says = Arc::new(Mutex::new(Status {
-            contract_version: CONTRACT_VERSION,
-            worker_version: "0.1.0".into(),
-            shard,
-            rank: 0,
-            epoch: 0,
-            shards: 1,
-            ready: true,
-            not_ready: Vec::new(),
-            config: ConfigStatus {
-                digest: String::new(),
-                revision: None,
-                generation: 0,
-                reload: ReloadState::None,
-                last_error: None,
-                applied_at_ms: None,
-            },
-            state_folder: None,
-            jobs: Vec::new(),
-        }));
-        let answer = Arc::clone(&says);
-        let routes = Router::new().route("/status", get(async move || Json(answer.lock().unwrap().clone())));
-        tokio::spawn(async move { axum::serve(listener, routes).await });
-
-        let pod = format!("anomaly-main-r0-{shard}");
-        let labels = json!({
-            "app.kubernetes.io/name": "vmanomaly", "app.kubernetes.io/instance": "main",
-            "app.kubernetes.io/component": "worker", "app.kubernetes.io/managed-by": "vmanomaly-operator",
-        });
+    /// Starts the worker of a rank and shard and makes its pod.
+    pub async fn start(installation: &Installation<'_>, rank: u32, shard: u32) -> Self {
+        let pod = format!("anomaly-main-r{rank}-{shard}");
+        let set = installation.api::<StatefulSet>().get(&format!("anomaly-main-r{rank}")).await.unwrap();
+        let labels = set.spec.unwrap().template.metadata.unwrap().labels;
         let object = json!({
             "metadata": {"name": pod, "labels": labels},
             "spec": {"containers": [{"name": "vmanomaly", "image": "none"}]},
         });
+        let object = serde_json::from_value(object).unwrap();
+        installation.api::<Pod>().create(&PostParams::default(), &object).await.unwrap();
+        Self::in_pod(installation, rank, shard).await
+    }
+
+    /// Starts the worker of a pod that is there, on the port that pods of the VMAnomaly have, and plays the kubelet.
+    pub async fn in_pod(installation: &Installation<'_>, rank: u32, shard: u32) -> Self {
+        let address = Ipv4Addr::new(127, 0, 7, ADDRESSES.fetch_add(1, Ordering::Relaxed));
+        let listener = tokio::net::TcpListener::bind((address, 8490)).await.unwrap();
+        let new = json!({
+            "contract_version": CONTRACT_VERSION, "worker_version": "0.1.0", "shard": shard, "rank": rank, "epoch": 0,
+            "shards": 1, "ranks": 1, "ready": true, "config": {"digest": "", "generation": 0, "reload": "none"},
+            "jobs": [],
+        });
+        let says: Arc<Mutex<Status>> = Arc::new(Mutex::new(serde_json::from_value(new).unwrap()));
+        let status = Arc::clone(&says);
+        let answer = async move || {
+            let mut status = status.lock().unwrap().clone();
+            let epoch = status.epoch;
+            status.jobs.iter_mut().for_each(|job| job.epoch = epoch);
+            Json(status)
+        };
+        tokio::spawn(async move { axum::serve(listener, Router::new().route("/status", get(answer))).await });
+
+        let pod = format!("anomaly-main-r{rank}-{shard}");
+        let address = address.to_string();
+        let running = json!({"status": {
+            "phase": "Running", "podIP": address, "podIPs": [{"ip": address}],
+            "conditions": [{"type": "Ready", "status": "True"}],
+        }});
         let pods = installation.api::<Pod>();
-        pods.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
-        let running = json!({"status": {"phase": "Running", "podIP": address.to_string(), "podIPs": [{"ip": address.to_string()}]}});
         pods.patch_status(&pod, &PatchParams::default(), &Patch::Merge(running)).await.unwrap();
         Self { pod, says }
     }
 
-    fn say(&self, change: impl FnOnce(&mut Status)) {
+    pub fn say(&self, change: impl FnOnce(&mut Status)) {
         change(&mut self.says.lock().unwrap());
     }
 
     /// Takes the newest configuration and topology, as a worker does when the kubelet has brought the files.
-    async fn follow(&self, installation: &Installation<'_>) {
+    pub async fn follow(&self, installation: &Installation<'_>) {
         let maps = installation.api::<ConfigMap>();
         let operator = maps.get("anomaly-main-config").await.unwrap().data.unwrap()["operator.yaml"].clone();
         let revision = operator.lines().find_map(|line| line.strip_prefix("revision: ")).unwrap().trim_matches('"');
         let topology = maps.get("anomaly-main-topology").await.unwrap().data.unwrap()["topology.yaml"].clone();
-        let epoch = topology.lines().find_map(|line| line.strip_prefix("epoch: ")).unwrap().parse().unwrap();
+        let number = |key| topology.lines().find_map(|line| line.strip_prefix(key)).unwrap().parse::<u32>().unwrap();
         self.say(|status| {
             status.config.revision = Some(revision.to_owned());
-            status.epoch = epoch;
+            status.epoch = number("epoch: ").into();
+            status.ranks = number("ranks: ");
         });
     }
 }
 
-fn job(phase: JobPhase, error: Option<(ErrorKind, &str)>) -> JobStatus {
+pub fn job(phase: JobPhase, error: Option<(ErrorKind, &str)>) -> JobStatus {
     JobStatus {
         scheduler: "default".into(),
         query: "up".into(),
         phase,
         last_written_tick_ms: None,
+        position_ms: None,
+        chain: None,
         next_tick_ms: None,
         lag_ms: 0,
         active_series: 1,
         refused_series: 0,
         collided_series: 0,
         skipped_ticks: 0,
+        epoch: 0,
+        open_handovers: 0,
         last_error: error.map(|(_, words)| words.to_owned()),
         last_error_kind: error.map(|(kind, _)| kind),
         models: BTreeMap::from([("zscore".to_owned(), ModelStatus { fitted_to_ms: Some(1) })]),
@@ -118,7 +123,7 @@ async fn ready_comes_with_the_first_fit_and_a_refused_query_says_so_in_the_datab
     let operator = installation.operator(quick_settings()).await.unwrap();
     declare_all(&installation, 1).await;
     wait_until_rolled_out(&installation).await;
-    let worker = Scripted::start(&installation, 0).await;
+    let worker = Scripted::start(&installation, 0, 0).await;
     let reason = |status: &'static str, why: &'static str| move |main: &VMAnomaly| is(ready(main), status, why);
     let main = installation.wait::<VMAnomaly>("main", reason("False", "ConfigPropagating")).await.unwrap();
     assert_eq!(status(&main).outdated, std::slice::from_ref(&worker.pod));
@@ -165,8 +170,7 @@ async fn ready_comes_with_the_first_fit_and_a_refused_query_says_so_in_the_datab
     let _operator = installation.operator(quick_settings()).await.unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
     let events = audit.read().unwrap();
-    let writes: Vec<_> =
-        events.iter().filter(|event| event.user.username == installation.user() && event.is_write()).collect();
+    let writes = writes(&installation, events);
     assert!(writes.is_empty(), "{writes:#?}");
 }
 
@@ -176,7 +180,7 @@ async fn fewer_shards_take_pods_away_only_when_the_workers_that_stay_have_follow
     let _operator = installation.operator(quick_settings()).await.unwrap();
     declare_all(&installation, 2).await;
     wait_until_rolled_out(&installation).await;
-    let workers = [Scripted::start(&installation, 0).await, Scripted::start(&installation, 1).await];
+    let workers = [Scripted::start(&installation, 0, 0).await, Scripted::start(&installation, 0, 1).await];
     for worker in &workers {
         worker.say(|status| status.jobs = vec![job(JobPhase::Running, None)]);
         worker.follow(&installation).await;
@@ -208,7 +212,7 @@ async fn a_worker_that_is_too_old_keeps_the_configuration_that_it_understands() 
     let _operator = installation.operator(quick_settings()).await.unwrap();
     declare_all(&installation, 1).await;
     wait_until_rolled_out(&installation).await;
-    let worker = Scripted::start(&installation, 0).await;
+    let worker = Scripted::start(&installation, 0, 0).await;
     worker.follow(&installation).await;
     worker.say(|status| status.contract_version = CONTRACT_VERSION - 1);
     installation.wait::<VMAnomaly>("main", |main| is(ready(main), "False", "WorkerTooOld")).await.unwrap();
@@ -224,5 +228,5 @@ async fn a_worker_that_is_too_old_keeps_the_configuration_that_it_understands() 
 
 /// A worker of `main` that has not got its configuration yet.
 pub async fn start_behind(installation: &Installation<'_>) {
-    Scripted::start(installation, 0).await;
+    Scripted::start(installation, 0, 0).await;
 }

@@ -1,6 +1,5 @@
 //! The state folder: its two implementations, and what all files in it have in common.
 
-pub(crate) mod encoding;
 pub mod file_system;
 pub mod format;
 pub mod memory;

@@ -19,6 +19,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 pub use self::record::{MAX_RECORD_BYTES, MAX_SLOTS, Record, SkipReason};
+pub(crate) use self::record::{put_definitions, put_reason, put_tick, read_definitions, read_reason, read_tick};
 pub use self::recovery::Recovered;
 
 use self::index::Segment;

@@ -1,6 +1,7 @@
 //! The records of the input log and their bytes.
 
-use crate::disk::encoding::{Cursor, pack, put_bytes, put_labels, put_signed, put_unsigned, unpack};
+use crate::encoding::{Cursor, pack, put_bytes, put_labels, put_signed, put_unsigned, unpack};
+use crate::engine::TickInput;
 use crate::environment::Grid;
 use crate::labels::Labels;
 
@@ -158,11 +159,7 @@ const BEYOND_CATCH_UP: u8 = 2;
 pub(super) fn encode_definitions(job: &str, labels: &[(u32, Labels)]) -> Vec<u8> {
     let mut body = vec![DEFINITIONS];
     put_bytes(&mut body, job.as_bytes());
-    put_unsigned(&mut body, labels.len() as u64);
-    for (slot, labels) in labels {
-        put_unsigned(&mut body, u64::from(*slot));
-        put_labels(&mut body, labels);
-    }
+    put_definitions(&mut body, labels);
     pack(&body)
 }
 
@@ -182,14 +179,7 @@ pub(super) fn encode(record: &Record) -> Result<Vec<u8>, usize> {
             let mut body = Vec::with_capacity(bytes + job.len() + 64);
             body.push(TICK);
             put_bytes(&mut body, job.as_bytes());
-            put_signed(&mut body, *tick);
-            put_signed(&mut body, grid.start);
-            put_signed(&mut body, grid.step);
-            put_unsigned(&mut body, grid.points as u64);
-            put_slots(&mut body, slots);
-            for value in values {
-                body.extend_from_slice(&value.to_bits().to_le_bytes());
-            }
+            put_tick(&mut body, *tick, *grid, slots, values);
             body
         }
         Record::Skipped { job, from, to, reason } => {
@@ -197,14 +187,7 @@ pub(super) fn encode(record: &Record) -> Result<Vec<u8>, usize> {
             put_bytes(&mut body, job.as_bytes());
             put_signed(&mut body, *from);
             put_signed(&mut body, *to);
-            match reason {
-                SkipReason::Refused { message } => {
-                    body.push(REFUSED);
-                    let end = message.floor_char_boundary(MAX_MESSAGE_BYTES);
-                    put_bytes(&mut body, message.get(..end).unwrap_or(message).as_bytes());
-                }
-                SkipReason::BeyondCatchUp => body.push(BEYOND_CATCH_UP),
-            }
+            put_reason(&mut body, reason);
             body
         }
         Record::Fit { job, model, fitted_to, from } => {
@@ -228,6 +211,72 @@ fn configuration(kind: u8, job: &str, from: i64, digest: u64) -> Vec<u8> {
     body
 }
 
+/// A tick with its accepted input.
+pub(crate) fn put_tick(out: &mut Vec<u8>, tick: i64, grid: Grid, slots: &[u32], values: &[f64]) {
+    put_signed(out, tick);
+    put_signed(out, grid.start);
+    put_signed(out, grid.step);
+    put_unsigned(out, grid.points as u64);
+    put_slots(out, slots);
+    for value in values {
+        out.extend_from_slice(&value.to_bits().to_le_bytes());
+    }
+}
+
+/// What [`put_tick`] was given. `rows_without_points` bounds the rows of a tick that has no values which could.
+pub(crate) fn read_tick(cursor: &mut Cursor<'_>, rows_without_points: usize) -> Option<TickInput> {
+    let tick = cursor.signed()?;
+    let (start, step) = (cursor.signed()?, cursor.signed()?);
+    let grid = Grid { start, step, points: usize::try_from(cursor.unsigned()?).ok()? };
+    let row_bytes = grid.points.checked_mul(8)?;
+    let most_rows = cursor.rest().len().checked_div(row_bytes).unwrap_or(rows_without_points);
+    let slots = read_slots(cursor, most_rows)?;
+    let (values, _) = cursor.take(slots.len().checked_mul(row_bytes)?)?.as_chunks::<8>();
+    let values = values.iter().map(|bytes| f64::from_bits(u64::from_le_bytes(*bytes))).collect();
+    (grid.step > 0).then_some(TickInput { tick, grid, slots, values })
+}
+
+/// Why ticks are never read.
+pub(crate) fn put_reason(out: &mut Vec<u8>, reason: &SkipReason) {
+    match reason {
+        SkipReason::Refused { message } => {
+            out.push(REFUSED);
+            let end = message.floor_char_boundary(MAX_MESSAGE_BYTES);
+            put_bytes(out, message.get(..end).unwrap_or(message).as_bytes());
+        }
+        SkipReason::BeyondCatchUp => out.push(BEYOND_CATCH_UP),
+    }
+}
+
+/// What [`put_reason`] was given.
+pub(crate) fn read_reason(cursor: &mut Cursor<'_>) -> Option<SkipReason> {
+    match cursor.byte()? {
+        REFUSED => Some(SkipReason::Refused { message: cursor.text()?.to_owned() }),
+        BEYOND_CATCH_UP => Some(SkipReason::BeyondCatchUp),
+        _ => None,
+    }
+}
+
+/// Labels of slots.
+pub(crate) fn put_definitions(out: &mut Vec<u8>, definitions: &[(u32, Labels)]) {
+    put_unsigned(out, definitions.len() as u64);
+    for (slot, labels) in definitions {
+        put_unsigned(out, u64::from(*slot));
+        put_labels(out, labels);
+    }
+}
+
+/// What [`put_definitions`] was given.
+pub(crate) fn read_definitions(cursor: &mut Cursor<'_>) -> Option<Vec<(u32, Labels)>> {
+    let count = cursor.count(2)?;
+    let mut definitions = Vec::with_capacity(count);
+    for _ in 0..count {
+        let slot = u32::try_from(cursor.unsigned()?).ok().filter(|slot| *slot < MAX_SLOTS)?;
+        definitions.push((slot, cursor.labels()?));
+    }
+    Some(definitions)
+}
+
 /// Runs of ascending slots: distance of the first to the end of the run before, length.
 fn put_slots(out: &mut Vec<u8>, slots: &[u32]) {
     let ascending = |left: &u32, right: &u32| left.checked_add(1) == Some(*right);
@@ -241,7 +290,8 @@ fn put_slots(out: &mut Vec<u8>, slots: &[u32]) {
     }
 }
 
-fn read_slots(cursor: &mut Cursor<'_>) -> Option<Vec<u32>> {
+/// At most `most` slots.
+fn read_slots(cursor: &mut Cursor<'_>, most: usize) -> Option<Vec<u32>> {
     let runs = cursor.count(2)?;
     let mut slots = Vec::new();
     let mut end = 0_i64;
@@ -250,7 +300,7 @@ fn read_slots(cursor: &mut Cursor<'_>) -> Option<Vec<u32>> {
         let length = u32::try_from(cursor.unsigned()?).ok()?;
         end = first.checked_add(i64::from(length))?;
         let first = u32::try_from(first).ok()?;
-        if end > i64::from(MAX_SLOTS) || slots.len() + length as usize > MAX_SLOTS as usize {
+        if end > i64::from(MAX_SLOTS) || slots.len() + length as usize > most.min(MAX_SLOTS as usize) {
             return None;
         }
         slots.extend(first..first + length);
@@ -266,37 +316,18 @@ pub(super) fn decode(payload: &[u8]) -> Option<Entry> {
     let job = cursor.text()?.to_owned();
     let entry = match kind {
         DEFINITIONS => {
-            let count = cursor.count(2)?;
-            let mut labels = Vec::with_capacity(count);
-            for _ in 0..count {
-                let slot = u32::try_from(cursor.unsigned()?).ok().filter(|slot| *slot < MAX_SLOTS)?;
-                labels.push((slot, cursor.labels()?));
-            }
+            let labels = read_definitions(&mut cursor)?;
             Entry::Definitions { job, labels }
         }
         CONFIGURATION => Entry::Record(Record::Configuration { job, from: cursor.signed()?, digest: cursor.u64()? }),
         CARRIED => Entry::Carried { job, from: cursor.signed()?, digest: cursor.u64()? },
         TICK => {
-            let tick = cursor.signed()?;
-            let (start, step) = (cursor.signed()?, cursor.signed()?);
-            let grid = Grid { start, step, points: usize::try_from(cursor.unsigned()?).ok()? };
-            let slots = read_slots(&mut cursor)?;
-            let count = slots.len().checked_mul(grid.points)?;
-            let (values, rest) = cursor.rest().as_chunks::<8>();
-            if values.len() != count || !rest.is_empty() {
-                return None;
-            }
-            let values = values.iter().map(|bytes| f64::from_bits(u64::from_le_bytes(*bytes))).collect();
-            cursor.take(count * 8)?;
+            let TickInput { tick, grid, slots, values } = read_tick(&mut cursor, MAX_SLOTS as usize)?;
             Entry::Record(Record::Tick { job, tick, grid, slots, values })
         }
         SKIPPED => {
             let (from, to) = (cursor.signed()?, cursor.signed()?);
-            let reason = match cursor.byte()? {
-                REFUSED => SkipReason::Refused { message: cursor.text()?.to_owned() },
-                BEYOND_CATCH_UP => SkipReason::BeyondCatchUp,
-                _ => return None,
-            };
+            let reason = read_reason(&mut cursor)?;
             Entry::Record(Record::Skipped { job, from, to, reason })
         }
         FIT => {

@@ -95,7 +95,8 @@ impl<E: Environment> Job<E> {
     /// Makes known how far this job has followed the topology.
     pub(super) fn publish_progress(&self) {
         let share = &self.state.plan.share;
-        self.view.journal().set_progress(&share.progress, self.arrivals.held());
+        let has_state = self.position.is_some() || !share.is_new();
+        self.view.journal().set_progress(&share.progress, has_state, self.arrivals.held());
         let open = share.arrivals().len() + self.arrivals.running.len() + share.departures().len();
         self.view.set_topology(share.progress.epoch, open as u64);
     }

@@ -216,7 +216,7 @@ impl<E: Environment> Job<E> {
     }
 
     /// Puts the fit that waits to take over on offer.
-    fn offer_fit(&mut self) {
+    pub(super) fn offer_fit(&mut self) {
         if self.alone() {
             return;
         }
@@ -228,18 +228,19 @@ impl<E: Environment> Job<E> {
     /// Fetches a finished fit from another rank, to take over as if it had been made here. Returns whether it is there.
     pub(super) async fn fetch_fit(&mut self, rank: u32, fitted_to: i64, digest: Option<u64>) -> bool {
         let mut blocks = Vec::new();
-        let mut number = 0;
+        let mut encoded = Vec::new();
         let fit = loop {
-            let Answer::Fit { fit, block } = self.ask(rank, &Request::Fit { fitted_to, block: number }).await else {
+            let block = u32::try_from(encoded.len()).unwrap_or(u32::MAX);
+            let Answer::Fit { fit, block } = self.ask(rank, &Request::Fit { fitted_to, block }).await else {
                 return false;
             };
             if fit.plan != self.state.plan.digest() || digest.is_some_and(|digest| digest != fit.digest) {
                 return false;
             }
             let Some(block) = block else { break fit };
-            let Some(block) = snapshot::decode_block(&block) else { return false };
-            blocks.push(block);
-            number += 1;
+            let Some(states) = snapshot::decode_block(&block) else { return false };
+            blocks.push(states);
+            encoded.push(block);
         };
         let mut plan = self.state.plan.clone();
         plan.models.retain(|model| fit.models.contains(&model.alias));
@@ -265,7 +266,7 @@ impl<E: Environment> Job<E> {
         let SharedFit { partial, samples, .. } = *fit;
         self.fitting.ready = Some(FitResult { partial, fitted_to, state, samples, learning: Duration::ZERO });
         self.fitting.digest = fit.digest;
-        self.view.journal().offer_fit(Some(SharedFit::clone(&fit)));
+        self.view.journal().offer_fit(Some(SharedFit { blocks: encoded, ..SharedFit::clone(&fit) }));
         true
     }
 

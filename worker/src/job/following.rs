@@ -36,6 +36,8 @@ const ASKED_LATELY: Duration = Duration::from_secs(3);
 /// What a job knows of the other ranks.
 #[derive(Default)]
 pub(super) struct Following {
+    /// How many ranks there are. It changes between ticks only.
+    ranks: u32,
     dictionaries: HashMap<u32, Dictionary>,
     /// Ranks that did not answer last time.
     silent: HashSet<u32>,
@@ -55,6 +57,13 @@ pub(super) struct Following {
     pub(super) passes: bool,
     /// Ticks up to here were written from another state: they are learnt, but not written again.
     pub(super) written_elsewhere: Option<i64>,
+}
+
+impl Following {
+    /// One of `ranks` ranks, which knows nothing of the others yet.
+    pub(super) fn among(ranks: u32) -> Self {
+        Self { ranks, ..Self::default() }
+    }
 }
 
 #[derive(Default)]
@@ -143,11 +152,40 @@ impl<E: Environment> Job<E> {
 
     /// Whether there are no other ranks.
     pub(super) fn alone(&self) -> bool {
-        self.context.place.get().ranks <= 1
+        self.following.ranks <= 1
     }
 
     pub(super) fn set_role(&self, phase: Phase) {
-        self.view.journal().standing.phase = phase;
+        self.view.journal().standing.phase = if self.alone() { Phase::Alone } else { phase };
+    }
+
+    /// Takes note of ranks that have come or gone. A job that was alone has kept nothing for others: what it offers begins
+    /// here, with a chain that no other state has.
+    pub(super) async fn follow_ranks(&mut self) {
+        let ranks = self.context.place.get().ranks;
+        if ranks == self.following.ranks {
+            return;
+        }
+        let was_alone = self.alone();
+        let written_elsewhere = self.following.written_elsewhere;
+        self.following = Following { written_elsewhere, ..Following::among(ranks) };
+        tracing::info!(job = %self.view.key, ranks, "the number of ranks changed");
+        if was_alone == self.alone() {
+            return;
+        }
+        if let Some(position) = self.position {
+            if was_alone {
+                self.lineage.stand_apart(self.context.incarnation(), position);
+                // A restart goes on with this chain. Before the first fit there is nothing to keep.
+                if self.state.fitted() {
+                    self.save_everything().await;
+                }
+            }
+            self.view.journal().restart(position, self.lineage);
+        }
+        self.view.journal().standing.working_on = None;
+        self.offer_fit();
+        self.set_role(if self.position.is_some() { Phase::Running } else { Phase::Beginning });
     }
 
     /// Everything about this rank that others have to know.
@@ -194,7 +232,6 @@ impl<E: Environment> Job<E> {
 
     /// Asks all other ranks at once.
     pub(super) async fn round(&mut self) -> Round {
-        let place = self.context.place.get();
         for rank in self.view.journal().take_heard() {
             self.following.silent.remove(&rank);
         }
@@ -203,7 +240,7 @@ impl<E: Environment> Job<E> {
         let this: &Self = self;
         let (started, answers) = loop {
             let started = self.context.clock.monotonic();
-            let answers = (0..place.ranks).filter(|rank| *rank != own.rank).map(|rank| async move {
+            let answers = (0..self.following.ranks).filter(|rank| *rank != own.rank).map(|rank| async move {
                 let dictionary = this.following.dictionaries.get(&rank).map(|known| known.version).unwrap_or_default();
                 (rank, this.ask(rank, &Request::Next { standing: own, plan, dictionary }).await)
             });
@@ -256,9 +293,11 @@ impl<E: Environment> Job<E> {
         let now = self.context.clock.monotonic();
         let longest = 3 * self.failover_after();
         self.keeps(Rule::PassStuck)
-            && self.following.progress.get(&rank).is_some_and(|progress| {
-                progress.has_work() && now.saturating_sub(progress.since) >= longest
-            })
+            && self
+                .following
+                .progress
+                .get(&rank)
+                .is_some_and(|progress| progress.has_work() && now.saturating_sub(progress.since) >= longest)
     }
 
     /// How long a rank waits for the one before it.
@@ -273,6 +312,11 @@ impl<E: Environment> Job<E> {
         match theirs.phase {
             Phase::Restoring => round.complete = false,
             Phase::Adopting => {}
+            // It will know of this rank soon.
+            Phase::Alone => {
+                round.complete = false;
+                round.led |= theirs.rank < own.rank;
+            }
             Phase::Beginning => round.led |= theirs.rank < own.rank,
             Phase::Joining | Phase::Running if theirs.position == i64::MIN => {}
             Phase::Joining | Phase::Running => {

@@ -96,7 +96,7 @@ impl<E: Environment> Job<E> {
             after_outage: false,
             since_fit: VecDeque::new(),
             lineage: Lineage::default(),
-            following: Following::default(),
+            following: Following::among(context.place.get().ranks),
             wanted: None,
             in_flight: None,
             arrivals: Arrivals::default(),
@@ -124,6 +124,7 @@ impl<E: Environment> Job<E> {
         self.avoid_logged_slots();
         self.go_on_among_others().await;
         while !self.view.stopping() {
+            self.follow_ranks().await;
             self.receive_fit();
             self.offer_image();
             self.fetch_offered_fit().await;

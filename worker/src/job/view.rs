@@ -78,6 +78,8 @@ impl JobView {
             phase: JobPhase::Fitting,
             models: std::collections::BTreeMap::new(),
             last_written_tick_ms: None,
+            position_ms: None,
+            chain: None,
             next_tick_ms: None,
             lag_ms: 0,
             active_series: 0,
@@ -128,7 +130,12 @@ impl JobView {
     #[must_use]
     pub fn has_mail(&self) -> bool {
         let mailbox = self.mailbox.borrow();
-        mailbox.stop || mailbox.plan.is_some() || mailbox.fit.is_some() || mailbox.handover || mailbox.give.is_some() || self.journal.borrow().wants_image()
+        mailbox.stop
+            || mailbox.plan.is_some()
+            || mailbox.fit.is_some()
+            || mailbox.handover
+            || mailbox.give.is_some()
+            || self.journal.borrow().wants_image()
     }
 
     /// What the job offers to other ranks.
@@ -150,6 +157,17 @@ impl JobView {
     /// The status as it is now.
     pub fn status(&self) -> Ref<'_, JobStatus> {
         self.status.borrow()
+    }
+
+    /// The status, with what other ranks' states can be compared by.
+    pub fn comparable_status(&self) -> JobStatus {
+        let mut status = self.status.borrow().clone();
+        let standing = self.journal.borrow().standing;
+        if standing.is_comparable() {
+            status.position_ms = Some(standing.position);
+            status.chain = Some(format!("{:016x}", standing.lineage.chain));
+        }
+        status
     }
 
     /// Whether the state of a former process is taken in.

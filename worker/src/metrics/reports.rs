@@ -242,6 +242,22 @@ impl Metrics {
         self.snapshot_bytes_written.with_label_values(&model.values()).inc_by(bytes);
     }
 
+    /// A question to another worker that ended with `result` after `duration`.
+    pub fn peer_request_finished(&self, result: &str, duration: Duration) {
+        self.peer_requests.with_label_values(&[self.preset(), result]).inc();
+        self.peer_request_duration.with_label_values(&[self.preset()]).observe(duration.as_secs_f64());
+    }
+
+    /// A question of another worker that was answered with an HTTP status.
+    pub fn peer_asked(&self, status: &str) {
+        self.peer_questions.with_label_values(&[self.preset(), status]).inc();
+    }
+
+    /// Bytes of a `question` or an `answer` that came from another worker.
+    pub fn peer_bytes_received(&self, kind: &str, bytes: usize) {
+        self.peer_received_bytes.with_label_values(&[self.preset(), kind]).inc_by(bytes as u64);
+    }
+
     /// What the process may use, and how many threads compute.
     pub fn capacity(&self, capacity: &Capacity, threads: usize) {
         self.cpu_cores_available.set(capacity.cpus);

@@ -203,6 +203,8 @@ pub struct Journal {
     progress: Progress,
     /// Hand-overs that have arrived and have not joined the others yet.
     arrived: BTreeSet<Handover>,
+    /// Whether the job has a state, or will have one without others.
+    has_state: bool,
     /// Shards that have asked for their series in this epoch.
     wanted: BTreeSet<u32>,
 }
@@ -307,8 +309,9 @@ impl Journal {
         self.image_wanted = false;
     }
 
-    /// How far the job has durably followed the topology, and what has arrived besides.
-    pub fn set_progress(&mut self, progress: &Progress, arrived: impl Iterator<Item = Handover>) {
+    /// How far the job has durably followed the topology, whether it has a state, and what has arrived besides.
+    pub fn set_progress(&mut self, progress: &Progress, has_state: bool, arrived: impl Iterator<Item = Handover>) {
+        self.has_state = has_state;
         if self.progress.epoch != progress.epoch {
             self.wanted.clear();
         }
@@ -327,7 +330,7 @@ impl Journal {
             Ordering::Less => Answer::Nothing,
             Ordering::Greater => Answer::Later,
             Ordering::Equal if self.progress.released.contains(&to) => Answer::Released,
-            Ordering::Equal if self.standing.phase == Phase::Beginning => Answer::Empty,
+            Ordering::Equal if !self.has_state => Answer::Empty,
             Ordering::Equal => {
                 self.wanted.insert(to);
                 Answer::Later
@@ -430,10 +433,7 @@ mod tests {
             let input = TickInput { tick, grid: Grid { start: tick, step: 1, points: 1 }, slots, values };
             let (before, chain) = (tick.unsigned_abs(), tick.unsigned_abs() + 1);
             let content = Content::Tick(input);
-            journal.push(
-                Entry { after: tick - 1, position: tick, plan: 5, before, content, chain },
-                labels,
-            );
+            journal.push(Entry { after: tick - 1, position: tick, plan: 5, before, content, chain }, labels);
         }
         journal
     }
@@ -482,7 +482,10 @@ mod tests {
         for plan in 0..KEPT_PLANS as u64 {
             journal.set_plan(100 + plan, || b"{new}".to_vec());
         }
-        assert!(matches!(next(&mut journal, asking(1, 2), 6, known), Next::Gone), "the records' own one is not kept for ever");
+        assert!(
+            matches!(next(&mut journal, asking(1, 2), 6, known), Next::Gone),
+            "the records' own one is not kept for ever"
+        );
     }
 
     #[test]
@@ -520,8 +523,7 @@ mod tests {
         assert!(matches!(journal.answer(&Request::Image { image: Some(8), block: 0 }), Answer::Nothing));
         for tick in 2..20 {
             let content = Content::Skipped { from: tick, to: tick, reason: SkipReason::BeyondCatchUp };
-            let entry =
-                Entry { after: tick - 1, position: tick, plan: 5, before: 0, content, chain: 0 };
+            let entry = Entry { after: tick - 1, position: tick, plan: 5, before: 0, content, chain: 0 };
             journal.push(entry, labels);
         }
         assert!(matches!(journal.answer(&Request::Image { image: Some(9), block: 0 }), Answer::Nothing));
@@ -535,8 +537,7 @@ mod tests {
             let grid = Grid { start: tick, step: 1, points: 1 };
             let input = TickInput { tick, grid, slots: slots.clone(), values: vec![0.0; slots.len()] };
             let content = Content::Tick(input);
-            let entry =
-                Entry { after: tick - 1, position: tick, plan: 5, before: 0, content, chain: 0 };
+            let entry = Entry { after: tick - 1, position: tick, plan: 5, before: 0, content, chain: 0 };
             journal.push(entry, |_| labels(0));
         }
         assert!(journal.values <= KEPT_VALUES, "{}", journal.values);

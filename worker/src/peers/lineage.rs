@@ -22,9 +22,10 @@ const TICK: u64 = 2;
 const SKIPPED: u64 = 3;
 const REBUILT: u64 = 4;
 const TAKEN_OVER: u64 = 5;
-const RELEASED: u64 = 6;
-const ARRIVED: u64 = 7;
-const JOINED: u64 = 8;
+const APART: u64 = 6;
+const RELEASED: u64 = 7;
+const ARRIVED: u64 = 8;
+const JOINED: u64 = 9;
 
 impl Lineage {
     /// A job begins at `position`, with nothing learnt.
@@ -84,6 +85,11 @@ impl Lineage {
         self.rebuilds = self.rebuilds.max(arrived.rebuilds);
     }
 
+    /// The state has learnt what is not in the chain: no other state has the same. `who` tells runs of processes apart.
+    pub fn stand_apart(&mut self, who: u64, position: i64) {
+        self.chain = fold(&[APART, self.chain, who, position.cast_unsigned()]);
+    }
+
     /// Lost states were learnt anew from the TSDB: no other rank has the same ones. `who` tells ranks apart that lose theirs
     /// at the same tick.
     pub fn rebuild(&mut self, who: u64, position: i64) {
@@ -111,6 +117,8 @@ pub enum Phase {
     Running,
     /// Taking over another rank's state.
     Adopting,
+    /// Its topology has no other ranks yet: it goes on, but keeps nothing for others.
+    Alone,
 }
 
 /// Where a rank stands with a job.

@@ -91,6 +91,14 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Whether other shards ask this, too.
+    #[must_use]
+    pub fn is_for_other_shards(&self) -> bool {
+        matches!(self, Self::Image { .. } | Self::Release { .. } | Self::Taken { .. })
+    }
+}
+
 /// What follows the position of an asking rank.
 #[derive(Debug, Clone)]
 pub enum Next {
@@ -183,6 +191,14 @@ pub enum PeerError {
         /// Who.
         member: Member,
         /// Its words.
+        message: String,
+    },
+    /// What it answers is no answer.
+    #[error("{member} gives no valid answer: {message}")]
+    Garbage {
+        /// Who.
+        member: Member,
+        /// What is wrong.
         message: String,
     },
 }

@@ -10,9 +10,13 @@
 //! - **Configurations and fits** are part of a record: the plan that it was read under, and the fit that took over
 //!   before it ([`Request::Fit`] brings its states).
 //!
+//! Over HTTP, questions and answers have the form of [`encoding`]; [`http`] sends and takes them.
+//!
 //! Everything that a rank offers lies in the [`Journal`](journal::Journal) of each job, and
 //! [`Journal::answer`](journal::Journal::answer) is a pure function of it.
 
+pub mod encoding;
+pub mod http;
 pub mod journal;
 pub mod lineage;
 pub mod message;

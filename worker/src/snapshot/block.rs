@@ -4,8 +4,8 @@
 //! its length (u32), a CRC-32C over its number, length and bytes (u32), and the bytes. So the series of a block are
 //! known even where the states are damaged.
 
-use crate::disk::encoding::{Cursor, pack, put_bytes, put_labels, put_signed, put_unsigned, unpack};
 use crate::disk::format::{HEADER_BYTES, Header, NewerFormat, header, read_header};
+use crate::encoding::{Cursor, pack, put_bytes, put_labels, put_signed, put_unsigned, unpack};
 use crate::labels::Labels;
 use crate::peers::Lineage;
 use crate::share::Share;

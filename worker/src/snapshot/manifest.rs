@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::name;
-use crate::disk::encoding::{Cursor, pack, put_bytes, put_signed, put_unsigned, unpack};
 use crate::disk::format::{HEADER_BYTES, Header, NewerFormat, header, read_header};
+use crate::encoding::{Cursor, pack, put_bytes, put_signed, put_unsigned, unpack};
 
 /// Version of the manifest's format.
 pub const MANIFEST_VERSION: u32 = 1;

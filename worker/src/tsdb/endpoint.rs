@@ -7,7 +7,7 @@ use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, RequestBuilder, Url};
 
-use super::secret_file;
+use crate::secret_file;
 
 /// Longest time to establish a connection. The limit of the whole request applies as well.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

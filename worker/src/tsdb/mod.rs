@@ -3,13 +3,12 @@
 pub mod answer_error;
 pub mod columns;
 mod endpoint;
-mod failure;
+pub(crate) mod failure;
 mod json_value;
 pub mod known_series;
 mod metric;
 pub mod range_answer;
 mod sample;
-mod secret_file;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -411,11 +411,17 @@ impl Deployment {
         let Topology { epoch, shards, previous_shards, settled_epoch: settled, .. } = &*self.topology.clone();
         let (epoch, shards, settled) = (*epoch, shards.get(), *settled);
         if is_settled && !previous_shards.is_empty() {
-            self.publish(now, Topology { settled_epoch: epoch, ..topology(epoch, shards, Vec::new(), self.layout.ranks) });
+            self.publish(
+                now,
+                Topology { settled_epoch: epoch, ..topology(epoch, shards, Vec::new(), self.layout.ranks) },
+            );
             self.remove_pods(shards);
             return;
         }
-        if !may_change || self.chance.below(8) != 0 || (!is_settled && !(self.layout.hasty && self.chance.below(3) == 0)) {
+        if !may_change
+            || self.chance.below(8) != 0
+            || (!is_settled && !(self.layout.hasty && self.chance.below(3) == 0))
+        {
             return;
         }
         let wanted = 1 + self.chance.below(u64::from(self.layout.most_shards)) as u32;
@@ -496,10 +502,9 @@ impl Deployment {
 
     fn deliver_topologies(&mut self, now: i64) {
         let due = |node: &Node| node.coming.first().is_some_and(|(due, _)| *due <= now);
-        let members: Vec<Member> =
-            self.nodes.iter().filter(|(_, node)| due(node)).map(|(member, _)| *member).collect();
+        let members: Vec<Member> = self.nodes.iter().filter(|(_, node)| due(node)).map(|(member, _)| *member).collect();
         for member in members {
-            let (config, database) = (self.config.clone(), self.database.of(member));
+            let (config, database, ranks) = (self.config.clone(), self.database.of(member), self.layout.ranks);
             let node = self.node(member);
             let mut changed = false;
             while node.coming.first().is_some_and(|(due, _)| *due <= now) {
@@ -509,7 +514,9 @@ impl Deployment {
             if changed && let Some(commands) = &node.commands {
                 // A worker that is not among the shards any more keeps what it has.
                 if let Ok(jobs) = plan::plan(&config, &node.topology, member.shard) {
-                    let _ = commands.send(Command::Reconfigure { jobs, tsdb: database, config: Box::new(config) });
+                    let place = Place { member, ranks };
+                    let (jobs, config) = (Some(jobs), Box::new(config));
+                    let _ = commands.send(Command::Reconfigure { jobs, place, tsdb: database, config });
                     node.woken.0.store(true, Ordering::Relaxed);
                 }
             }
@@ -537,7 +544,9 @@ impl Deployment {
             let Some(task) = &mut own.task else { continue };
             if own.woken.0.swap(false, Ordering::Relaxed) {
                 observed.steps += 1;
-                if trace::is_on() { trace::at(now - START, member); }
+                if trace::is_on() {
+                    trace::at(now - START, member);
+                }
                 let waker = Waker::from(own.woken.clone());
                 if task.as_mut().poll(&mut TaskContext::from_waker(&waker)) == Poll::Ready(()) {
                     own.task = None;

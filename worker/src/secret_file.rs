@@ -10,7 +10,7 @@ const MAX_BYTES: u64 = 1 << 20;
     clippy::disallowed_methods,
     reason = "mounted secrets are configuration, not state: a simulated disk does not have them"
 )]
-pub fn read(path: &str) -> Result<Vec<u8>, String> {
+pub(crate) fn read(path: &str) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
@@ -22,7 +22,7 @@ pub fn read(path: &str) -> Result<Vec<u8>, String> {
 }
 
 /// The text of a file without the line end that editors and `echo` leave.
-pub fn read_text(path: &str) -> Result<String, String> {
+pub(crate) fn read_text(path: &str) -> Result<String, String> {
     let mut text = String::from_utf8(read(path)?).map_err(|_| format!("{path}: not UTF-8"))?;
     text.truncate(text.trim_end_matches(['\r', '\n']).len());
     Ok(text)

@@ -1,5 +1,5 @@
-//! The byte encoding of everything in the state folder: LEB128 integers, length-prefixed text, and LZ4 blocks with a
-//! bounded size.
+//! The byte encoding of everything in the state folder and between workers: LEB128 integers, length-prefixed text, and
+//! LZ4 blocks with a bounded size.
 
 use std::borrow::Cow;
 
