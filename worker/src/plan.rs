@@ -157,16 +157,10 @@ impl JobPlan {
         xxh3_64(&self.canonical())
     }
 
-    /// Whether a new series is this job's.
+    /// Whether the job is responsible for a series.
     #[must_use]
-    pub fn admits(&self, labels: &Labels) -> bool {
-        self.share.admits(|shards, spread| self.owner(labels, shards, spread))
-    }
-
-    /// Whether a series that the job has stays with it.
-    #[must_use]
-    pub fn keeps(&self, labels: &Labels) -> bool {
-        self.share.keeps(|shards, spread| self.owner(labels, shards, spread))
+    pub fn has(&self, labels: &Labels) -> bool {
+        self.share.custody.contains(|shards, spread| self.owner(labels, shards, spread))
     }
 
     /// The shard that owns a series now.

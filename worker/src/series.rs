@@ -193,7 +193,7 @@ impl SeriesTable {
             }
             Some(_) => {}
         }
-        let place = if plan.admits(labels) { Place::Waiting } else { Place::Foreign };
+        let place = if plan.has(labels) { Place::Waiting } else { Place::Foreign };
         Known { output, place, answer: 0 }
     }
 
@@ -304,7 +304,7 @@ impl SeriesTable {
 
     /// Drops the series that `plan` no longer gives to this shard.
     pub fn drop_foreign(&mut self, plan: &JobPlan) -> Vec<u32> {
-        self.retain(|labels| plan.keeps(labels))
+        self.retain(|labels| plan.has(labels))
     }
 
     fn drop_slot(&mut self, slot: u32) {

@@ -1,7 +1,8 @@
-//! Which series a worker takes in, and which it keeps, while series move between shards. Pure.
+//! Which series a job is responsible for, while series move between shards. Pure.
 //!
 //! A topology with former shard counts asks for hand-overs: of all series that a shard has and another one owns now.
-//! Until a shard has released them it goes on with them, and until the new owner has taken them it leaves them alone.
+//! Responsibility moves with the states: until a shard has released series it goes on with them, old and new ones, and
+//! until they have joined at their new owner that leaves them alone.
 
 use std::{collections::BTreeSet, num::NonZeroU32};
 
@@ -23,6 +24,56 @@ impl std::fmt::Display for Handover {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { epoch, from, to } = self;
         write!(formatter, "{epoch}.{from}-{to}")
+    }
+}
+
+/// That a shard owns a series under a shard count and a spread, or that it does not.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Condition {
+    /// Number of shards.
+    pub shards: NonZeroU32,
+    /// How the series are spread.
+    pub spread: Spread,
+    /// The shard.
+    pub shard: u32,
+    /// Whether it owns them.
+    pub owns: bool,
+}
+
+/// Series for which all conditions of one of the lists hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Custody(Vec<Vec<Condition>>);
+
+impl Custody {
+    /// What a shard owns under a shard count and a spread.
+    #[must_use]
+    pub fn of_owner(shards: NonZeroU32, spread: &Spread, shard: u32) -> Self {
+        let owned = Condition { shards, spread: spread.clone(), shard, owns: true };
+        if shard < shards.get() { Self(vec![vec![owned]]) } else { Self::default() }
+    }
+
+    /// Whether a series belongs to it. `owner` gives the owner of the series under a shard count and a spread.
+    pub fn contains(&self, owner: impl Fn(NonZeroU32, &Spread) -> u32) -> bool {
+        let holds = |condition: &Condition| {
+            (owner(condition.shards, &condition.spread) == condition.shard) == condition.owns
+        };
+        self.0.iter().any(|conditions| conditions.iter().all(holds))
+    }
+
+    fn with(&self, condition: &Condition) -> Self {
+        let with = |conditions: &Vec<Condition>| {
+            let mut conditions = conditions.clone();
+            if !conditions.contains(condition) {
+                conditions.push(condition.clone());
+            }
+            conditions
+        };
+        Self(self.0.iter().map(with).collect())
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.0.extend(other.0.iter().filter(|conditions| !self.0.contains(conditions)).cloned().collect::<Vec<_>>());
+        self.0.sort_unstable();
     }
 }
 
@@ -66,8 +117,10 @@ pub struct Share {
     pub previous: Vec<NonZeroU32>,
     /// The last settled epoch: nobody asks for anything of it any more.
     pub settled_epoch: u64,
-    /// How the series were spread before, where that was otherwise.
-    pub former_spread: Option<Spread>,
+    /// Whether the series were spread otherwise before.
+    pub respread: bool,
+    /// What the job is responsible for.
+    pub custody: Custody,
     /// What has moved already.
     pub progress: Progress,
     /// Set where the job is one of series that have arrived, until they join those that were here before.
@@ -87,16 +140,22 @@ impl Share {
     pub fn new(topology: &Topology, shard: u32, query_alias: &str) -> Self {
         // Workers that cannot reach each other cannot hand anything over.
         let previous = topology.peers.as_ref().map(|_| topology.previous_shards.clone()).unwrap_or_default();
-        Self {
+        let spread = topology.spread(query_alias);
+        let share = Self {
             shard,
             shards: topology.shards,
-            spread: topology.spread(query_alias).clone(),
+            spread: spread.clone(),
             previous,
             settled_epoch: topology.settled_epoch,
-            former_spread: None,
+            respread: false,
+            custody: Custody::default(),
             progress: Progress { epoch: topology.epoch, ..Progress::default() },
             arrival: None,
-        }
+        };
+        // Before anything has moved, it has what it had.
+        let count = share.previous.first().unwrap_or(&share.shards);
+        let custody = if share.is_new() { Custody::default() } else { Custody::of_owner(*count, spread, shard) };
+        Self { custody, ..share }
     }
 
     /// This share after `current`: what has moved stays moved, and an older topology changes nothing.
@@ -110,12 +169,21 @@ impl Share {
             std::cmp::Ordering::Equal => {
                 if !self.previous.is_empty() {
                     self.progress = current.progress.clone();
-                    self.former_spread.clone_from(&current.former_spread);
+                    self.custody.clone_from(&current.custody);
+                    self.respread = current.respread;
                 }
                 self
             }
             std::cmp::Ordering::Greater => {
-                self.former_spread = (self.spread != current.spread).then(|| current.spread.clone());
+                self.respread = self.spread != current.spread;
+                if self.is_new() {
+                    self.custody = Custody::default();
+                } else if !self.previous.is_empty() {
+                    self.custody = match self.settled_epoch >= current.progress.epoch {
+                        true => Custody::of_owner(current.shards, &current.spread, current.shard),
+                        false => current.custody.clone(),
+                    };
+                }
                 let Progress { epoch, taken, before, .. } = &current.progress;
                 let all = taken.iter().map(|from| (*epoch, *from)).chain(before.iter().copied());
                 self.progress.before = all.filter(|(epoch, _)| *epoch > self.settled_epoch).collect();
@@ -124,32 +192,44 @@ impl Share {
         }
     }
 
+    fn owned_by(&self, shard: u32, owns: bool) -> Condition {
+        Condition { shards: self.shards, spread: self.spread.clone(), shard, owns }
+    }
+
+    /// The series of a shard have been released to it.
+    pub fn release(&mut self, to: u32) {
+        self.custody = self.custody.with(&self.owned_by(to, false));
+        self.progress.released.insert(to);
+    }
+
+    /// Series have joined those of this job.
+    pub fn join(&mut self, arrived: &Self) {
+        self.custody.add(&arrived.custody);
+        if let Some(handover) = arrived.arrival {
+            self.note_taken(handover);
+        }
+    }
+
+    /// Nobody has the series of a hand-over: they begin here.
+    pub fn go_without(&mut self, handover: Handover) {
+        if let Some(former) = self.previous.first() {
+            let owned = Custody::of_owner(*former, &self.spread, handover.from);
+            self.custody.add(&owned.with(&self.owned_by(self.shard, true)));
+        }
+        self.note_taken(handover);
+    }
+
+    fn note_taken(&mut self, handover: Handover) {
+        if handover.epoch == self.progress.epoch && handover.to == self.shard {
+            self.progress.taken.insert(handover.from);
+        }
+    }
+
     /// The share of the series that a hand-over brings.
     #[must_use]
     pub fn of_arrival(&self, handover: Handover) -> Self {
-        Self { shard: handover.to, arrival: Some(handover), progress: Progress::default(), ..self.clone() }
-    }
-
-    /// Whether a new series is this job's. `owner` gives the owner of the series under a shard count and a spread.
-    pub fn admits(&self, owner: impl Fn(NonZeroU32, &Spread) -> u32) -> bool {
-        let owns = owner(self.shards, &self.spread);
-        let former_spread = self.former_spread.as_ref().unwrap_or(&self.spread);
-        let former = self.previous.first().map(|count| owner(*count, former_spread));
-        match (self.arrival, former) {
-            (Some(handover), former) => owns == handover.to && former == Some(handover.from),
-            (None, None) => owns == self.shard,
-            (None, Some(former)) if owns == self.shard => former == self.shard || self.progress.taken.contains(&former),
-            (None, Some(former)) => former == self.shard && !self.progress.released.contains(&owns),
-        }
-    }
-
-    /// Whether a series that the job has stays with it.
-    pub fn keeps(&self, owner: impl Fn(NonZeroU32, &Spread) -> u32) -> bool {
-        if self.arrival.is_some() {
-            return true;
-        }
-        let owns = owner(self.shards, &self.spread);
-        owns == self.shard || (!self.previous.is_empty() && !self.progress.released.contains(&owns))
+        let custody = self.custody.with(&self.owned_by(handover.to, true));
+        Self { shard: handover.to, arrival: Some(handover), custody, progress: Progress::default(), ..self.clone() }
     }
 
     /// Hand-overs that this shard still waits for.
@@ -187,8 +267,7 @@ impl Share {
             std::cmp::Ordering::Less => from >= shards,
         };
         let former = self.previous.iter().map(|count| count.get());
-        let any_spread = self.former_spread.is_some();
-        from != to && to < shards && former.into_iter().any(|former| from < former && (any_spread || between(former)))
+        from != to && to < shards && former.into_iter().any(|former| from < former && (self.respread || between(former)))
     }
 
     /// Whether this shard was none of the former ones: whatever it has is from before them.
@@ -211,44 +290,65 @@ mod tests {
         NonZeroU32::new(number).unwrap()
     }
 
-    fn share(shard: u32, shards: u32, previous: &[u32]) -> Share {
+    fn share(epoch: u64, shard: u32, shards: u32, previous: &[u32]) -> Share {
         Share {
             shard,
             shards: count(shards),
             spread: Spread::Series,
             previous: previous.iter().map(|former| count(*former)).collect(),
             settled_epoch: 0,
-            former_spread: None,
-            progress: Progress { epoch: 1, ..Progress::default() },
+            respread: false,
+            custody: Custody::of_owner(count(shards), &Spread::Series, shard),
+            progress: Progress { epoch, ..Progress::default() },
             arrival: None,
         }
     }
 
     proptest! {
         #[test]
-        fn at_any_moment_of_a_change_exactly_one_shard_admits_a_series_or_it_is_on_its_way(
-            hash: u64, before in 1_u32..6, after in 1_u32..6, moved in prop::collection::btree_set((0_u32..6, 0_u32..6), 0..20),
-            released_only in prop::collection::btree_set((0_u32..6, 0_u32..6), 0..4),
+        fn at_any_moment_of_any_changes_exactly_one_shard_is_responsible_for_a_series_or_it_is_on_its_way(
+            hashes: [u64; 16],
+            counts in prop::collection::vec(1_u32..6, 1..5),
+            moves in prop::collection::vec((0_usize..3, 0_u32..6, 0_u32..6), 0..60),
         ) {
-            let owner = |shards: NonZeroU32, _: &Spread| jump_hash(hash, shards);
-            let mut admitting = 0;
-            for shard in 0..before.max(after) {
-                let mut share = share(shard, after, &[before]);
-                let pairs = moved.iter().chain(&released_only);
-                share.progress.released.extend(pairs.filter(|(from, _)| *from == shard).map(|(_, to)| *to));
-                share.progress.taken.extend(moved.iter().filter(|(_, to)| *to == shard).map(|(from, _)| *from));
-                admitting += u32::from(share.admits(owner));
+            let mut previous: Vec<u32> = Vec::new();
+            let mut shares: Vec<Share> = (0..6).map(|shard| share(1, shard, counts[0], &[])).collect();
+            let mut on_their_way: Vec<Share> = Vec::new();
+            let mut moves = moves.into_iter();
+            for (epoch, shards) in (2..).zip(&counts[1..]) {
+                previous.insert(0, shares[0].shards.get());
+                for share_now in &mut shares {
+                    *share_now = share(epoch, share_now.shard, *shards, &previous).following(share_now);
+                }
+                for (what, from, to) in moves.by_ref().take(15) {
+                    let handover = Handover { epoch, from, to };
+                    let (from, to) = (from as usize, to as usize);
+                    match what {
+                        0 if shares[from].moves(from as u32, to as u32) && !shares[from].progress.released.contains(&(to as u32)) => {
+                            on_their_way.push(shares[from].of_arrival(handover));
+                            shares[from].release(to as u32);
+                        }
+                        1 if !on_their_way.is_empty() => {
+                            let arrived = on_their_way.remove(from % on_their_way.len());
+                            let owner = arrived.shard as usize;
+                            shares[owner].join(&arrived);
+                        }
+                        _ => {}
+                    }
+                    for hash in hashes {
+                        let owner = |shards: NonZeroU32, _: &Spread| jump_hash(hash, shards);
+                        let responsible = shares.iter().chain(&on_their_way).filter(|share| share.custody.contains(owner));
+                        prop_assert_eq!(responsible.count(), 1);
+                    }
+                }
             }
-            let pair = (jump_hash(hash, count(before)), jump_hash(hash, count(after)));
-            let is_on_its_way = pair.0 != pair.1 && released_only.contains(&pair) && !moved.contains(&pair);
-            prop_assert_eq!(admitting, u32::from(!is_on_its_way));
         }
 
         #[test]
         fn every_series_that_changes_its_owner_has_a_hand_over(
             hash: u64, counts in prop::collection::vec(1_u32..9, 2..5)
         ) {
-            let share = share(0, counts[0], &counts[1..]);
+            let share = share(2, 0, counts[0], &counts[1..]);
             let to = jump_hash(hash, share.shards);
             for former in &share.previous {
                 let from = jump_hash(hash, *former);
@@ -260,22 +360,22 @@ mod tests {
     #[test]
     fn a_growing_deployment_moves_series_to_the_new_shards_only_and_a_shrinking_one_from_those_that_go() {
         let froms = |share: Share| share.arrivals().iter().map(|handover| handover.from).collect::<Vec<_>>();
-        assert_eq!(froms(share(3, 5, &[3])), [0, 1, 2]);
-        assert_eq!(froms(share(1, 5, &[3])), [0_u32; 0]);
-        assert_eq!(froms(share(1, 2, &[4])), [2, 3]);
-        assert_eq!(share(3, 2, &[4]).departures().len(), 2);
-        assert!(share(3, 5, &[3]).is_new() && !share(2, 5, &[3]).is_new() && !share(2, 5, &[]).is_new());
+        assert_eq!(froms(share(2, 3, 5, &[3])), [0, 1, 2]);
+        assert_eq!(froms(share(2, 1, 5, &[3])), [0_u32; 0]);
+        assert_eq!(froms(share(2, 1, 2, &[4])), [2, 3]);
+        assert_eq!(share(2, 3, 2, &[4]).departures().len(), 2);
+        assert!(share(2, 3, 5, &[3]).is_new() && !share(2, 2, 5, &[3]).is_new() && !share(2, 2, 5, &[]).is_new());
     }
 
     #[test]
-    fn what_has_moved_stays_moved_until_the_next_epoch_and_an_older_topology_changes_nothing() {
-        let mut current = share(0, 3, &[1]);
-        current.progress.released.insert(2);
-        assert_eq!(share(0, 3, &[1]).following(&current), current);
-        assert_eq!(share(0, 3, &[]).following(&current).progress.released, BTreeSet::new());
-        let mut next = share(0, 2, &[3]);
-        next.progress.epoch = 2;
-        assert_eq!(next.clone().following(&current), next);
-        assert_eq!(current.clone().following(&next), next);
+    fn what_has_moved_stays_moved_until_it_has_settled_and_an_older_topology_changes_nothing() {
+        let mut current = share(2, 0, 3, &[1]).following(&share(1, 0, 1, &[]));
+        current.release(2);
+        assert_eq!(share(2, 0, 3, &[1]).following(&current), current);
+        assert_eq!(share(1, 0, 1, &[]).following(&current), current);
+        let settled = share(2, 0, 3, &[]).following(&current);
+        assert_eq!((settled.progress.released.len(), settled.custody), (0, share(2, 0, 3, &[]).custody));
+        let next = share(3, 0, 2, &[3, 1]).following(&current);
+        assert_eq!((next.progress.epoch, next.custody), (3, current.custody));
     }
 }

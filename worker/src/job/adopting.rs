@@ -108,7 +108,9 @@ impl<E: Environment> Job<E> {
             }
         };
         let position = image.standing.position;
-        let had_state = self.position.is_some() && self.state.series.active() > 0;
+// A volume of an epoch that is long over has another state, too.
+        let is_outdated = self.state.plan.share.progress.epoch < plan.share.settled_epoch;
+        let had_state = self.position.is_some() && !is_outdated;
         self.fitting.forget();
         self.since_fit.clear();
         let mut state = JobState::new(plan);
@@ -153,6 +155,8 @@ impl<E: Environment> Job<E> {
         );
         self.announce();
         self.report_series();
+        self.forget_earlier_arrivals().await;
+        self.forget_earlier_departures().await;
         self.set_role(Phase::Running);
         true
     }

@@ -8,7 +8,10 @@ use std::{
 
 use futures_util::future::{AbortHandle, Abortable};
 
-use super::{Given, Job, JobHistory, JobView, following::ANSWER_WITHIN};
+use super::{
+    Given, Job, JobHistory, JobView,
+    following::{ANSWER_WITHIN, Turn},
+};
 use crate::{
     context::Environment,
     environment::Clock,
@@ -69,6 +72,24 @@ impl<E: Environment> Job<E> {
     pub(super) fn waits_for_arrivals(&self) -> bool {
         let share = &self.state.plan.share;
         !self.is_arrival() && self.position.is_none() && share.is_new() && !share.arrivals().is_empty()
+    }
+
+    /// Whether series come or go.
+    pub(super) fn is_moving(&self) -> bool {
+        let share = &self.state.plan.share;
+        !self.is_arrival() && !(share.arrivals().is_empty() && share.departures().is_empty())
+            || self.arrivals.has_earlier(u64::MAX)
+    }
+
+    /// Follows what the leading rank has done about series that move, without waiting for the next tick.
+    pub(super) async fn follow_between_ticks(&mut self) {
+        if !self.alone()
+            && self.is_moving()
+            && let Turn::Take(rank, record) = self.round().await.into_turn()
+            && matches!(record.entry.content, Content::Released { .. } | Content::Joined { .. })
+        {
+            self.take(rank, *record).await;
+        }
     }
 
     /// Waits until series have arrived here, or at another rank, whose state is taken over then.
@@ -139,6 +160,17 @@ impl<E: Environment> Job<E> {
             // Aborted or over: the same to the job that it joins.
             let _ = Abortable::new(job.run(history), registration).await;
         }));
+    }
+
+    /// The state was taken over from another rank, which has what arrived in earlier epochs or knows what became of it.
+    pub(super) async fn forget_earlier_arrivals(&mut self) {
+        let epoch = self.state.plan.share.progress.epoch;
+        let earlier: Vec<Handover> =
+            self.arrivals.running.keys().filter(|handover| handover.epoch < epoch).copied().collect();
+        for handover in earlier {
+            self.end_arrival(handover);
+            self.forget_part(&self.state.plan.of_arrival(handover).key()).await;
+        }
     }
 
     fn end_arrival(&mut self, handover: Handover) {
@@ -252,7 +284,8 @@ impl<E: Environment> Job<E> {
             tracing::error!(job = %self.view.key, %handover, %error, "states that were handed over cannot be used");
         }
         self.lineage.join(handover.from, lineage);
-        self.note_taken(handover);
+        self.state.plan.share.join(&state.plan.share);
+        self.settle_after_join();
         if is_first {
             self.view.journal().restart(position, self.lineage);
             self.set_role(Phase::Running);
@@ -275,11 +308,7 @@ impl<E: Environment> Job<E> {
         self.publish_progress();
     }
 
-    fn note_taken(&mut self, handover: Handover) {
-        let progress = &mut self.state.plan.share.progress;
-        if handover.epoch == progress.epoch && handover.to == self.state.plan.share.shard {
-            progress.taken.insert(handover.from);
-        }
+    fn settle_after_join(&mut self) {
         if let Some(model) = self.state.models.first() {
             self.state.series.settle(&self.state.plan, &model.format);
         }
@@ -295,7 +324,8 @@ impl<E: Environment> Job<E> {
         tracing::warn!(job = %self.view.key, %handover, "nobody has the states of series: they are learnt from the TSDB");
         self.context.metrics.handed_over(&self.labels, HandoverStatus::Failed, 1);
         let (before, digest) = self.before_record();
-        self.note_taken(handover);
+        self.state.plan.share.go_without(handover);
+        self.settle_after_join();
         if let Some(position) = self.position {
             self.lineage.join(handover.from, crate::peers::Lineage::default());
             self.offer(Content::Joined { handover, chain: 0 }, position, digest, before);
@@ -310,6 +340,9 @@ impl<E: Environment> Job<E> {
 
     /// Lets arrived series join as another rank has done, or else takes its whole state over.
     pub(super) async fn follow_join(&mut self, rank: u32, handover: Handover, chain: u64, after: u64) {
+        if !self.arrivals.running.contains_key(&handover) && !self.return_departure(handover) {
+            self.start_arrival(handover, None);
+        }
         let started = self.context.clock.monotonic();
         while self.fitting.rests() && self.context.clock.monotonic().saturating_sub(started) < ARRIVES_WITHIN {
             let Some(arrival) = self.arrivals.running.get(&handover) else { break };

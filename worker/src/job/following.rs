@@ -133,7 +133,7 @@ pub(super) enum Turn {
 }
 
 impl Round {
-    fn into_turn(self) -> Turn {
+    pub(super) fn into_turn(self) -> Turn {
         match self {
             Self { diverged: Some(standing), .. } => Turn::Adopt(standing.rank),
             Self { take: Some((rank, record)), .. } => Turn::Take(rank, record),

@@ -38,6 +38,9 @@ use saving::Saving;
 /// Longest sleep without a look at the clocks: a step of the own clock is noticed within this time.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 
+/// The same while series move: what other workers do about them is noticed within this time.
+const LOOK_AT_HANDOVERS_AFTER: Duration = Duration::from_secs(1);
+
 /// A job and everything that it has learnt. Owned by the job's own task.
 pub struct Job<E: Environment> {
     context: Rc<Context<E>>,
@@ -176,8 +179,9 @@ impl<E: Environment> Job<E> {
             {
                 continue;
             }
-            if self.wait_until_due(tick).await == Wait::Over {
-                self.tick(tick).await;
+            match self.wait_until_due(tick).await {
+                Wait::Over => self.tick(tick).await,
+                Wait::Interrupted => self.follow_between_ticks().await,
             }
         }
         self.fitting.cancel();
@@ -431,8 +435,9 @@ impl<E: Environment> Job<E> {
             }
             self.view.set_phase(JobPhase::Running);
             let remaining = Duration::from_millis((due - now).unsigned_abs());
-            let sleep = remaining.min(LONGEST_SLEEP).min(pause.unwrap_or(LONGEST_SLEEP));
-            if self.sleep(sleep).await == Wait::Interrupted {
+            let longest = if self.is_moving() { LOOK_AT_HANDOVERS_AFTER } else { LONGEST_SLEEP };
+            let sleep = remaining.min(longest).min(pause.unwrap_or(longest));
+            if self.sleep(sleep).await == Wait::Interrupted || self.is_moving() {
                 return Wait::Interrupted;
             }
         }

@@ -79,14 +79,14 @@ impl<E: Environment> Job<E> {
             let lineage = self.lineage.release(*to, position);
             let images: Vec<Block> =
                 (0..moved.block_count().max(1)).map(|index| moved.image(index, position, lineage)).collect();
-            self.state.plan.share.progress.released.insert(*to);
+            self.state.plan.share.release(*to);
             self.offer(Content::Released { to: *to }, position, digest, before);
             tracing::info!(job = %self.view.key, %handover, position, series = moved.series.active(), "series released");
             self.keep(handover, &moved, position, lineage, images.clone());
             blocks.extend(images);
         }
         let plan = &self.state.plan;
-        let gone = self.state.series.retain(|labels| plan.keeps(labels));
+        let gone = self.state.series.retain(|labels| plan.has(labels));
         self.state.reset(&gone);
         if let Some(model) = self.state.models.first() {
             self.state.series.settle(&self.state.plan, &model.format);
@@ -186,17 +186,32 @@ impl<E: Environment> Job<E> {
         if !answers.is_empty() {
             departure.silent_since = None;
         }
+        let is_untaken = (!answers.is_empty() && !unknown)
+            || (answers.is_empty() && now.saturating_sub(silent_since) >= timeout);
         if taken {
             self.forget_departure(handover).await;
-        } else if (!answers.is_empty() && !unknown)
-            || (answers.is_empty() && now.saturating_sub(silent_since) >= timeout)
-        {
+        } else if is_untaken && self.leads().await {
             tracing::warn!(job = %self.view.key, %handover, "series that nobody has taken come back");
             self.context.metrics.handed_over(&self.labels, HandoverStatus::Returned, 1);
-            if let Some(departure) = self.departures.kept.remove(&handover) {
-                self.context.views.borrow_mut().remove(&departure.view.key);
-                self.start_arrival(handover, Some(departure.history));
-            }
+            self.return_departure(handover);
+        }
+    }
+
+    /// Lets released series go on here. Returns whether there were any.
+    pub(super) fn return_departure(&mut self, handover: Handover) -> bool {
+        let Some(departure) = self.departures.kept.remove(&handover) else { return false };
+        self.context.views.borrow_mut().remove(&departure.view.key);
+        self.start_arrival(handover, Some(departure.history));
+        true
+    }
+
+    /// The state was taken over from another rank, which knows what became of earlier epochs.
+    pub(super) async fn forget_earlier_departures(&mut self) {
+        let epoch = self.state.plan.share.progress.epoch;
+        let earlier: Vec<Handover> =
+            self.departures.kept.keys().filter(|handover| handover.epoch < epoch).copied().collect();
+        for handover in earlier {
+            self.forget_departure(handover).await;
         }
     }
 

@@ -143,7 +143,7 @@ impl<E: Environment> Job<E> {
             rebuild.extend(of_block.map(|(_, labels)| (labels.clone(), ())));
         }
         let plan = &self.state.plan;
-        self.state.series.retain(|labels| plan.keeps(labels));
+        self.state.series.retain(|labels| plan.has(labels));
         self.settle_series();
         let newest_watermark = watermarks.values().copied().max();
         let Some(last) = logged.last().into_iter().chain(newest_watermark).max() else {

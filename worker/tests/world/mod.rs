@@ -180,7 +180,7 @@ reader:
     cpu: {expr: 'rate(cpu[2m])', tz: Europe/Berlin}
     memory: {expr: memory, step: 1m, offset: -30s}
 writer: {class: vm, datasource_url: 'http://tsdb:8428'}
-settings: {retention: {ttl: 10m, check_interval: 3m}, snapshot_interval: 4m, settle: 10s}
+settings: {retention: {ttl: 10m, check_interval: 3m}, snapshot_interval: 4m, settle: 10s, handover_timeout: 2h}
 "#;
 
 impl World {
