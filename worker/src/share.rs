@@ -54,9 +54,8 @@ impl Custody {
 
     /// Whether a series belongs to it. `owner` gives the owner of the series under a shard count and a spread.
     pub fn contains(&self, owner: impl Fn(NonZeroU32, &Spread) -> u32) -> bool {
-        let holds = |condition: &Condition| {
-            (owner(condition.shards, &condition.spread) == condition.shard) == condition.owns
-        };
+        let holds =
+            |condition: &Condition| (owner(condition.shards, &condition.spread) == condition.shard) == condition.owns;
         self.0.iter().any(|conditions| conditions.iter().all(holds))
     }
 
@@ -267,7 +266,9 @@ impl Share {
             std::cmp::Ordering::Less => from >= shards,
         };
         let former = self.previous.iter().map(|count| count.get());
-        from != to && to < shards && former.into_iter().any(|former| from < former && (self.respread || between(former)))
+        from != to
+            && to < shards
+            && former.into_iter().any(|former| from < former && (self.respread || between(former)))
     }
 
     /// Whether this shard was none of the former ones: whatever it has is from before them.

@@ -108,9 +108,8 @@ impl<E: Environment> Job<E> {
             }
         };
         let position = image.standing.position;
-// A volume of an epoch that is long over has another state, too.
-        let is_outdated = self.state.plan.share.progress.epoch < plan.share.settled_epoch;
-        let had_state = self.position.is_some() && !is_outdated;
+        // A shard that had gone has nothing that could differ.
+        let had_state = self.position.is_some() && self.state.series.active() > 0;
         self.fitting.forget();
         self.since_fit.clear();
         let mut state = JobState::new(plan);

@@ -116,6 +116,8 @@ pub(super) struct Round {
     busy: bool,
     /// Whether a rank that is stuck is passed over.
     passed: bool,
+    /// Lower ranks whose states differ and do not count: they will take this one's over.
+    overruled: u32,
     /// Whether every rank has said where it stands.
     complete: bool,
 }
@@ -260,20 +262,14 @@ impl<E: Environment> Job<E> {
                 continue;
             };
             self.following.silent.remove(&rank);
-            let theirs = Standing { rank, ..theirs };
-            self.note_progress(own.rank, &theirs);
-            self.weigh(&own, theirs, next, &mut round);
+            self.weigh(&own, Standing { rank, ..theirs }, next, &mut round);
         }
         round
     }
 
-    /// Notes whether another rank gets on.
+    /// Notes whether another rank, with the same state, gets on.
     fn note_progress(&mut self, own_rank: u32, theirs: &Standing) {
-        let Standing { rank, phase, position, written, working_on, .. } = *theirs;
-        if phase != Phase::Running {
-            self.following.progress.remove(&rank);
-            return;
-        }
+        let Standing { rank, position, written, working_on, .. } = *theirs;
         let now = self.context.clock.monotonic();
         let before = self.following.progress.get(&rank);
         let stands_still = before.is_some_and(|before| {
@@ -335,6 +331,8 @@ impl<E: Environment> Job<E> {
                         *floor = (*floor).max(Some(theirs.written));
                     }
                     let counts = !has_state || theirs.precedes(own);
+                    round.overruled += u32::from(!counts && theirs.rank < own.rank);
+                    self.following.progress.remove(&theirs.rank);
                     let gone = !has_state || matches!(next, Next::Gone);
                     let adopt = if gone { &mut round.ahead } else { &mut round.diverged };
                     let best = adopt.is_none_or(|best| theirs.precedes(&best));
@@ -349,6 +347,7 @@ impl<E: Environment> Job<E> {
                 if theirs.phase == Phase::Joining {
                     return;
                 }
+                self.note_progress(own.rank, &theirs);
                 self.following.confirmed = self.following.confirmed.max(Some(theirs.written));
                 let is_stuck = self.is_stuck(theirs.rank);
                 if let Some(fitted_to) = theirs.fit {
@@ -443,8 +442,12 @@ impl<E: Environment> Job<E> {
                 break;
             }
             self.sleep_through_mail(ASK_AGAIN_AFTER).await;
-            if self.round().await.outranked {
+            let round = self.round().await;
+            if round.outranked {
                 return WriteTurn::Outranked;
+            }
+            if round.overruled == rank {
+                break;
             }
         }
         WriteTurn::Own

@@ -186,8 +186,8 @@ impl<E: Environment> Job<E> {
         if !answers.is_empty() {
             departure.silent_since = None;
         }
-        let is_untaken = (!answers.is_empty() && !unknown)
-            || (answers.is_empty() && now.saturating_sub(silent_since) >= timeout);
+        let is_untaken =
+            (!answers.is_empty() && !unknown) || (answers.is_empty() && now.saturating_sub(silent_since) >= timeout);
         if taken {
             self.forget_departure(handover).await;
         } else if is_untaken && self.leads().await {
