@@ -54,7 +54,8 @@ impl<E: Environment> Job<E> {
     pub(super) async fn adopt_from(&mut self, rank: u32) {
         self.set_role(Phase::Adopting);
         let member = Member { rank, ..self.context.place.get().member };
-        let fetched = self.fetch_image(member).await;
+        let key = self.view.key.clone();
+        let fetched = self.fetch_image(member, &key).await;
         match fetched {
             Some((image, blocks)) => {
                 if !self.take_image(member, &image, &blocks).await {
@@ -69,14 +70,18 @@ impl<E: Environment> Job<E> {
         }
     }
 
-    pub(super) async fn fetch_image(&mut self, member: Member) -> Option<(std::rc::Rc<StateImage>, Vec<Block>)> {
+    pub(super) async fn fetch_image(
+        &mut self,
+        member: Member,
+        job: &str,
+    ) -> Option<(std::rc::Rc<StateImage>, Vec<Block>)> {
         let started = self.context.clock.monotonic();
         let mut blocks = Vec::new();
         let mut id = None;
         loop {
             let number = u32::try_from(blocks.len()).unwrap_or(u32::MAX);
             let request = Request::Image { image: id, block: number };
-            let answer = self.ask_member(member, &self.view.key, &request, ANSWER_WITHIN).await;
+            let answer = self.ask_member(member, job, &request, ANSWER_WITHIN).await;
             match answer.unwrap_or(Answer::Nothing) {
                 Answer::Image { image, block: Some(block) } => {
                     id = Some(image.id);
@@ -141,7 +146,7 @@ impl<E: Environment> Job<E> {
         self.stand_at(Some(position));
         self.view.journal().restart(position, self.lineage);
         self.take_ticks_since_fit(image);
-        if had_state {
+        if had_state && !self.following.lacks_arrival {
             self.following.written_elsewhere = self.following.written_elsewhere.max(Some(written));
             self.context.metrics.replica_divergences.with_label_values(&self.labels.values()).inc();
         }
@@ -156,6 +161,7 @@ impl<E: Environment> Job<E> {
         self.report_series();
         self.forget_earlier_arrivals().await;
         self.forget_earlier_departures().await;
+        self.copy_departures(member).await;
         self.set_role(Phase::Running);
         true
     }

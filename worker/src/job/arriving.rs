@@ -16,7 +16,7 @@ use crate::{
     context::Environment,
     environment::Clock,
     metrics::HandoverStatus,
-    peers::{Answer, Phase, Request, journal::Content},
+    peers::{Answer, Member, Phase, Request, journal::Content},
     plan::JobPlan,
     share::Handover,
     snapshot::Block,
@@ -361,7 +361,10 @@ impl<E: Environment> Job<E> {
             }
             break;
         }
+        // The state is as good as that one: it only lacks what has arrived.
+        self.following.lacks_arrival = true;
         self.adopt_from(rank).await;
+        self.following.lacks_arrival = false;
     }
 
     /// Of a job of arrived series: gives its state to the job that they join, if that has asked for it and stands at the
@@ -402,10 +405,12 @@ impl<E: Environment> Job<E> {
         }
         let request = Request::Release { epoch: handover.epoch, to: handover.to };
         let answers = self.ask_shard(handover.from, &main.key, &request).await;
-        let released = answers.iter().find(|(_, answer)| matches!(answer, Answer::Released));
-        if let Some((member, _)) = released {
+        let released = answers.iter().filter(|(_, answer)| matches!(answer, Answer::Released));
+        let released: Vec<Member> = released.map(|(member, _)| *member).collect();
+        let key = self.view.key.clone();
+        for member in &released {
             let wanted = self.state.plan.clone();
-            if let Some((image, blocks)) = self.fetch_image(*member).await
+            if let Some((image, blocks)) = self.fetch_image(*member, &key).await
                 && self.take_image(*member, &image, &blocks).await
             {
                 if self.state.plan != wanted {
@@ -420,7 +425,8 @@ impl<E: Environment> Job<E> {
         let timeout = Duration::from_millis(self.context.settings.borrow().handover_timeout.unsigned_abs());
         let now = self.context.clock.monotonic();
         let silent_since = *self.following.silent_since.get_or_insert(now);
-        if answers.iter().any(|(_, answer)| !matches!(answer, Answer::Nothing)) {
+        // A rank that has released them and lost them since is no help.
+        if answers.iter().any(|(_, answer)| !matches!(answer, Answer::Nothing | Answer::Released)) {
             self.following.silent_since = None;
         }
         if is_empty || now.saturating_sub(silent_since) >= timeout {

@@ -51,6 +51,8 @@ pub(super) struct Following {
     lower_got_on_at: Option<Duration>,
     /// The newest tick that another rank says is written.
     confirmed: Option<i64>,
+    /// Whether another rank's state is taken over only because series have joined it which have not arrived here.
+    pub(super) lacks_arrival: bool,
     /// Since when the former owner of series that are to arrive does not answer.
     pub(super) silent_since: Option<Duration>,
     /// Whether this rank reads in place of a lower one that is stuck.

@@ -9,7 +9,7 @@ use crate::{
     environment::Clock,
     metrics::HandoverStatus,
     peers::{
-        Answer, Lineage, Phase, Request,
+        Answer, Lineage, Member, Phase, Request, Standing,
         journal::{self, Content, StateImage},
     },
     plan::JobPlan,
@@ -203,6 +203,26 @@ impl<E: Environment> Job<E> {
         self.context.views.borrow_mut().remove(&departure.view.key);
         self.start_arrival(handover, Some(departure.history));
         true
+    }
+
+    /// The state was taken over from another rank: what that has released, it has for others, and so has this one then.
+    pub(super) async fn copy_departures(&mut self, member: Member) {
+        let share = &self.state.plan.share;
+        if self.is_arrival() || share.shard != member.shard {
+            return;
+        }
+        let (epoch, from) = (share.progress.epoch, share.shard);
+        let all = share.progress.released.iter().map(|to| Handover { epoch, from, to: *to });
+        let lacking: Vec<Handover> = all.filter(|handover| !self.departures.kept.contains_key(handover)).collect();
+        for handover in lacking {
+            let key = self.state.plan.of_arrival(handover).key();
+            let Some((image, blocks)) = self.fetch_image(member, &key).await else { continue };
+            let Ok(plan) = serde_json::from_slice(&image.plan) else { continue };
+            let Standing { position, lineage, .. } = image.standing;
+            let history = JobHistory { blocks: blocks.clone(), ..JobHistory::default() };
+            self.keep_history(handover, plan, position, lineage, history);
+            self.commit(blocks, None).await;
+        }
     }
 
     /// The state was taken over from another rank, which knows what became of earlier epochs.
