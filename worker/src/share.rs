@@ -165,6 +165,8 @@ impl Share {
         }
         match self.progress.epoch.cmp(&current.progress.epoch) {
             std::cmp::Ordering::Less => current.clone(),
+            // What has settled does not begin again.
+            std::cmp::Ordering::Equal if self.settled_epoch < current.settled_epoch => current.clone(),
             std::cmp::Ordering::Equal => {
                 if !self.previous.is_empty() {
                     self.progress = current.progress.clone();
@@ -375,7 +377,9 @@ mod tests {
         assert_eq!(share(2, 0, 3, &[1]).following(&current), current);
         assert_eq!(share(1, 0, 1, &[]).following(&current), current);
         let settled = share(2, 0, 3, &[]).following(&current);
-        assert_eq!((settled.progress.released.len(), settled.custody), (0, share(2, 0, 3, &[]).custody));
+        assert_eq!((settled.progress.released.len(), &settled.custody), (0, &share(2, 0, 3, &[]).custody));
+        let settled = Share { settled_epoch: 2, ..settled };
+        assert_eq!(share(2, 0, 3, &[1]).following(&settled), settled);
         let next = share(3, 0, 2, &[3, 1]).following(&current);
         assert_eq!((next.progress.epoch, next.custody), (3, current.custody));
     }

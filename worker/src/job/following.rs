@@ -555,7 +555,7 @@ impl<E: Environment> Job<E> {
         self.note_definitions(rank, dictionary, definitions);
         if let Some(plan) = plan {
             match serde_json::from_slice(&plan) {
-                Ok(plan) => self.apply(plan),
+                Ok(plan) => self.put_in_force(plan),
                 Err(error) => {
                     tracing::error!(job = %self.view.key, rank, %error, "another rank's configuration cannot be read");
                     self.pause_between_questions().await;

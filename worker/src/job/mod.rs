@@ -351,10 +351,14 @@ impl<E: Environment> Job<E> {
         }
     }
 
-    /// Puts a new plan in force from the next tick on.
+    /// Puts a plan of the own configuration in force from the next tick on; what has moved stays moved.
     fn apply(&mut self, plan: JobPlan) {
+        self.put_in_force(plan.following(&self.state.plan));
+    }
+
+    /// Puts a new plan in force from the next tick on.
+    fn put_in_force(&mut self, plan: JobPlan) {
         tracing::info!(job = %self.view.key, "configuration of the job changed");
-        let plan = plan.following(&self.state.plan);
         self.wanted.take_if(|wanted| wanted.clone().following(&plan) == plan);
         self.forward_to_arrivals(&plan);
         self.fitting.restart();
