@@ -16,6 +16,7 @@ use worker::environment::Grid;
 use worker::input_log::{InputLog, LogOptions, Record};
 use worker::labels::Labels;
 use worker::peers::Lineage;
+use worker::share::Share;
 use worker::snapshot::{Block, BlockSeries, ModelStates, SnapshotStore};
 
 const SERIES: u32 = 100_000;
@@ -132,6 +133,7 @@ fn block(index: u32) -> Block {
         index,
         watermark: 1_700_000_000_000,
         lineage: Lineage::default(),
+        share: Share::default(),
         series,
         models: vec![model],
     }

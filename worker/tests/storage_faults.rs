@@ -12,6 +12,7 @@ use worker::environment::{DiskError, Grid};
 use worker::input_log::{InputLog, LogError, LogOptions, Record, Recovered};
 use worker::labels::Labels;
 use worker::peers::Lineage;
+use worker::share::Share;
 use worker::snapshot::{Block, BlockSeries, ModelStates, Restored, SnapshotError, SnapshotStore};
 
 const JOBS: [&str; 2] = ["every minute/requests", "every minute/errors"];
@@ -48,7 +49,15 @@ fn block(job: &str, index: u32, watermark: i64) -> Block {
         .collect();
     let states = series.iter().map(|one| Some(format!("{job} {watermark} {}", one.slot).into_bytes())).collect();
     let model = ModelStates { alias: "m".to_owned(), signature: String::new(), fitted_to: 0, states };
-    Block { job: job.to_owned(), index, watermark, lineage: Lineage::default(), series, models: vec![model] }
+    Block {
+        job: job.to_owned(),
+        index,
+        watermark,
+        lineage: Lineage::default(),
+        share: Share::default(),
+        series,
+        models: vec![model],
+    }
 }
 
 fn options() -> LogOptions {

@@ -13,6 +13,7 @@ use worker::environment::{Disk, DiskError, Grid};
 use worker::input_log::{InputLog, LogOptions, Record};
 use worker::labels::Labels;
 use worker::peers::Lineage;
+use worker::share::Share;
 use worker::snapshot::{Block, BlockSeries, ModelStates, SnapshotStore};
 
 fn labels(slot: u32) -> Labels {
@@ -63,6 +64,7 @@ async fn log_and_snapshots_live_through_a_restart() {
         index: 0,
         watermark: 9,
         lineage: Lineage::default(),
+        share: Share::default(),
         series,
         models: vec![model],
     };

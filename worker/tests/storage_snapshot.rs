@@ -10,6 +10,7 @@ use worker::disk::memory::{Memory, Operation};
 use worker::environment::{Disk, DiskError};
 use worker::labels::Labels;
 use worker::peers::Lineage;
+use worker::share::Share;
 use worker::snapshot::{Block, BlockSeries, ModelStates, Restored, SnapshotError, SnapshotStore};
 
 const JOB: &str = "every minute/../requests";
@@ -33,6 +34,7 @@ fn block(job: &str, index: u32, watermark: i64) -> Block {
         watermark,
         share: worker::share::Share::default(),
         lineage: Lineage::default(),
+        share: Share::default(),
         series: series.collect(),
         models: vec![model("a"), model("b")],
     }

@@ -115,6 +115,7 @@ mod tests {
             journal::{Content, Entry, SharedFit, StateImage, Takeover},
             message::{DictionaryVersion, Next, NextRecord},
         },
+        share::Handover,
     };
 
     fn standing() -> impl Strategy<Value = Standing> {
@@ -122,8 +123,9 @@ mod tests {
             any::<[u64; 4]>().prop_map(|[chain, adopted, rebuilds, era]| Lineage { chain, adopted, rebuilds, era });
         let phases =
             [Phase::Restoring, Phase::Joining, Phase::Beginning, Phase::Running, Phase::Adopting, Phase::Alone];
-        (any::<(u32, i64, i64, Option<i64>, Option<i64>)>(), lineage, prop::sample::select(phases.to_vec())).prop_map(
-            |((rank, position, written, working_on, fit), lineage, phase)| Standing {
+        let numbers = any::<(u32, i64, i64, Option<i64>, Option<i64>, (u64, usize))>();
+        (numbers, lineage, prop::sample::select(phases.to_vec())).prop_map(
+            |((rank, position, written, working_on, fit, progress), lineage, phase)| Standing {
                 rank,
                 phase,
                 position,
@@ -131,6 +133,7 @@ mod tests {
                 written,
                 working_on,
                 fit,
+                progress,
             },
         )
     }
@@ -148,6 +151,8 @@ mod tests {
             }),
             any::<(i64, u32)>().prop_map(|(fitted_to, block)| Request::Fit { fitted_to, block }),
             any::<(Option<u64>, u32)>().prop_map(|(image, block)| Request::Image { image, block }),
+            any::<(u64, u32)>().prop_map(|(epoch, to)| Request::Release { epoch, to }),
+            any::<(u64, u32)>().prop_map(|(epoch, from)| Request::Taken { epoch, from }),
         ];
         (any::<([u32; 4], u64, u32, String)>(), request).prop_map(|((members, epoch, shards, job), request)| {
             let [from_shard, from_rank, shard, rank] = members;
@@ -183,20 +188,15 @@ mod tests {
                 to,
                 reason: SkipReason::Refused { message }
             }),
+            any::<(i64, u64)>().prop_map(|(fitted_to, digest)| Content::TakenOver(Takeover { fitted_to, digest })),
+            any::<u32>().prop_map(|to| Content::Released { to }),
+            any::<(u64, u32, u32, u64)>()
+                .prop_map(|(epoch, from, to, chain)| Content::Joined { handover: Handover { epoch, from, to }, chain }),
         ];
-        let takeover = any::<Option<(i64, u64)>>()
-            .prop_map(|takeover| takeover.map(|(fitted_to, digest)| Takeover { fitted_to, digest }));
-        let entry = (any::<(i64, i64, [u64; 3])>(), takeover, content).prop_map(
-            |((after, position, [plan, before, chain]), takeover, content)| Entry {
-                after,
-                position,
-                plan,
-                takeover,
-                before,
-                content,
-                chain,
-            },
-        );
+        let entry =
+            (any::<(i64, i64, [u64; 3])>(), content).prop_map(|((after, position, [plan, before, chain]), content)| {
+                Entry { after, position, plan, before, content, chain }
+            });
         (entry, prop::option::of(bytes()), dictionary(), definitions()).prop_map(
             |(entry, plan, dictionary, definitions)| {
                 Next::Record(Box::new(NextRecord { entry: Rc::new(entry), plan, dictionary, definitions }))
@@ -246,6 +246,9 @@ mod tests {
                 .prop_map(move |(id, block)| Answer::Image { image: Rc::new(part(id)), block: Some(block) }),
             Just(Answer::Later),
             Just(Answer::Nothing),
+            Just(Answer::Released),
+            Just(Answer::Empty),
+            any::<bool>().prop_map(Answer::Taken),
         ]
     }
 
