@@ -3,7 +3,7 @@
 mod known_topology;
 mod status;
 
-use std::{process::ExitCode, rc::Rc, sync::Arc, time::Duration};
+use std::{num::NonZeroU32, process::ExitCode, rc::Rc, sync::Arc, time::Duration};
 
 use config::{
     load::Source,
@@ -72,8 +72,8 @@ enum At<'a> {
     Start,
     /// The process starts, and has followed this topology before, which the file does not go on from.
     Resumption(&'a Topology),
-    /// The process runs, and follows this topology.
-    Reload(&'a Topology),
+    /// The process runs as this shard, and follows this topology.
+    Reload(u32, &'a Topology),
 }
 
 impl Staged {
@@ -191,19 +191,26 @@ fn stage(arguments: &Arguments, files: &ConfigFiles, logging: &Logging, at: At) 
             match at {
                 At::Start => given,
                 At::Resumption(known) => known_topology::in_place_of(&given, known),
-                At::Reload(known) => {
+                At::Reload(_, known) => {
                     known_topology::check(known, &given).map_err(|refused| format!("{}: {refused}", path.display()))?;
                     given
                 }
             }
         }
-        Some(TopologySource::Members(members)) => Topology {
-            shards: std::num::NonZeroU32::new(*members).unwrap_or(std::num::NonZeroU32::MIN),
-            ..Topology::default()
-        },
+        Some(TopologySource::Members(members)) => {
+            Topology { shards: NonZeroU32::new(*members).unwrap_or(NonZeroU32::MIN), ..Topology::default() }
+        }
         None => Topology::default(),
     };
-    let member = Member { shard: arguments.shard(topology.shards.get())?, rank: arguments.rank() };
+    let shard = match at {
+        // Of a deployment that shrinks to one shard, not every worker becomes that one.
+        At::Reload(shard, _) => shard,
+        At::Start | At::Resumption(_) => {
+            let former = topology.previous_shards.iter().copied();
+            arguments.shard(former.fold(topology.shards, NonZeroU32::max).get())?
+        }
+    };
+    let member = Member { shard, rank: arguments.rank() };
     let place = Place { member, ranks: topology.ranks.get() };
     let loaded = config::load::load(&sources, &environment_variable, cpus)?;
     for warning in &loaded.warnings {
@@ -318,7 +325,7 @@ async fn work(
             () = &mut worker => break,
             Some(read) = changes.next(), if arguments.watch => {
                 let outcome = read.map_err(Fatal::from).and_then(|files| {
-                    let staged = stage(arguments, &files, logging, At::Reload(&status.topology))?;
+                    let staged = stage(arguments, &files, logging, At::Reload(status.place.member.shard, &status.topology))?;
                     follow(&mut link, &staged)?;
                     Ok(staged)
                 });
