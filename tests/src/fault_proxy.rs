@@ -58,13 +58,19 @@ struct Shared {
 struct State {
     everywhere: Fault,
     by_path: Vec<(String, Fault)>,
+    by_bearer: Vec<(String, Fault)>,
     requests: BTreeMap<String, u64>,
     faults_set: u64,
     imported: Vec<Vec<u8>>,
 }
 
 impl State {
-    fn fault(&self, path: &str) -> &Fault {
+    fn fault(&self, request: &Request) -> &Fault {
+        let of_client = self.by_bearer.iter().find(|(token, _)| request.bearer.as_ref() == Some(token));
+        of_client.map_or_else(|| self.fault_of_path(&request.path), |(_, fault)| fault)
+    }
+
+    fn fault_of_path(&self, path: &str) -> &Fault {
         let matching = self.by_path.iter().filter(|(prefix, _)| path.starts_with(prefix));
         matching.max_by_key(|(prefix, _)| prefix.len()).map_or(&self.everywhere, |(_, fault)| fault)
     }
@@ -99,11 +105,12 @@ impl FaultProxy {
         format!("http://{}", self.address)
     }
 
-    /// Sets the fault of every path and forgets those of single paths.
+    /// Sets the fault of every path and forgets those of single paths and clients.
     pub fn set(&self, fault: Fault) {
         let mut state = self.shared.lock();
         state.everywhere = fault;
         state.by_path.clear();
+        state.by_bearer.clear();
         state.faults_set += 1;
         drop(state);
         self.shared.changed.send_replace(());
@@ -114,6 +121,16 @@ impl FaultProxy {
         let mut state = self.shared.lock();
         state.by_path.retain(|(other, _)| other != prefix);
         state.by_path.push((prefix.to_owned(), fault));
+        state.faults_set += 1;
+        drop(state);
+        self.shared.changed.send_replace(());
+    }
+
+    /// Sets the fault of the client that sends this bearer token, whatever it asks for.
+    pub fn set_bearer(&self, token: &str, fault: Fault) {
+        let mut state = self.shared.lock();
+        state.by_bearer.retain(|(other, _)| other != token);
+        state.by_bearer.push((token.to_owned(), fault));
         state.faults_set += 1;
         drop(state);
         self.shared.changed.send_replace(());
@@ -188,7 +205,7 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     let (fault, faults_set) = {
         let mut state = shared.lock();
         *state.requests.entry(request.path.clone()).or_default() += 1;
-        (state.fault(&request.path).clone(), state.faults_set)
+        (state.fault(&request).clone(), state.faults_set)
     };
     shared.changed.send_replace(());
 
@@ -250,6 +267,8 @@ async fn pass(client: &mut TcpStream, request: &Request, shared: &Shared, body_l
 /// A whole request, as it is passed on.
 struct Request {
     path: String,
+    /// The token of `Authorization: Bearer`.
+    bearer: Option<String>,
     bytes: Vec<u8>,
     body_start: usize,
 }
@@ -275,6 +294,7 @@ impl Request {
                 name.eq_ignore_ascii_case(wanted).then(|| value.trim())
             })
         };
+        let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned);
         let chunked = header("transfer-encoding").is_some_and(|encoding| encoding.eq_ignore_ascii_case("chunked"));
         let length: usize = header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
         let complete = |bytes: &[u8]| {
@@ -292,7 +312,7 @@ impl Request {
         let mut request = passed.into_bytes();
         let body_start = request.len();
         request.extend_from_slice(&bytes[head_end + 4..]);
-        Ok(Some(Self { path, bytes: request, body_start }))
+        Ok(Some(Self { path, bearer, bytes: request, body_start }))
     }
 
     fn body(&self) -> &[u8] {

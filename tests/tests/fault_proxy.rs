@@ -107,3 +107,17 @@ async fn a_server_that_is_gone_looks_like_a_reset_and_requests_can_be_awaited() 
     tsdb.restart().await.unwrap();
     assert!(through.answers("/health").await);
 }
+
+#[tokio::test]
+async fn a_fault_of_one_client_leaves_the_others_alone() {
+    let (_tsdb, proxy, through) = start().await;
+    proxy.set_bearer("one", Fault::Answer(503, "busy".to_owned()));
+    let health = async |token: &str| {
+        let request = reqwest::Client::new().get(format!("{}/health", proxy.url())).bearer_auth(token);
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!((health("one").await, health("other").await), (503, 200));
+    assert!(through.answers("/health").await);
+    proxy.set(Fault::None);
+    assert_eq!(health("one").await, 200);
+}

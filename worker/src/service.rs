@@ -1,8 +1,9 @@
 //! The worker as a process: command line, files, signals, and the loop between them.
 
+mod known_topology;
 mod status;
 
-use std::{process::ExitCode, rc::Rc, sync::Arc, time::Duration};
+use std::{num::NonZeroU32, process::ExitCode, rc::Rc, sync::Arc, time::Duration};
 
 use config::{
     load::Source,
@@ -23,7 +24,7 @@ use crate::{
     environment::{Clock, Disk},
     http::{HttpOptions, HttpServer, Limits},
     logging::{LogFormat, LogLevel, Logging},
-    metrics::Metrics,
+    metrics::{Metrics, ReloadStatus},
     peers::{
         Member, Place,
         http::{HttpPeers, Link, LinkError, WAITING_QUESTIONS},
@@ -34,6 +35,7 @@ use crate::{
     worker::{Worker, history},
 };
 
+use known_topology::RecallError;
 use status::StatusSource;
 
 /// The four traits of a real process.
@@ -64,12 +66,14 @@ struct Staged {
 }
 
 /// When a configuration is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum At {
-    /// The process starts: a shard that the topology does not have is a mistake.
+#[derive(Debug, Clone, Copy)]
+enum At<'a> {
+    /// The process starts.
     Start,
-    /// The process runs: shards come and go.
-    Reload,
+    /// The process starts, and has followed this topology before, which the file does not go on from.
+    Resumption(&'a Topology),
+    /// The process runs as this shard, and follows this topology.
+    Reload(u32, &'a Topology),
 }
 
 impl Staged {
@@ -129,7 +133,7 @@ fn serve(arguments: &Arguments, logging: &Logging, clock: SystemClock) -> Result
     }
     let capacity = Capacity::of_this_process();
     let files = read_files(arguments)?;
-    let staged = stage(arguments, &files, logging, capacity.threads(0), At::Start)?;
+    let staged = stage(arguments, &files, logging, At::Start)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         jobs = staged.job_count(),
@@ -165,27 +169,48 @@ fn read_files(arguments: &Arguments) -> Result<ConfigFiles, Fatal> {
 
 fn watched(arguments: &Arguments) -> Vec<std::path::PathBuf> {
     let mut paths = arguments.configs.clone();
-    if let Some(TopologySource::File(path)) = &arguments.topology {
-        paths.push(path.clone());
-    }
+    paths.extend(topology_file(arguments).cloned());
     paths
 }
 
+fn topology_file(arguments: &Arguments) -> Option<&std::path::PathBuf> {
+    match &arguments.topology {
+        Some(TopologySource::File(path)) => Some(path),
+        _ => None,
+    }
+}
+
 /// Parses, validates, plans and connects, without changing anything.
-fn stage(arguments: &Arguments, files: &ConfigFiles, logging: &Logging, cpus: usize, at: At) -> Result<Staged, Fatal> {
+fn stage(arguments: &Arguments, files: &ConfigFiles, logging: &Logging, at: At) -> Result<Staged, Fatal> {
+    let cpus = Capacity::of_this_process().threads(0);
     let mut sources: Vec<Source> =
         files.sources.iter().map(|(name, text)| Source::new(name.clone(), text.clone().into_bytes())).collect();
     let topology = match &arguments.topology {
-        Some(TopologySource::File(_)) => {
-            sources.pop().map(|source| Topology::parse(&source)).transpose()?.unwrap_or_default()
+        Some(TopologySource::File(path)) => {
+            let given = sources.pop().map(|source| Topology::parse(&source)).transpose()?.unwrap_or_default();
+            match at {
+                At::Start => given,
+                At::Resumption(known) => known_topology::in_place_of(&given, known),
+                At::Reload(_, known) => {
+                    known_topology::check(known, &given).map_err(|refused| format!("{}: {refused}", path.display()))?;
+                    given
+                }
+            }
         }
-        Some(TopologySource::Members(members)) => Topology {
-            shards: std::num::NonZeroU32::new(*members).unwrap_or(std::num::NonZeroU32::MIN),
-            ..Topology::default()
-        },
+        Some(TopologySource::Members(members)) => {
+            Topology { shards: NonZeroU32::new(*members).unwrap_or(NonZeroU32::MIN), ..Topology::default() }
+        }
         None => Topology::default(),
     };
-    let member = Member { shard: arguments.shard(topology.shards.get())?, rank: arguments.rank() };
+    let shard = match at {
+        // Of a deployment that shrinks to one shard, not every worker becomes that one.
+        At::Reload(shard, _) => shard,
+        At::Start | At::Resumption(_) => {
+            let former = topology.previous_shards.iter().copied();
+            arguments.shard(former.fold(topology.shards, NonZeroU32::max).get())?
+        }
+    };
+    let member = Member { shard, rank: arguments.rank() };
     let place = Place { member, ranks: topology.ranks.get() };
     let loaded = config::load::load(&sources, &environment_variable, cpus)?;
     for warning in &loaded.warnings {
@@ -195,8 +220,10 @@ fn stage(arguments: &Arguments, files: &ConfigFiles, logging: &Logging, cpus: us
     for client in [&config.reader.client, &config.writer.client] {
         logging.redactor().register_client(client);
     }
+    // A shard that the topology does not have is a mistake where nothing can change it.
+    let may_come = !matches!(at, At::Start) || (arguments.watch && topology_file(arguments).is_some());
     let (jobs, displaced) = match plan::plan(&config, &topology, member.shard) {
-        Err(error) if at == At::Reload => (None, Some(error.to_string())),
+        Err(error) if may_come => (None, Some(error.to_string())),
         planned => {
             let displaced = (member.rank >= place.ranks).then(|| {
                 let Place { member: Member { rank, .. }, ranks } = place;
@@ -224,8 +251,16 @@ async fn work(
     let (questioner, mut questions) = mpsc::channel(WAITING_QUESTIONS);
     let peers = HttpPeers::new(metrics.clone());
     let mut link = Link::new(peers.clone(), questioner, metrics.clone(), logging.redactor().clone());
+    let Opened { storage, left, disk } = open_storage(arguments, &staged.config, &metrics).await?;
+    // Without a topology file there are no epochs, and nothing to remember.
+    let memory = disk.filter(|_| topology_file(arguments).is_some());
+    let (staged, refused) = resume(arguments, files, logging, staged, memory.as_deref()).await?;
+    if refused.is_some() {
+        metrics.config_reloaded(ReloadStatus::Failure, clock.now());
+        metrics.entities(staged.job_count(), staged.job_count());
+    }
     follow(&mut link, &staged)?;
-    let (storage, left) = open_storage(arguments, &staged.config, &metrics).await?;
+    remember(memory.as_deref(), &staged.topology).await;
     let folder =
         storage.is_some().then(|| arguments.state_folder.as_ref().map(|path| path.display().to_string())).flatten();
     let Staged { config, topology, place, jobs, displaced, tsdb, digest } = staged;
@@ -244,8 +279,8 @@ async fn work(
             digest,
             revision: config.revision.clone(),
             generation: 0,
-            reload: ReloadState::None,
-            last_error: None,
+            reload: if refused.is_some() { ReloadState::Invalid } else { ReloadState::None },
+            last_error: refused,
             applied_at_ms: Some(clock.now()),
         },
     };
@@ -290,11 +325,13 @@ async fn work(
             () = &mut worker => break,
             Some(read) = changes.next(), if arguments.watch => {
                 let outcome = read.map_err(Fatal::from).and_then(|files| {
-                    let cpus = Capacity::of_this_process().threads(0);
-                    let staged = stage(arguments, &files, logging, cpus, At::Reload)?;
+                    let staged = stage(arguments, &files, logging, At::Reload(status.place.member.shard, &status.topology))?;
                     follow(&mut link, &staged)?;
                     Ok(staged)
                 });
+                if let Ok(staged) = &outcome {
+                    remember(memory.as_deref(), &staged.topology).await;
+                }
                 status.reloaded(outcome, &commands, &metrics, clock.now());
                 changed = true;
             }
@@ -325,14 +362,51 @@ fn follow(link: &mut Link, staged: &Staged) -> Result<(), LinkError> {
     }
 }
 
-type Left = std::collections::HashMap<String, crate::job::JobHistory>;
+/// What to start with if a former process has followed a topology that the file does not go on from: that one, and why.
+async fn resume(
+    arguments: &Arguments,
+    files: &ConfigFiles,
+    logging: &Logging,
+    staged: Staged,
+    memory: Option<&FileSystem>,
+) -> Result<(Staged, Option<String>), Fatal> {
+    let Some((disk, path)) = memory.zip(topology_file(arguments)) else { return Ok((staged, None)) };
+    let known = match known_topology::recall(disk).await {
+        Ok(Some(known)) => known,
+        Ok(None) => return Ok((staged, None)),
+        Err(problem @ RecallError::Damaged) => {
+            tracing::error!("damaged state: {problem}");
+            return Ok((staged, None));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let Err(refused) = known_topology::check(&known, &staged.topology) else { return Ok((staged, None)) };
+    let (path, epoch) = (path.display(), staged.topology.epoch);
+    let why = format!("{path}: {refused}");
+    tracing::error!(epoch, known_epoch = known.epoch, "{why}: this worker goes on with epoch {}", known.epoch);
+    Ok((stage(arguments, files, logging, At::Resumption(&known))?, Some(why)))
+}
+
+/// Keeps a topology that is followed from now on.
+async fn remember(memory: Option<&FileSystem>, topology: &Topology) {
+    let Some(disk) = memory else { return };
+    // Every job keeps its own epoch with its state, so this is no reason to stop.
+    if let Err(error) = known_topology::remember(disk, topology).await {
+        tracing::warn!(%error, "the topology cannot be kept: after a restart, an older file would not be noticed");
+    }
+}
+
+/// The state folder, if there is one.
+#[derive(Default)]
+struct Opened {
+    storage: Option<Storage<FileSystem>>,
+    /// What a former process left, job by job.
+    left: std::collections::HashMap<String, crate::job::JobHistory>,
+    disk: Option<Rc<FileSystem>>,
+}
 
 /// Opens the state folder, if there is one, and says what was found in it.
-async fn open_storage(
-    arguments: &Arguments,
-    config: &WorkerConfig,
-    metrics: &Metrics,
-) -> Result<(Option<Storage<FileSystem>>, Left), Fatal> {
+async fn open_storage(arguments: &Arguments, config: &WorkerConfig, metrics: &Metrics) -> Result<Opened, Fatal> {
     let Some(folder) = &arguments.state_folder else {
         if config.settings.restore_state == Some(true) {
             return Err("settings.restore_state is true, but there is no state folder: give --stateFolder or set \
@@ -340,16 +414,16 @@ async fn open_storage(
                 .into());
         }
         tracing::warn!("no state folder is set (in-memory): a restart learns everything anew from the TSDB");
-        return Ok((None, Left::new()));
+        return Ok(Opened::default());
     };
-    let disk = FileSystem::open(folder)?;
+    let disk = Rc::new(FileSystem::open(folder)?);
     if config.settings.restore_state == Some(false) {
         tracing::warn!(folder = %folder.display(), "settings.restore_state is false: stored state is removed");
-        for name in ["log", "snapshot"] {
+        for name in ["log", "snapshot", known_topology::FILE] {
             disk.remove(name).await?;
         }
     }
-    let (storage, recovered, restored) = Storage::open(Rc::new(disk)).await?;
+    let (storage, recovered, restored) = Storage::open(disk.clone()).await?;
     storage.snapshots.retain_configurations(&storage.log.configurations()).await?;
     let preset = [metrics.preset()];
     metrics.log_damaged_records.with_label_values(&preset).inc_by(recovered.damaged_records);
@@ -358,5 +432,5 @@ async fn open_storage(
         tracing::error!("damaged state: {problem}");
     }
     tracing::info!(folder = %folder.display(), records = recovered.records.len(), blocks = restored.blocks.len(), "state folder opened");
-    Ok((Some(storage), history(recovered, restored)))
+    Ok(Opened { storage: Some(storage), left: history(recovered, restored), disk: Some(disk) })
 }

@@ -32,7 +32,6 @@ fn block(job: &str, index: u32, watermark: i64) -> Block {
         job: job.to_owned(),
         index,
         watermark,
-        share: worker::share::Share::default(),
         lineage: Lineage::default(),
         share: Share::default(),
         series: series.collect(),

@@ -27,7 +27,7 @@ async fn a_second_rank_waits_for_its_place_takes_over_the_state_and_waits_again_
         second.wait_for_tick(together).await;
         assert!(second.worker.is_ready().await);
         assert!(have_equal_chains(&[&first, &second], together).await);
-        let adopted = second.worker.process().output().matches("state taken over from another rank").count();
+        let adopted = second.worker.process().output().matches("state taken over").count();
         assert_eq!(adopted, round + 1);
         let fitted = first.worker.metrics().await.unwrap().sum("vmanomaly_refits_unscheduled_total", &[]);
         assert_eq!(fitted, Some(0.0));

@@ -91,7 +91,7 @@ impl Setting {
     pub fn write_topology_of(&self, name: &str, ranks: u32, token: &std::path::Path) {
         let port = self.port;
         let text = format!(
-            "epoch: {ranks}\nranks: {ranks}\npeers:\n  url: 'http://127.77.{{shard}}.{{rank}}:{port}'\n  listen: \
+            "epoch: 1\nranks: {ranks}\npeers:\n  url: 'http://127.77.{{shard}}.{{rank}}:{port}'\n  listen: \
              '127.77.{{shard}}.{{rank}}:{port}'\n  token_file: {}\n",
             token.display()
         );

@@ -151,6 +151,10 @@ impl<E: Environment> Job<E> {
     pub(super) fn start_arrival(&mut self, handover: Handover, history: Option<JobHistory>) {
         let plan = self.state.plan.of_arrival(handover);
         let view = self.context.view(&plan);
+        if history.is_none() {
+            // There is nothing to restore, and the worker is as ready as before.
+            view.restored();
+        }
         self.context.views.borrow_mut().insert(view.key.clone(), view.clone());
         let mut job = Self::new(self.context.clone(), view.clone(), plan);
         job.joins = Some(self.view.clone());

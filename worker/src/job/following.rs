@@ -26,8 +26,6 @@ use crate::{
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// The same for a rank that did not answer last time and has not asked since: a tick must not wait for it for long.
 const SILENT_ANSWERS_WITHIN: Duration = Duration::from_millis(300);
-/// A starting job waits so long for each other rank before it goes on from its own volume.
-const JOIN_WITHIN: Duration = Duration::from_secs(30);
 /// Pause between two questions while another rank reads.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// After this time without asking, a rank asks again before its record counts: it may have been paused.
@@ -380,7 +378,8 @@ impl<E: Environment> Job<E> {
         loop {
             let round = self.round().await;
             let waited = self.context.clock.monotonic().saturating_sub(started);
-            if round.complete || waited >= JOIN_WITHIN || self.view.stopping() {
+            let longest = Duration::from_millis(self.context.settings.borrow().peer_timeout.unsigned_abs());
+            if round.complete || waited >= longest || self.view.stopping() {
                 return !round.outranked;
             }
             self.context.clock.sleep(ASK_AGAIN_AFTER).await;
