@@ -89,7 +89,8 @@ impl JobView {
             last_error_kind: None,
             skipped_ticks: 0,
             epoch: plan.share.progress.epoch,
-            open_handovers: 0,
+            // As the topology asks for them, until the job has looked which of them it has made before.
+            open_handovers: (plan.share.arrivals().len() + plan.share.departures().len()) as u64,
         };
         Self {
             key: plan.key(),

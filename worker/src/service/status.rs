@@ -119,7 +119,8 @@ impl StatusSource {
             not_ready,
             config: self.config.clone(),
             state_folder: self.folder.clone(),
-            jobs: views.values().map(|view| view.comparable_status()).collect(),
+            // What a job has of hand-overs is part of it, and counted there.
+            jobs: views.values().filter(|view| view.arrival.is_none()).map(|view| view.comparable_status()).collect(),
         }
     }
 }
