@@ -90,7 +90,7 @@ described! {
         Progressing,
         /// Something works less well than it was asked to. True is bad (VMAnomaly).
         Degraded,
-        /// The number of shards is being changed, or replicas go. True while it lasts (VMAnomaly).
+        /// Series are on their way to other shards, or replicas go. True while it lasts; series are scored throughout (VMAnomaly).
         Resharding,
         /// Nothing will change without somebody's help. Present only when true, for tools that compute a status from it
         /// (VMAnomaly).
@@ -163,11 +163,15 @@ reasons! {
     WorkerTooOld => "Use a newer image.",
     /// A newer operator wrote the configuration; this one keeps away from it.
     NewerOperator => "Use the newer operator, or start this one with --allow-downgrade.",
-    /// The number of shards is being changed.
+    /// Series are on their way to other shards; they are scored meanwhile.
     ShardsChanging => "Wait.",
+    /// Series are on their way to other shards, and a worker does not answer or does not have the new topology yet.
+    WaitingForWorkers => "Wait some seconds; if it lasts, `kubectl describe` the pods that the message names, and see their log.",
+    /// Series have not come to where they belong within `settings.handoverTimeout`. A newer `spec.shards` does not wait any more; pods that hold series of others stay while they answer.
+    HandoverTimedOut => "Make the workers that the message names answer.",
     /// The number of shards is settled.
     ShardsSettled => "Nothing.",
-    /// Replicas go as soon as the workers that stay have followed, or after five minutes.
+    /// Replicas go as soon as the workers that stay have followed; one that does not answer is waited for as long as `settings.handoverTimeout` says.
     ReplicasGoing => "Wait.",
     /// The pods of one replica after the other are replaced; the others wait for the one that the message names.
     ReplicaUpdating => "Wait; if it lasts, `kubectl describe` the pods that the message names. A further change of the object, also back to what it was, is applied to that replica at once.",

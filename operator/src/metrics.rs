@@ -6,6 +6,8 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::status::resharding::NewsKind;
+
 /// Seconds of a visit: most are far below one, a slow API server takes several.
 const SECONDS: &[f64] = &[0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0];
 
@@ -19,6 +21,7 @@ pub struct Metrics {
     polls: IntCounterVec,
     poll_seconds: Histogram,
     objects: IntGaugeVec,
+    reshardings: IntCounterVec,
     in_flight: IntGauge,
 }
 
@@ -58,15 +61,21 @@ impl Metrics {
                 Opts::new(name("objects"), "Watched objects, by their condition Ready"),
                 &["kind", "ready"],
             )?,
+            reshardings: counter(
+                "reshardings_total",
+                "Changes of shards or replicas, by how far they came",
+                &["event"],
+            )?,
             in_flight: IntGauge::new(name("reconciles_in_flight"), "Visits that are under way")?,
         };
-        let own: [Box<dyn prometheus::core::Collector>; 7] = [
+        let own: [Box<dyn prometheus::core::Collector>; 8] = [
             Box::new(metrics.visits.clone()),
             Box::new(metrics.seconds.clone()),
             Box::new(metrics.writes.clone()),
             Box::new(metrics.polls.clone()),
             Box::new(metrics.poll_seconds.clone()),
             Box::new(metrics.objects.clone()),
+            Box::new(metrics.reshardings.clone()),
             Box::new(metrics.in_flight.clone()),
         ];
         for collector in own {
@@ -112,6 +121,11 @@ impl Metrics {
     /// Sets the number of objects whose condition Ready is `ready`.
     pub fn objects(&self, kind: &str, ready: &str, number: usize) {
         self.objects.with_label_values(&[kind, ready]).set(i64::try_from(number).unwrap_or(i64::MAX));
+    }
+
+    /// Counts that a change of shards or replicas has begun, ended or taken too long.
+    pub fn resharding(&self, event: NewsKind) {
+        self.reshardings.with_label_values(&[event.name()]).inc();
     }
 
     /// All of them in Prometheus' text format.

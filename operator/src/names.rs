@@ -19,6 +19,9 @@ pub const EXPECTED: &str = "vmanomaly.dev/expected-config";
 /// Annotation of children: the hash of what was applied.
 pub const APPLIED: &str = "vmanomaly.dev/applied";
 
+/// Annotation of the topology: since when workers are asked to follow it.
+pub const ASKED_AT: &str = "vmanomaly.dev/asked-at";
+
 /// Annotation of StatefulSets: the hash of the pod template that was applied.
 pub const TEMPLATE: &str = "vmanomaly.dev/template";
 

@@ -8,7 +8,7 @@ use config::load::{Loaded, Source, load};
 use config::worker::{DetectionDirection, ModelClass};
 use crds::status::Reason;
 use crds::{AnomalyModel, AnomalyQuery, VMAnomaly};
-use operator::build::config::{Rendered, render, schedulers};
+use operator::build::config::{HANDOVER_TIMEOUT, Rendered, render, schedulers};
 use operator::build::config_maps::{self, Inputs};
 use operator::build::stateful_set::stateful_set;
 use operator::build::{WorkerDefaults, config as build_config};
@@ -192,7 +192,13 @@ fn the_order_in_which_objects_arrive_changes_no_byte() {
 #[test]
 fn a_large_configuration_is_compressed_and_one_beyond_a_config_map_is_refused() {
     let anomaly = anomaly(json!({}));
-    let rendered = |text: String| Rendered { text, revision: "r".into(), placements: Vec::new(), unchecked: false };
+    let rendered = |text: String| Rendered {
+        text,
+        revision: "r".into(),
+        placements: Vec::new(),
+        unchecked: false,
+        handover_timeout: HANDOVER_TIMEOUT,
+    };
     let large = config_maps::config(&anomaly, &rendered("a: b # same\n".repeat(100_000)), &Inputs::default()).unwrap();
     assert!(large.binary_data.unwrap().contains_key("config.yaml"));
     let random: String =

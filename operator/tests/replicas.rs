@@ -52,9 +52,13 @@ fn kept(plan: &Plan) -> Vec<&str> {
     plan.kept.iter().map(|(_, name)| name.as_str()).collect()
 }
 
+/// When every topology begins, and when its workers have had their time to follow it.
+const START: Timestamp = Timestamp::UNIX_EPOCH;
+const AFTER_TIMEOUT: Timestamp = Timestamp::constant(300, 0);
+
 /// What is around a VMAnomaly whose children are as planned and whose workers do well, those of its StatefulSets.
 fn settled(anomaly: &VMAnomaly) -> Surroundings {
-    let plan = planned(anomaly, &Surroundings::default());
+    let plan = planned(anomaly, &Surroundings { now: Some(START), ..Surroundings::default() });
     let map = |name| -> Option<ConfigMap> {
         child(&plan, ChildKind::ConfigMap, name).map(|object| serde_json::from_value(object.clone()).unwrap())
     };
@@ -70,6 +74,7 @@ fn settled(anomaly: &VMAnomaly) -> Surroundings {
             ranks: Some(plan.topology.ranks.get()),
             revision: Some(plan.configuration.as_ref().unwrap().revision.clone()),
             ready: true,
+            settled: true,
             ..Report::default()
         });
         workers.extend((0..pods).map(|shard| Worker {
@@ -80,7 +85,7 @@ fn settled(anomaly: &VMAnomaly) -> Surroundings {
         }));
     }
     let (config, topology) = (map("anomaly-main-config"), map("anomaly-main-topology"));
-    Surroundings { config, topology, groups, workers, ..Surroundings::default() }
+    Surroundings { config, topology, groups, workers, now: Some(START), ..Surroundings::default() }
 }
 
 fn lose(around: &mut Surroundings, rank: u32) {
@@ -237,7 +242,7 @@ fn replicas_that_wait_for_their_turn_are_scaled_all_the_same() {
 }
 
 #[test]
-fn a_replica_goes_when_all_workers_that_stay_know_that_it_does_or_after_five_minutes() {
+fn a_replica_goes_when_all_workers_that_stay_know_that_it_does_and_silent_ones_have_had_their_time() {
     let fewer = anomaly(2, 1, json!({}));
     let mut around = settled(&anomaly(2, 2, json!({})));
     let plan = planned(&fewer, &around);
@@ -248,11 +253,16 @@ fn a_replica_goes_when_all_workers_that_stay_know_that_it_does_or_after_five_min
     assert_eq!((holds.as_str(), reason.as_str()), ("True", Reason::ReplicasGoing.name()));
     assert!(message.contains("anomaly-main-r1"), "{message}");
 
-    let late = Surroundings { shrink_anyway: true, ..around.clone() };
-    assert_eq!(sets(&planned(&fewer, &late)), [("anomaly-main-r0", 2), ("anomaly-main-r1", 0)]);
-
     around.topology = settled(&fewer).topology;
     assert_eq!(kept(&planned(&fewer, &around)), ["anomaly-main-r1"], "nobody has followed");
+    let mut late = Surroundings { now: Some(AFTER_TIMEOUT), ..around.clone() };
+    assert_eq!(kept(&planned(&fewer, &late)), ["anomaly-main-r1"], "they answer");
+    late.workers.splice(..2, settled(&fewer).workers);
+    late.workers[1].state = WorkerState::Silent;
+    assert_eq!(sets(&planned(&fewer, &late)), [("anomaly-main-r0", 2), ("anomaly-main-r1", 0)]);
+    late.now = Some(START);
+    assert_eq!(kept(&planned(&fewer, &late)), ["anomaly-main-r1"]);
+
     around.workers.splice(..2, settled(&fewer).workers);
     // Without pods first, so that their volumes go or stay as those of shards do.
     let plan = planned(&fewer, &around);

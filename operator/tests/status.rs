@@ -70,18 +70,19 @@ fn query_report() -> impl Strategy<Value = QueryReport> {
 }
 
 fn worker_state() -> impl Strategy<Value = WorkerState> {
-    let report = (any::<(bool, bool)>(), 0_u64..3, any::<bool>(), prop::option::of("[a-z]{1,8}"), query_report());
+    let report = (any::<(bool, bool, bool)>(), 0_u64..3, any::<bool>(), prop::option::of("[a-z]{1,8}"), query_report());
     prop_oneof![
         1 => Just(WorkerState::Missing),
         1 => prop::option::of("[a-z]{1,8}").prop_map(WorkerState::NotRunning),
         1 => Just(WorkerState::Silent),
-        6 => report.prop_map(|((ready, restoring), epoch, newest, refused, query)| {
+        6 => report.prop_map(|((ready, restoring, settled), epoch, newest, refused, query)| {
             let revision = newest.then(|| "newest".to_owned());
             let queries = BTreeMap::from([("q".to_owned(), query)]);
             WorkerState::Answers(Arc::new(Report {
                 contract_version: 1,
                 worker_version: "0.1.0".to_owned(),
                 epoch,
+                settled,
                 ranks: None,
                 revision,
                 ready,

@@ -12,6 +12,7 @@ mod quickstart;
 mod recording;
 mod rejected_query;
 mod replicas;
+mod resharding;
 mod rotated_secret;
 mod scene;
 mod shards;

@@ -142,9 +142,15 @@ impl Scene {
         self.service("victoria-metrics", 8428).await
     }
 
-    /// A worker of a VMAnomaly.
+    /// The worker of the lowest rank of a shard.
     pub async fn worker(&self, anomaly: &str, shard: u32) -> Endpoint {
-        let forward = self.cluster.forward_pod(&self.namespace, &pod(anomaly, shard), PORT).await.unwrap();
+        self.member(anomaly, 0, shard).await
+    }
+
+    /// A worker of a VMAnomaly.
+    pub async fn member(&self, anomaly: &str, rank: u32, shard: u32) -> Endpoint {
+        let pod = format!("anomaly-{anomaly}-r{rank}-{shard}");
+        let forward = self.cluster.forward_pod(&self.namespace, &pod, PORT).await.unwrap();
         let endpoint = Endpoint::new(forward.address());
         self.forwards.lock().await.push(forward);
         endpoint

@@ -1,6 +1,8 @@
 //! The worker's `config.yaml` from a VMAnomaly and what it selects.
 
-use config::load::{Source, load};
+use std::time::Duration;
+
+use config::load::{Loaded, Source, load};
 use config::ownership::Spread;
 use config::problem::ConfigError;
 use crds::VMAnomaly;
@@ -30,7 +32,12 @@ pub struct Rendered {
     pub placements: Vec<(String, Spread)>,
     /// Whether only the workers can check it.
     pub unchecked: bool,
+    /// How long a hand-over of series may take; the default where only the workers know.
+    pub handover_timeout: Duration,
 }
+
+/// How long a hand-over of series may take where nothing else is said.
+pub const HANDOVER_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Why there is no configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,7 +82,13 @@ impl Section {
 pub fn render(anomaly: &VMAnomaly, selection: &mut Selection) -> Result<Rendered, RenderError> {
     if let Some(secret) = &anomaly.spec.config_secret {
         let revision = revision(&format!("{}/{}", secret.name, secret.key));
-        return Ok(Rendered { text: String::new(), revision, placements: Vec::new(), unchecked: true });
+        return Ok(Rendered {
+            text: String::new(),
+            revision,
+            placements: Vec::new(),
+            unchecked: true,
+            handover_timeout: HANDOVER_TIMEOUT,
+        });
     }
     if let Some(raw) = &anomaly.spec.config_raw_yaml {
         return raw_configuration(raw);
@@ -98,12 +111,15 @@ pub fn render(anomaly: &VMAnomaly, selection: &mut Selection) -> Result<Rendered
 /// A raw configuration as it is. Environment variables are known to the workers only, so one with placeholders is
 /// checked there.
 fn raw_configuration(raw: &str) -> Result<Rendered, RenderError> {
-    let placeholders = raw.contains("%{");
-    if !placeholders {
+    let unchecked = raw.contains("%{");
+    let mut handover_timeout = HANDOVER_TIMEOUT;
+    if !unchecked {
         let sources = [Source::new(FILE, raw)];
-        load(&sources, &|_| None, CPUS).map_err(|errors| RenderError::Invalid(errors.to_string()))?;
+        let loaded = load(&sources, &|_| None, CPUS).map_err(|errors| RenderError::Invalid(errors.to_string()))?;
+        handover_timeout = handover_timeout_of(&loaded);
     }
-    Ok(Rendered { text: raw.to_owned(), revision: revision(raw), placements: Vec::new(), unchecked: placeholders })
+    let (text, revision) = (raw.to_owned(), revision(raw));
+    Ok(Rendered { text, revision, placements: Vec::new(), unchecked, handover_timeout })
 }
 
 /// Only bounds a default that is not part of the text.
@@ -115,9 +131,16 @@ fn check(document: &Value) -> Result<Checked, RenderError> {
     let text = serde_saphyr::to_string(document).map_err(|error| RenderError::Yaml(error.to_string()))?;
     let revision = revision(&text);
     Ok(match load(&[Source::new(FILE, text.as_str())], &|_| None, CPUS) {
-        Ok(_) => Ok(Rendered { text, revision, placements: Vec::new(), unchecked: false }),
+        Ok(loaded) => {
+            let handover_timeout = handover_timeout_of(&loaded);
+            Ok(Rendered { text, revision, placements: Vec::new(), unchecked: false, handover_timeout })
+        }
         Err(errors) => Err(errors.0),
     })
+}
+
+fn handover_timeout_of(loaded: &Loaded) -> Duration {
+    Duration::from_millis(loaded.config.settings.handover_timeout.unsigned_abs())
 }
 
 fn revision(text: &str) -> String {

@@ -7,6 +7,7 @@ use config::ownership::Spread;
 use config::topology::{CONTRACT_VERSION, MemberTemplate, Peers, Topology};
 use crds::VMAnomaly;
 use flate2::{Compression, GzBuilder};
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
@@ -17,7 +18,7 @@ use crate::build::config::{Rendered, operator_file};
 use crate::build::peer_secret::TOKEN;
 use crate::build::service::PEERS_PORT;
 use crate::build::volumes::PEER_FOLDER;
-use crate::names::{self, ChildNames};
+use crate::names::{self, ASKED_AT, ChildNames};
 
 /// Key of the configuration.
 pub const CONFIG: &str = "config.yaml";
@@ -111,12 +112,20 @@ pub fn recorded_inputs(map: &ConfigMap) -> Option<Inputs> {
     serde_json::from_str(map.data.as_ref()?.get(INPUTS)?).ok()
 }
 
-/// The ConfigMap of the topology.
+/// The ConfigMap of the topology. `asked_at` is when workers were asked to follow it first.
 #[must_use]
-pub fn topology(anomaly: &VMAnomaly, topology: &Topology) -> ConfigMap {
+pub fn topology(anomaly: &VMAnomaly, topology: &Topology, asked_at: Option<Timestamp>) -> ConfigMap {
     let names = ChildNames::of(&anomaly.name_any());
     let data = BTreeMap::from([(TOPOLOGY.to_owned(), topology_text(topology))]);
-    ConfigMap { metadata: names::metadata(anomaly, names.topology), data: Some(data), ..ConfigMap::default() }
+    let mut metadata = names::metadata(anomaly, names.topology);
+    metadata.annotations = asked_at.map(|time| BTreeMap::from([(ASKED_AT.to_owned(), time.to_string())]));
+    ConfigMap { metadata, data: Some(data), ..ConfigMap::default() }
+}
+
+/// When workers were asked to follow the topology that a ConfigMap holds; `None` when somebody removed it.
+#[must_use]
+pub fn recorded_asked_at(map: &ConfigMap) -> Option<Timestamp> {
+    map.annotations().get(ASKED_AT)?.parse().ok()
 }
 
 /// `topology.yaml`. JSON is YAML.

@@ -33,12 +33,9 @@ use crate::reconcile::undecodable;
 use crate::selection::{ObjectKey, selects};
 use crate::status::anomaly::{Facts, has_newest, paused, status};
 use crate::status::condition::find;
+use crate::status::resharding::{self, NewsKind};
 use crate::workers::poll::Target;
 use crate::workers::state::{Worker, WorkerState, workers};
-
-/// How long workers that stay have for taking over a smaller number of shards or replicas. After it the others go all
-/// the same: one broken worker must not hold up the rest for good.
-const TAKE_OVER: Duration = Duration::from_secs(300);
 
 /// How soon a visit is repeated that waits for time to pass.
 const SOON: Duration = Duration::from_secs(10);
@@ -136,11 +133,11 @@ impl Visit<'_> {
             return Err(ReconcileError::Children(failures));
         }
         let too_many = around.groups.iter().any(|(rank, group)| *rank >= ranks || group.pods > shards);
-        let waits = too_many || plan.hold.is_some();
+        let waits = too_many || plan.hold.is_some() || !plan.topology.previous_shards.is_empty();
         // A configuration with errors waits for somebody to correct it.
         let next =
             if plan.configuration.is_err() { Next::OnChange } else { Next::After(self.operator.settings.resync) };
-        Ok(if waits { Next::After(SOON) } else { next })
+        Ok(if waits { Next::After(SOON.min(self.operator.settings.resync)) } else { next })
     }
 
     async fn surroundings(&self, scrape_kinds: &[ScrapeKind]) -> Surroundings {
@@ -175,7 +172,7 @@ impl Visit<'_> {
             topology,
             groups,
             workers: self.workers(&names, ranks, shards).await,
-            shrink_anyway: self.resharding_since().is_some_and(|since| since >= TAKE_OVER),
+            now: Some(Timestamp::now()),
             scrape: scrape_kinds.first().copied(),
         }
     }
@@ -197,13 +194,6 @@ impl Visit<'_> {
             self.operator.poller.round(targets, &self.operator.reports).await;
         }
         workers(names, ranks, shards, &pods, |pod| self.operator.reports.of(pod))
-    }
-
-    fn resharding_since(&self) -> Option<Duration> {
-        let status = self.anomaly.status.as_ref()?;
-        let condition = find(&status.conditions, ConditionType::Resharding)?;
-        let since = Timestamp::now().duration_since(condition.last_transition_time.0);
-        (condition.status == "True").then_some(since)?.try_into().ok()
     }
 
     /// Before anything is written, the VMAnomaly is read live, once a visit: it must be the one that was planned from.
@@ -367,7 +357,8 @@ fn parsed<K: Resource + DeserializeOwned>(object: &DynamicObject) -> Option<K> {
     object.clone().try_parse().ok()
 }
 
-/// Writes the status, if it says anything new, and publishes an event when Ready changes its status or reason.
+/// Writes the status, if it says anything new, and publishes an event when Ready changes its status or reason, and when
+/// a resharding begins, ends or takes too long.
 async fn publish(operator: &Operator, anomaly: &VMAnomaly, status: VMAnomalyStatus) -> Result<(), ReconcileError> {
     if anomaly.status.as_ref() == Some(&status) {
         return Ok(());
@@ -375,6 +366,10 @@ async fn publish(operator: &Operator, anomaly: &VMAnomaly, status: VMAnomalyStat
     let key = ObjectKey::of(anomaly);
     let written = super::write_status(operator, anomaly, &status).await?;
     operator.written.anomalies.wrote(key, written);
+    if let Some(news) = resharding::news(anomaly.status.as_ref(), &status) {
+        operator.metrics.resharding(news.kind);
+        operator.event(anomaly, news.kind == NewsKind::TimedOut, news.reason, &news.note).await;
+    }
     let before = anomaly.status.as_ref().and_then(|status| find(&status.conditions, ConditionType::Ready));
     let Some(now) = find(&status.conditions, ConditionType::Ready) else { return Ok(()) };
     if before.is_none_or(|before| (&before.status, &before.reason) != (&now.status, &now.reason)) {

@@ -3,6 +3,7 @@
 pub mod anomaly;
 pub mod binding;
 pub mod error;
+pub mod following;
 pub mod freshness;
 pub mod peer_token;
 pub mod plan;

@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use config::topology::Topology;
 use crds::status::Reason;
 use crds::{AnomalyModel, AnomalyQuery, VMAnomaly};
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 
 use crate::build::WorkerDefaults;
-use crate::build::config::{Rendered, render, schedulers};
-use crate::build::config_maps::{self, Inputs, recorded_inputs, recorded_topology};
+use crate::build::config::{HANDOVER_TIMEOUT, Rendered, render, schedulers};
+use crate::build::config_maps::{self, Inputs, recorded_asked_at, recorded_inputs, recorded_topology};
 use crate::build::disruption_budget::disruption_budget;
 use crate::build::network_policy::network_policy;
 use crate::build::scrape::{ScrapeKind, scrape};
@@ -22,11 +24,11 @@ use crate::build::service_account::service_account;
 use crate::build::stateful_set::stateful_set;
 use crate::kubernetes::child::{Child, ChildKind};
 use crate::names::{ChildNames, TEMPLATE};
+use crate::reconcile::following::Following;
 use crate::reconcile::freshness::inputs;
 use crate::reconcile::rollout::{self, Group, Hold, Progress};
 use crate::reconcile::topology::{self, Layout};
 use crate::selection::{Selection, select};
-use crate::workers::report::Report;
 use crate::workers::state::Worker;
 
 /// What is around a VMAnomaly.
@@ -44,8 +46,8 @@ pub struct Surroundings {
     pub groups: BTreeMap<u32, Group>,
     /// Its workers, lower ranks first, then by shard.
     pub workers: Vec<Worker>,
-    /// Whether the workers that stay have had their time to take a smaller number of shards or replicas over.
-    pub shrink_anyway: bool,
+    /// The time; `None` where no time passes.
+    pub now: Option<Timestamp>,
     /// The kind of scrape objects of the cluster.
     pub scrape: Option<ScrapeKind>,
 }
@@ -70,6 +72,10 @@ pub struct Plan {
     pub inputs: Inputs,
     /// The topology.
     pub topology: Topology,
+    /// How far workers have followed it.
+    pub following: Following,
+    /// The number of shards that is asked for, where it has to wait.
+    pub next_shards: Option<NonZeroU32>,
     /// The children, in the order in which they are written.
     pub children: Vec<Child>,
     /// Whether there are workers: there is or was a valid configuration.
@@ -115,18 +121,17 @@ pub fn plan(anomaly: &VMAnomaly, around: &Surroundings, defaults: &WorkerDefault
         }
     }
 
-    let recorded = around.topology.as_ref().and_then(recorded_topology);
-    let topology = next_topology(anomaly, around, recorded.as_ref(), configuration.as_ref().ok());
+    let Course { topology, following, asked_at, next_shards } = course(anomaly, around, configuration.as_ref().ok());
     let runs = configuration.is_ok() || around.config.is_some();
     let mut hold = None;
     let going = around.groups.keys().copied().filter(|rank| *rank >= topology.ranks.get()).collect();
     if runs {
-        children.push(Child::new(ChildKind::ConfigMap, &config_maps::topology(anomaly, &topology))?);
+        children.push(Child::new(ChildKind::ConfigMap, &config_maps::topology(anomaly, &topology, asked_at))?);
         children.push(Child::new(ChildKind::PodDisruptionBudget, &disruption_budget(anomaly))?);
         if let Some(policy) = network_policy(anomaly) {
             children.push(Child::new(ChildKind::NetworkPolicy, &policy)?);
         }
-        let sets = sets(anomaly, around, defaults, recorded.as_ref(), &topology)?;
+        let sets = sets(anomaly, around, defaults, &topology, &following)?;
         children.extend(sets.children);
         kept.extend(sets.kept.into_iter().map(|rank| (ChildKind::StatefulSet, names.workers(rank))));
         hold = sets.hold;
@@ -141,7 +146,7 @@ pub fn plan(anomaly: &VMAnomaly, around: &Surroundings, defaults: &WorkerDefault
     {
         children.push(Child::new(ChildKind::Scrape(kind), &object)?);
     }
-    Ok(Plan { selection, configuration, inputs, topology, children, runs, kept, hold, going })
+    Ok(Plan { selection, configuration, inputs, topology, following, next_shards, children, runs, kept, hold, going })
 }
 
 /// What becomes of the StatefulSets.
@@ -157,19 +162,17 @@ fn sets(
     anomaly: &VMAnomaly,
     around: &Surroundings,
     defaults: &WorkerDefaults,
-    recorded: Option<&Topology>,
     topology: &Topology,
+    following: &Following,
 ) -> Result<Sets, serde_json::Error> {
-    let in_effect =
-        recorded.is_some_and(|recorded| (recorded.epoch, recorded.ranks) == (topology.epoch, topology.ranks));
-    let followed = around.shrink_anyway || (in_effect && all_report(around, topology));
-    let ranks_followed = around.shrink_anyway || (followed && all_say_ranks(around, topology));
+    let ranks_may_go = following.may_go();
+    let shards_may_go = ranks_may_go || topology.settled_epoch == topology.epoch;
     // Shards are at most 1000, see the schema.
     let built = |rank, pods| stateful_set(anomaly, defaults, rank, i32::try_from(pods).unwrap_or(i32::MAX));
     let wanted: BTreeMap<u32, (u32, StatefulSet)> = (0..topology.ranks.get())
         .map(|rank| {
             let live = around.groups.get(&rank).map(|group| group.pods);
-            let pods = topology::pods(topology.shards, live, followed);
+            let pods = topology::pods(topology.shards, live, shards_may_go);
             (rank, (pods, built(rank, pods)))
         })
         .collect();
@@ -191,9 +194,9 @@ fn sets(
     }
     for (rank, group) in around.groups.range(topology.ranks.get()..) {
         // Without pods first: so their volume claims go, or stay, as those of shards that are taken away.
-        if ranks_followed && group.pods > 0 {
+        if ranks_may_go && group.pods > 0 {
             children.push(Child::new(ChildKind::StatefulSet, &group.with_own_template(built(*rank, 0)))?);
-        } else if !ranks_followed || group.existing > 0 {
+        } else if !ranks_may_go || group.existing > 0 {
             kept.push(*rank);
         }
     }
@@ -216,14 +219,19 @@ fn progress(around: &Surroundings, rank: u32, wanted: &StatefulSet) -> Progress 
     }
 }
 
-fn next_topology(
-    anomaly: &VMAnomaly,
-    around: &Surroundings,
-    recorded: Option<&Topology>,
-    rendered: Option<&Rendered>,
-) -> Topology {
+/// Where it goes with the topology.
+struct Course {
+    topology: Topology,
+    following: Following,
+    /// When workers were asked to follow it first.
+    asked_at: Option<Timestamp>,
+    next_shards: Option<NonZeroU32>,
+}
+
+fn course(anomaly: &VMAnomaly, around: &Surroundings, rendered: Option<&Rendered>) -> Course {
+    let recorded = around.topology.as_ref().and_then(recorded_topology);
     let count = |number: i32| u32::try_from(number).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
-    let placements = match (rendered, recorded) {
+    let placements = match (rendered, &recorded) {
         (Some(rendered), _) => rendered.placements.iter().cloned().collect(),
         (None, Some(recorded)) => recorded.placements.clone(),
         (None, None) => BTreeMap::new(),
@@ -231,34 +239,31 @@ fn next_topology(
     let reported = around.workers.iter().filter_map(|worker| Some(worker.report()?.epoch));
     let published = anomaly.status.as_ref().and_then(|status| u64::try_from(status.epoch?).ok());
     let floor = reported.chain(published).max().unwrap_or(0);
-    let settled = recorded.is_some_and(|recorded| all_report(around, recorded));
+    let shards = count(anomaly.spec.shards);
     let wanted = Layout {
-        shards: count(anomaly.spec.shards),
+        shards,
         ranks: count(anomaly.spec.replicas.unwrap_or(1)),
         placements,
         peers: config_maps::peers(anomaly),
     };
-    topology::next(recorded, floor, wanted, settled)
-}
-
-/// The workers of a topology.
-fn members<'a>(around: &'a Surroundings, topology: &Topology) -> impl Iterator<Item = &'a Worker> {
-    let (shards, ranks) = (topology.shards.get(), topology.ranks.get());
-    around.workers.iter().filter(move |worker| worker.shard < shards && worker.rank < ranks)
-}
-
-/// Whether all workers of a topology report its epoch, and have all series that they own in it.
-fn all_report(around: &Surroundings, topology: &Topology) -> bool {
-    let settled = |report: &Report| report.epoch == topology.epoch && report.settled;
-    let report = |worker: &&Worker| worker.report().is_some_and(settled);
-    let reporting = members(around, topology).filter(report).count();
-    u64::try_from(reporting) == Ok(u64::from(topology.shards.get()) * u64::from(topology.ranks.get()))
-}
-
-/// Whether all of them know how many replicas there are.
-fn all_say_ranks(around: &Surroundings, topology: &Topology) -> bool {
-    let ranks = Some(topology.ranks.get());
-    members(around, topology).all(|worker| worker.report().is_some_and(|report| report.ranks == ranks))
+    let asked_at = around.topology.as_ref().and_then(recorded_asked_at);
+    let timeout = rendered.map_or(HANDOVER_TIMEOUT, |rendered| rendered.handover_timeout);
+    let overdue = around.now.zip(asked_at).is_some_and(|(now, asked_at)| {
+        Duration::try_from(now.duration_since(asked_at)).is_ok_and(|elapsed| elapsed >= timeout)
+    });
+    let before = recorded.as_ref().map(|recorded| Following::of(recorded, &around.workers, overdue));
+    let topology = topology::next(recorded.as_ref(), floor, wanted, before.as_ref().unwrap_or(&Following::default()));
+    let is_asked =
+        recorded.is_some_and(|recorded| (recorded.epoch, recorded.ranks) == (topology.epoch, topology.ranks));
+    let following = match before {
+        Some(before) if is_asked => before,
+        _ => Following::of(&topology, &around.workers, false),
+    };
+    // Whole seconds, as conditions have them.
+    let now = around.now.and_then(|now| Timestamp::from_second(now.as_second()).ok());
+    let asked_at = asked_at.filter(|_| is_asked).or(now);
+    let next_shards = (topology.shards != shards).then_some(shards);
+    Course { topology, following, asked_at, next_shards }
 }
 
 /// What a live ConfigMap says that the configuration was made from.

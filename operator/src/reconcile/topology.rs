@@ -6,8 +6,7 @@ use std::num::NonZeroU32;
 use config::ownership::Spread;
 use config::topology::{CONTRACT_VERSION, Peers, Topology};
 
-/// Shard counts that are remembered while nothing settles.
-const REMEMBERED: usize = 8;
+use crate::reconcile::following::Following;
 
 /// What a topology is asked to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,42 +23,46 @@ pub struct Layout {
 
 /// The topology that should be in effect.
 ///
-/// `recorded` is the one in the ConfigMap, `floor` the highest epoch that anybody has reported, `settled` whether all
-/// workers have the recorded one and no series is on its way any more. An epoch is never used twice: when the ConfigMap is lost, the next one is above
-/// everything that was seen. It says who owns which series, and more or fewer replicas change nothing about that.
+/// `recorded` is the one in the ConfigMap, `following` how far workers have followed it, `floor` the highest epoch that
+/// anybody has reported. An epoch is never used twice: when the ConfigMap is lost, the next one is above everything
+/// that was seen. It says who owns which series, and more or fewer replicas change nothing about that.
+///
+/// While series are on their way nothing changes, so that of several wishes only the last one counts; what is overdue
+/// does not hold up the next epoch any more. An epoch and a number of replicas never change at once.
 #[must_use]
-pub fn next(recorded: Option<&Topology>, floor: u64, wanted: Layout, settled: bool) -> Topology {
+pub fn next(recorded: Option<&Topology>, floor: u64, wanted: Layout, following: &Following) -> Topology {
     let Layout { shards, ranks, placements, peers } = wanted;
-    let settled_epoch = recorded.map_or(0, |recorded| if settled { recorded.epoch } else { recorded.settled_epoch });
-    let new = |epoch, previous_shards, placements| Topology {
-        contract_version: CONTRACT_VERSION,
-        epoch,
-        shards,
-        previous_shards,
-        settled_epoch,
-        ranks,
-        placements,
-        peers,
+    let Some(recorded) = recorded else {
+        let (epoch, contract_version) = (floor + 1, CONTRACT_VERSION);
+        let (previous_shards, settled_epoch) = (Vec::new(), 0);
+        return Topology { contract_version, epoch, shards, previous_shards, settled_epoch, ranks, placements, peers };
     };
-    let Some(recorded) = recorded else { return new(floor + 1, Vec::new(), placements) };
-    if recorded.shards == shards && recorded.placements == placements {
-        let previous = if settled { Vec::new() } else { recorded.previous_shards.clone() };
-        return new(recorded.epoch, previous, placements);
+    let settled = following.settled || recorded.settled_epoch == recorded.epoch;
+    let is_moving = !settled && !recorded.previous_shards.is_empty();
+    let mut next = Topology { contract_version: CONTRACT_VERSION, peers, ..recorded.clone() };
+    if settled {
+        next.previous_shards.clear();
+        next.settled_epoch = recorded.epoch;
     }
-    let mut previous = if settled { Vec::new() } else { recorded.previous_shards.clone() };
-    // A changed placement moves series, too.
-    previous.retain(|count| *count != recorded.shards);
-    previous.insert(0, recorded.shards);
-    previous.truncate(REMEMBERED);
-    new(recorded.epoch.max(floor) + 1, previous, placements)
+    let is_same = recorded.shards == shards && recorded.placements == placements;
+    if !is_same && (!is_moving || following.overdue) {
+        next.epoch = recorded.epoch.max(floor) + 1;
+        // A changed placement moves series, too.
+        next.previous_shards.retain(|count| *count != recorded.shards);
+        next.previous_shards.insert(0, recorded.shards);
+        (next.shards, next.placements) = (shards, placements);
+    } else if !is_moving || (if ranks > recorded.ranks { following.overdue } else { following.may_go() }) {
+        next.ranks = ranks;
+    }
+    next
 }
 
-/// How many pods there should be: at once more, but fewer only when all workers that stay have taken the topology
-/// over (`taken_over`), because until then the ones that go own series.
+/// How many pods there should be: at once more, but fewer only when those that are too many may go, because until then
+/// they own series.
 #[must_use]
-pub fn pods(shards: NonZeroU32, live: Option<u32>, taken_over: bool) -> u32 {
+pub fn pods(shards: NonZeroU32, live: Option<u32>, may_go: bool) -> u32 {
     match live {
-        Some(live) if live > shards.get() && !taken_over => live,
+        Some(live) if live > shards.get() && !may_go => live,
         _ => shards.get(),
     }
 }
@@ -74,38 +77,72 @@ mod tests {
         NonZeroU32::new(number).unwrap()
     }
 
-    fn next(recorded: Option<&Topology>, floor: u64, shards: u32, ranks: u32, settled: bool) -> Topology {
+    const OPEN: Following = following(false, false);
+    const SETTLED: Following = following(true, false);
+    const OVERDUE: Following = following(false, true);
+
+    const fn following(settled: bool, overdue: bool) -> Following {
+        Following { settled, silent: Vec::new(), behind: Vec::new(), open: Vec::new(), overdue }
+    }
+
+    fn next(recorded: Option<&Topology>, floor: u64, shards: u32, ranks: u32, following: &Following) -> Topology {
         let placements = BTreeMap::new();
         let wanted = Layout { shards: count(shards), ranks: count(ranks), placements, peers: None };
-        super::next(recorded, floor, wanted, settled)
+        super::next(recorded, floor, wanted, following)
+    }
+
+    /// Epoch, shards, former shards, settled epoch.
+    fn told(topology: &Topology) -> (u64, u32, Vec<u32>, u64) {
+        let previous = topology.previous_shards.iter().map(|count| count.get()).collect();
+        (topology.epoch, topology.shards.get(), previous, topology.settled_epoch)
     }
 
     #[test]
     fn a_lost_topology_gets_an_epoch_that_nobody_has_seen() {
-        assert_eq!(next(None, 0, 3, 1, false).epoch, 1);
-        assert_eq!(next(None, 7, 3, 1, false).epoch, 8);
+        assert_eq!(next(None, 0, 3, 1, &OPEN).epoch, 1);
+        assert_eq!(next(None, 7, 3, 1, &OPEN).epoch, 8);
     }
 
     #[test]
-    fn shard_counts_are_remembered_newest_first_until_the_workers_have_followed() {
-        let first = next(None, 0, 3, 1, false);
-        let second = next(Some(&first), 1, 5, 1, true);
-        let third = next(Some(&second), 1, 4, 1, false);
-        assert_eq!((third.epoch, third.previous_shards.clone()), (3, vec![count(5), count(3)]));
-        let settled = next(Some(&third), 3, 4, 1, true);
-        assert_eq!((settled.epoch, settled.previous_shards), (3, vec![]));
+    fn a_newer_wish_waits_while_series_move_and_only_the_newest_counts() {
+        let first = next(Some(&next(None, 0, 1, 1, &OPEN)), 1, 1, 1, &SETTLED);
+        let second = next(Some(&first), 1, 3, 1, &SETTLED);
+        assert_eq!(told(&second), (2, 3, vec![1], 1));
+        assert_eq!(next(Some(&second), 2, 5, 1, &OPEN), second);
+        assert_eq!(next(Some(&second), 2, 2, 1, &OPEN), second);
+        assert_eq!(told(&next(Some(&second), 2, 2, 1, &SETTLED)), (3, 2, vec![3], 2));
+        let settled = next(Some(&second), 2, 3, 1, &SETTLED);
+        assert_eq!(told(&settled), (2, 3, vec![], 2));
+        assert_eq!(next(Some(&settled), 2, 3, 1, &OPEN), settled, "what has settled stays settled");
     }
 
     #[test]
-    fn replicas_come_and_go_without_a_new_epoch() {
-        let one = next(None, 0, 3, 1, false);
-        let two = next(Some(&one), 1, 3, 2, true);
-        assert_eq!((two.epoch, two.ranks, two.previous_shards.clone()), (1, count(2), vec![]));
-        assert_eq!(next(Some(&two), 1, 3, 1, true), Topology { settled_epoch: 1, ..one });
+    fn after_the_timeout_a_newer_wish_starts_and_every_count_since_the_last_settled_epoch_is_kept() {
+        let first = next(Some(&next(None, 0, 1, 1, &OPEN)), 1, 1, 1, &SETTLED);
+        let second = next(Some(&first), 1, 3, 1, &OPEN);
+        let third = next(Some(&second), 2, 2, 1, &OVERDUE);
+        assert_eq!(told(&third), (3, 2, vec![3, 1], 1));
+        assert_eq!(told(&next(Some(&third), 3, 3, 1, &OVERDUE)), (4, 3, vec![2, 3, 1], 1));
+        assert_eq!(next(Some(&third), 3, 2, 1, &OVERDUE), third, "without a newer wish it goes on");
     }
 
     #[test]
-    fn pods_go_only_when_the_others_have_taken_over() {
+    fn replicas_come_and_go_without_a_new_epoch_and_not_while_series_move() {
+        let one = next(None, 0, 3, 1, &OPEN);
+        let two = next(Some(&one), 1, 3, 2, &SETTLED);
+        assert_eq!((told(&two), two.ranks), ((1, 3, vec![], 1), count(2)));
+        assert_eq!(next(Some(&two), 1, 3, 1, &SETTLED), Topology { settled_epoch: 1, ..one });
+        let moving = next(Some(&two), 1, 5, 1, &SETTLED);
+        assert_eq!((moving.epoch, moving.ranks), (2, count(2)));
+        assert_eq!(next(Some(&moving), 2, 5, 1, &OPEN).ranks, count(2));
+        let busy = Following { open: vec!["r0-0".to_owned()], ..OVERDUE };
+        assert_eq!(next(Some(&moving), 2, 5, 1, &busy).ranks, count(2));
+        assert_eq!(next(Some(&moving), 2, 5, 1, &OVERDUE).ranks, count(1));
+        assert_eq!(next(Some(&moving), 2, 5, 1, &SETTLED).ranks, count(1));
+    }
+
+    #[test]
+    fn pods_go_only_when_they_may() {
         assert_eq!(pods(count(2), Some(3), false), 3);
         assert_eq!(pods(count(2), Some(3), true), 2);
         assert_eq!(pods(count(4), Some(3), false), 4);
@@ -114,13 +151,28 @@ mod tests {
 
     proptest! {
         #[test]
-        fn epochs_only_grow_and_grow_with_every_change(steps in prop::collection::vec((1_u32..6, any::<bool>(), 0_u64..20), 1..30)) {
-            let mut topology = next(None, 0, 1, 1, false);
-            for (shards, settled, floor) in steps {
-                let following = next(Some(&topology), floor, shards, 1, settled);
-                prop_assert!(following.epoch >= topology.epoch);
-                prop_assert_eq!(following.epoch > topology.epoch, following.shards != topology.shards);
-                prop_assert!(!following.previous_shards.contains(&following.shards) || topology.previous_shards.contains(&following.shards));
+        fn an_epoch_is_never_reused_and_no_count_is_lost_before_an_epoch_has_settled(
+            steps in prop::collection::vec((1_u32..6, 1_u32..4, any::<(bool, bool)>(), 0_u64..20), 1..40),
+        ) {
+            let mut topology = next(None, 0, 1, 1, &OPEN);
+            let mut since_settled = vec![topology.shards];
+            for (shards, ranks, (settled, overdue), floor) in steps {
+                let following = next(Some(&topology), floor, shards, ranks, &following(settled, overdue));
+                let is_new = following.epoch != topology.epoch;
+                prop_assert!(following.epoch >= topology.epoch && (!is_new || following.epoch > floor));
+                prop_assert_eq!(is_new, following.shards != topology.shards);
+                prop_assert!(!is_new || following.ranks == topology.ranks);
+                prop_assert!(following.settled_epoch >= topology.settled_epoch);
+                if following.settled_epoch != topology.settled_epoch {
+                    prop_assert!(settled && following.settled_epoch == topology.epoch);
+                    since_settled = vec![topology.shards];
+                }
+                if is_new {
+                    since_settled.push(following.shards);
+                }
+                let known: Vec<_> = following.previous_shards.iter().chain([&following.shards]).collect();
+                let has_settled = following.settled_epoch == following.epoch;
+                prop_assert!(has_settled || !is_new || since_settled.iter().all(|count| known.contains(&count)));
                 topology = following;
             }
         }

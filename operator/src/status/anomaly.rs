@@ -11,6 +11,7 @@ use crate::names::{ChildNames, scale_selector};
 use crate::reconcile::plan::Plan;
 use crate::selection::ObjectKey;
 use crate::status::condition::{Finding, find, following, some_of};
+use crate::status::resharding;
 use crate::workers::report::{QueryReport, Report};
 use crate::workers::state::{Worker, WorkerState};
 
@@ -58,18 +59,13 @@ pub fn status(anomaly: &VMAnomaly, facts: &Facts<'_>) -> VMAnomalyStatus {
     let known_revision = before.and_then(|status| status.config_revision.clone());
     let revision = plan.configuration.as_ref().ok().map(|rendered| rendered.revision.clone()).or(known_revision);
 
-    let outdated: Vec<String> = facts
-        .workers
-        .iter()
-        .filter(|worker| worker.report().is_some_and(|report| !has_newest(report, plan)))
-        .map(|worker| worker.pod.clone())
-        .collect();
-    let conditions = conditions(anomaly, facts, &outdated).into_iter().map(|(type_, finding)| {
+    let outdated = pods_whose_report(facts, |report| !has_newest(report, plan));
+    let conditions = conditions(anomaly, facts).into_iter().map(|(type_, finding)| {
         let known = before.and_then(|status| find(&status.conditions, type_));
         following(known, type_, &finding, generation, facts.now)
     });
     let (shards, ranks) = (plan.topology.shards, plan.topology.ranks);
-    let working = by_shard(facts, |report| report.ready && has_newest(report, plan));
+    let working = by_shard(facts, |report| report.ready && works_as_asked(report, plan));
     let served = working.iter().filter(|workers| **workers > 0).count();
     let fewest = working.iter().min().copied().unwrap_or(0);
     let mut versions: Vec<&str> =
@@ -98,10 +94,19 @@ pub fn status(anomaly: &VMAnomaly, facts: &Facts<'_>) -> VMAnomalyStatus {
 /// Whether a worker has the configuration and the topology that it should have.
 #[must_use]
 pub fn has_newest(report: &Report, plan: &Plan) -> bool {
-    let revision = plan.configuration.as_ref().ok().map(|rendered| rendered.revision.as_str());
     report.epoch == plan.topology.epoch
         && report.ranks.is_none_or(|ranks| ranks == plan.topology.ranks.get())
-        && revision.is_none_or(|revision| report.revision.as_deref() == Some(revision))
+        && has_configuration(report, plan)
+}
+
+/// The same without the topology while series move: meanwhile they are scored where they are.
+fn works_as_asked(report: &Report, plan: &Plan) -> bool {
+    has_newest(report, plan) || (!plan.topology.previous_shards.is_empty() && has_configuration(report, plan))
+}
+
+fn has_configuration(report: &Report, plan: &Plan) -> bool {
+    let revision = plan.configuration.as_ref().ok().map(|rendered| rendered.revision.as_str());
+    revision.is_none_or(|revision| report.revision.as_deref() == Some(revision))
 }
 
 /// For each shard, how many of its workers report so.
@@ -115,11 +120,16 @@ fn by_shard(facts: &Facts<'_>, holds: impl Fn(&Report) -> bool) -> Vec<u32> {
     counts
 }
 
-fn conditions(anomaly: &VMAnomaly, facts: &Facts<'_>, outdated: &[String]) -> Vec<(ConditionType, Finding)> {
+fn pods_whose_report(facts: &Facts<'_>, holds: impl Fn(&Report) -> bool) -> Vec<String> {
+    let workers = facts.workers.iter().filter(|worker| worker.report().is_some_and(&holds));
+    workers.map(|worker| worker.pod.clone()).collect()
+}
+
+fn conditions(anomaly: &VMAnomaly, facts: &Facts<'_>) -> Vec<(ConditionType, Finding)> {
     let valid = config_valid(facts);
     let missing = missing(facts);
     let available = available(facts, missing.as_ref());
-    let progressing = progressing(anomaly, facts, missing.as_ref(), outdated);
+    let progressing = progressing(anomaly, facts, missing.as_ref());
     let degraded = degraded(facts);
     let ready = ready(anomaly, facts, &valid, &available, &progressing, &degraded);
     let stalled = if valid.holds == Some(false) {
@@ -133,7 +143,7 @@ fn conditions(anomaly: &VMAnomaly, facts: &Facts<'_>, outdated: &[String]) -> Ve
         (ConditionType::Available, available),
         (ConditionType::Progressing, progressing),
         (ConditionType::Degraded, degraded),
-        (ConditionType::Resharding, resharding(anomaly, facts)),
+        (ConditionType::Resharding, resharding::finding(anomaly, facts.plan)),
     ];
     all.extend(stalled.map(|finding| (ConditionType::Stalled, finding)));
     all
@@ -191,12 +201,7 @@ fn available(facts: &Facts<'_>, missing: Option<&(Reason, String)>) -> Finding {
     }
 }
 
-fn progressing(
-    anomaly: &VMAnomaly,
-    facts: &Facts<'_>,
-    missing: Option<&(Reason, String)>,
-    outdated: &[String],
-) -> Finding {
+fn progressing(anomaly: &VMAnomaly, facts: &Facts<'_>, missing: Option<&(Reason, String)>) -> Finding {
     if let Some(hold) = &facts.plan.hold {
         let names = ChildNames::of(&anomaly.name_any());
         let waiting: Vec<String> = hold.waiting.iter().map(|rank| names.workers(*rank)).collect();
@@ -209,8 +214,9 @@ fn progressing(
     if let Some((reason, message)) = missing {
         return Finding::yes(*reason, message.clone());
     }
+    let outdated = pods_whose_report(facts, |report| !works_as_asked(report, facts.plan));
     if !outdated.is_empty() {
-        return Finding::yes(Reason::ConfigPropagating, format!("waiting for {}", some_of(outdated)));
+        return Finding::yes(Reason::ConfigPropagating, format!("waiting for {}", some_of(&outdated)));
     }
     let fitting = queries(facts, |query| query.first_fit && query.query_refused.is_none());
     if !fitting.is_empty() {
@@ -275,26 +281,6 @@ fn rejected(facts: &Facts<'_>) -> Vec<String> {
         .map(|model| format!("AnomalyModel {}", ObjectKey::of(&*model.object)))
         .chain(queries.map(|query| format!("AnomalyQuery {}", ObjectKey::of(&*query.object))))
         .collect()
-}
-
-fn resharding(anomaly: &VMAnomaly, facts: &Facts<'_>) -> Finding {
-    let topology = &facts.plan.topology;
-    if topology.previous_shards.is_empty() {
-        let names = ChildNames::of(&anomaly.name_any());
-        let going: Vec<String> = facts.plan.going.iter().map(|rank| names.workers(*rank)).collect();
-        if going.is_empty() {
-            return Finding::no(Reason::ShardsSettled, "");
-        }
-        let message = format!("{} has to go when the other workers have followed", some_of(&going));
-        return Finding::yes(Reason::ReplicasGoing, message);
-    }
-    let counts: Vec<String> = topology.previous_shards.iter().rev().map(ToString::to_string).collect();
-    let message = format!(
-        "from {} to {} shards; moved series are learnt anew and may miss or double a tick",
-        counts.join(" to "),
-        topology.shards
-    );
-    Finding::yes(Reason::ShardsChanging, message)
 }
 
 fn ready(

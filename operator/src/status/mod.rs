@@ -3,3 +3,4 @@
 pub mod anomaly;
 pub mod binding;
 pub mod condition;
+pub mod resharding;

@@ -102,7 +102,8 @@ impl QueryReport {
             _ => {}
         }
         let unfitted = job.models.values().any(|model| model.fitted_to_ms.is_none());
-        self.first_fit |= job.phase == JobPhase::Fitting || unfitted;
+        // A job that waits for series of another shard gets their fits with them.
+        self.first_fit |= job.open_handovers == 0 && (job.phase == JobPhase::Fitting || unfitted);
         self.catching_up |= job.phase == JobPhase::CatchingUp && job.lag_ms >= STANDING_STILL_FROM_MS;
         self.over_limit |= job.refused_series > 0;
         self.collided |= job.collided_series > 0;

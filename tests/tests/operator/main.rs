@@ -8,6 +8,7 @@ mod convergence;
 mod fixtures;
 mod program;
 mod replicas;
+mod resharding;
 mod rights;
 mod statuses;
 mod workers;

@@ -1,5 +1,5 @@
-//! What workers say arrives in the objects' status, and decides when pods may go. The workers here are scripted
-//! answers of `/status`, on loopback addresses that the stories give to pods.
+//! What workers say arrives in the objects' status. The workers here are scripted answers of `/status`, on loopback
+//! addresses that the stories give to pods.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -18,9 +18,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 use tests::kubernetes::installation::{Installation, quick_settings};
 
-use crate::fixtures::{
-    anomaly, condition, declare_all, installation, is, ready, status, wait_until_rolled_out, writes,
-};
+use crate::fixtures::{condition, declare_all, installation, is, ready, status, wait_until_rolled_out, writes};
 
 /// Loopback has addresses enough for every pod of every story.
 static ADDRESSES: AtomicU8 = AtomicU8::new(2);
@@ -80,6 +78,11 @@ impl Scripted {
         change(&mut self.says.lock().unwrap());
     }
 
+    /// Says that it has so many series to give or to take.
+    pub fn moves(&self, open_handovers: u64) {
+        self.say(|status| status.jobs.iter_mut().for_each(|job| job.open_handovers = open_handovers));
+    }
+
     /// Takes the newest configuration and topology, as a worker does when the kubelet has brought the files.
     pub async fn follow(&self, installation: &Installation<'_>) {
         let maps = installation.api::<ConfigMap>();
@@ -90,6 +93,7 @@ impl Scripted {
         self.say(|status| {
             status.config.revision = Some(revision.to_owned());
             status.epoch = number("epoch: ").into();
+            status.shards = number("shards: ");
             status.ranks = number("ranks: ");
         });
     }
@@ -172,38 +176,6 @@ async fn ready_comes_with_the_first_fit_and_a_refused_query_says_so_in_the_datab
     let events = audit.read().unwrap();
     let writes = writes(&installation, events);
     assert!(writes.is_empty(), "{writes:#?}");
-}
-
-#[tokio::test]
-async fn fewer_shards_take_pods_away_only_when_the_workers_that_stay_have_followed() {
-    let installation = installation().await;
-    let _operator = installation.operator(quick_settings()).await.unwrap();
-    declare_all(&installation, 2).await;
-    wait_until_rolled_out(&installation).await;
-    let workers = [Scripted::start(&installation, 0, 0).await, Scripted::start(&installation, 0, 1).await];
-    for worker in &workers {
-        worker.say(|status| status.jobs = vec![job(JobPhase::Running, None)]);
-        worker.follow(&installation).await;
-    }
-    installation.wait::<VMAnomaly>("main", |main| is(ready(main), "True", "AsConfigured")).await.unwrap();
-
-    installation.declare("VMAnomaly", "main", anomaly(1)).await.unwrap();
-    let changing = |main: &VMAnomaly| {
-        let conditions = status(main).conditions;
-        condition(&conditions, "Resharding").is_some_and(|resharding| resharding.status == "True")
-    };
-    installation.wait::<VMAnomaly>("main", changing).await.unwrap();
-    installation.wait_until_silent(Duration::from_secs(1)).await.unwrap();
-    let replicas = |set: &StatefulSet| set.spec.as_ref().and_then(|spec| spec.replicas);
-    let set = installation.api::<StatefulSet>().get("anomaly-main-r0").await.unwrap();
-    assert_eq!(replicas(&set), Some(2));
-
-    workers[0].follow(&installation).await;
-    installation.wait::<StatefulSet>("anomaly-main-r0", |set| replicas(set) == Some(1)).await.unwrap();
-    let main = installation.wait::<VMAnomaly>("main", |main| !changing(main)).await.unwrap();
-    assert_eq!((status(&main).shards, status(&main).epoch), (Some(1), Some(2)));
-    let topology = installation.api::<ConfigMap>().get("anomaly-main-topology").await.unwrap().data.unwrap();
-    assert!(!topology["topology.yaml"].contains("previous_shards"), "{topology:?}");
 }
 
 #[tokio::test]
