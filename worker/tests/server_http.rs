@@ -111,6 +111,8 @@ async fn readiness_and_status_are_what_the_loop_published_last_without_secrets()
     waiting.not_ready = vec![NotReady { reason: NotReadyReason::Restoring, message: message.clone() }];
     waiting.config.last_error = Some(message.clone());
     waiting.jobs.push(JobStatus {
+        epoch: 0,
+        open_handovers: 0,
         scheduler: "s".into(),
         query: "cpu".into(),
         phase: JobPhase::StandingStill,

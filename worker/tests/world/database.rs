@@ -35,6 +35,8 @@ struct Inner {
     rewritten: u64,
     /// Times at which a sample was written again with another value, and when that was.
     conflicts: BTreeMap<i64, i64>,
+    /// The longest time from a tick's time to the first write of a score of the job `minutely`, by time of writing.
+    delays: BTreeMap<i64, i64>,
     /// How many samples of a score each worker has written at a time.
     scores_by: BTreeMap<(Member, i64), u64>,
 }
@@ -72,6 +74,11 @@ impl Database {
     /// Times at which a sample was written again with another value, and when that was.
     pub fn conflicts(&self) -> BTreeMap<i64, i64> {
         self.inner.borrow().conflicts.clone()
+    }
+
+    /// The longest time from a tick's time to the first write of one of its scores after `from`, ms.
+    pub fn longest_delay(&self, from: i64) -> i64 {
+        self.inner.borrow().delays.range(from..).map(|(_, delay)| *delay).max().unwrap_or(0)
     }
 
     /// Scores that a worker has written, by time.
@@ -225,6 +232,11 @@ impl Database {
                 let value = value.as_f64().expect("a number").to_bits();
                 let time = time.as_i64().expect("a time");
                 let before = inner.written.insert((series.clone(), time), value);
+                if before.is_none() && series.contains("minutely") {
+                    let now = self.clock.unix();
+                    let delay = inner.delays.entry(now).or_default();
+                    *delay = (*delay).max(now - time);
+                }
                 if before.is_some_and(|before| before != value) {
                     inner.rewritten += 1;
                     inner.conflicts.insert(time, self.clock.unix());

@@ -68,7 +68,6 @@ pub struct Faults {
 impl Faults {
     pub const NONE: Self = Self { crashes: false, pauses: false, partitions: false, outages: false };
     pub const PAUSES: Self = Self { pauses: true, ..Self::NONE };
-    pub const OUTAGES: Self = Self { outages: true, ..Self::NONE };
     pub const ALL: Self = Self { crashes: true, pauses: true, partitions: true, outages: true };
 }
 
@@ -126,6 +125,8 @@ pub struct Observed {
     pub chains: BTreeMap<(u32, String), BTreeSet<(i64, u64)>>,
     /// Workers whose hand-overs were not over at the end.
     pub unsettled: Vec<String>,
+    /// The longest time from a tick's time to the first write of one of its scores, ms.
+    pub longest_delay: i64,
     /// How many scores each worker has written at each time.
     pub scores_by: BTreeMap<Member, BTreeMap<i64, u64>>,
 }
@@ -227,6 +228,8 @@ pub struct Deployment {
     chance: Chance,
     config: WorkerConfig,
     rules: Rules,
+    /// A worker that does not reach the TSDB for a while.
+    cut_off: Option<(Member, std::ops::Range<i64>)>,
     /// A worker that stands still for so many ms as soon as it reads.
     armed: Option<(Member, i64)>,
 }
@@ -249,6 +252,7 @@ impl Deployment {
             chance: Chance::new(schedule),
             config: load(&config),
             rules: Rules::default(),
+            cut_off: None,
             armed: None,
         };
         deployment.create_pods();
@@ -258,6 +262,12 @@ impl Deployment {
     /// The TSDB answers the same read otherwise each time.
     pub fn shifting(mut self) -> Self {
         self.database = self.database.shifting();
+        self
+    }
+
+    /// A worker does not reach the TSDB in these minutes of the run.
+    pub fn cut_off(mut self, member: Member, minutes: std::ops::Range<i64>) -> Self {
+        self.cut_off = Some((member, START + minutes.start * MINUTE..START + minutes.end * MINUTE));
         self
     }
 
@@ -293,6 +303,9 @@ impl Deployment {
                     self.operate(now, is_disturbed, &mut observed);
                 }
                 next_change = now + 10_000 + self.chance.below(60_000) as i64;
+            }
+            if let Some((member, times)) = self.cut_off.take_if(|(_, times)| times.start <= now) {
+                self.database.cut_off(member, times.end);
             }
             self.deliver_topologies(now);
             self.pause_armed(now, &mut observed);
@@ -587,6 +600,7 @@ impl Deployment {
         observed.most_reads = self.database.most_reads(START + 10 * MINUTE..end);
         observed.asked = self.network.asked();
         observed.unsettled = self.unsettled();
+        observed.longest_delay = self.database.longest_delay(START + 10 * MINUTE);
         for (member, node) in &self.nodes {
             observed.scores_by.insert(*member, self.database.scores_by(*member));
             for line in node.metrics.encode().expect("metrics").lines() {
