@@ -263,6 +263,7 @@ async fn work(
     remember(memory.as_deref(), &staged.topology).await;
     let folder =
         storage.is_some().then(|| arguments.state_folder.as_ref().map(|path| path.display().to_string())).flatten();
+    let job_count = staged.job_count();
     let Staged { config, topology, place, jobs, displaced, tsdb, digest } = staged;
     let (context, spawned) = Context::<Process>::new(clock, tsdb, (peers, place), storage, metrics.clone(), &config);
     let (commands, receiver) = mpsc::unbounded_channel();
@@ -272,6 +273,7 @@ async fn work(
         context: context.clone(),
         place,
         topology,
+        job_count,
         displaced,
         folder,
         stopping: false,

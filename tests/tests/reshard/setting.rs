@@ -195,9 +195,15 @@ settings: {{settle: 5ms, n_workers: 1, snapshot_interval: 2s, catch_up_delay: 1s
         let ticks = usize::try_from((end - begin) / SECOND + 1).unwrap();
         // Some samples are missing in the input.
         assert!(wanted.len() * 10 > ticks * SERIES as usize * OUTPUTS * 9, "{} samples", wanted.len());
-        assert_eq!(self.sent().within(begin, end).difference(&wanted, 0.0), None);
+        let difference = self.sent().within(begin, end).difference(&wanted, 0.0);
+        let logs: Vec<String> = self.nodes.values().map(|node| node.worker.process().output()).collect();
+        assert!(difference.is_none(), "{difference:?}\n{}", logs.join("\n"));
         for ((shard, rank), node) in &self.nodes {
-            let metrics = node.worker.metrics().await.unwrap();
+            let metrics = match node.worker.metrics().await {
+                Ok(metrics) => metrics,
+                // The connection was idle for so long that the worker closed it meanwhile.
+                Err(_) => node.worker.metrics().await.unwrap(),
+            };
             let refits = metrics.sum("vmanomaly_refits_unscheduled_total", &[]).unwrap_or(0.0);
             assert_eq!(refits, 0.0, "shard {shard} rank {rank}");
             let output = node.worker.process().output();

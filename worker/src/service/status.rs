@@ -22,6 +22,8 @@ pub(super) struct StatusSource {
     /// Which worker this is, and among how many.
     pub(super) place: Place,
     pub(super) topology: Topology,
+    /// How many jobs there are to be.
+    pub(super) job_count: usize,
     /// Why the topology has no place for it.
     pub(super) displaced: Option<String>,
     pub(super) folder: Option<String>,
@@ -31,7 +33,12 @@ pub(super) struct StatusSource {
 
 impl StatusSource {
     pub(super) fn restored(&self) -> bool {
-        self.context.views.borrow().values().all(|view| view.is_restored())
+        !self.is_starting() && self.context.views.borrow().values().all(|view| view.is_restored())
+    }
+
+    /// Whether jobs have yet to be started: nothing can be said of them before.
+    fn is_starting(&self) -> bool {
+        self.context.views.borrow().values().filter(|view| view.arrival.is_none()).count() < self.job_count
     }
 
     pub(super) fn stop(&mut self, commands: &mpsc::UnboundedSender<Command<Process>>) {
@@ -53,6 +60,7 @@ impl StatusSource {
                 tracing::info!(digest = staged.digest, jobs = staged.job_count(), "changed configuration takes effect");
                 metrics.config_reloaded(ReloadStatus::Success, now);
                 metrics.entities(staged.job_count(), staged.job_count());
+                self.job_count = staged.job_count();
                 self.topology = staged.topology;
                 self.place = staged.place;
                 self.displaced = staged.displaced;
@@ -97,6 +105,10 @@ impl StatusSource {
     pub(super) fn status(&self) -> Status {
         let views = self.context.views.borrow();
         let mut not_ready = Vec::new();
+        if self.is_starting() {
+            let message = "jobs are being started".to_owned();
+            not_ready.push(NotReady { reason: NotReadyReason::Restoring, message });
+        }
         for view in views.values().filter(|view| !view.is_restored()) {
             let message = format!("job {}: state is being restored", view.key);
             not_ready.push(NotReady { reason: NotReadyReason::Restoring, message });
