@@ -45,6 +45,10 @@ pub(super) struct Following {
     offered_fit: Option<(u32, i64)>,
     /// What the other ranks were doing, and since when.
     progress: HashMap<u32, Progress>,
+    /// Until when ranks that did not get on are not waited for.
+    passed_until: HashMap<u32, Duration>,
+    /// Until when this rank writes without waiting for lower ones, which did not.
+    writes_until: Option<Duration>,
     /// When a lower rank had last got on: it had read or written something, or was reading.
     lower_got_on_at: Option<Duration>,
     /// The newest tick that another rank says is written.
@@ -268,7 +272,7 @@ impl<E: Environment> Job<E> {
     }
 
     /// Notes whether another rank, with the same state, gets on.
-    fn note_progress(&mut self, own_rank: u32, theirs: &Standing) {
+    fn note_progress(&mut self, own: &Standing, theirs: &Standing) {
         let Standing { rank, position, written, working_on, .. } = *theirs;
         let now = self.context.clock.monotonic();
         let before = self.following.progress.get(&rank);
@@ -278,22 +282,32 @@ impl<E: Environment> Job<E> {
         if !stands_still {
             self.following.progress.insert(rank, Progress { position, written, working_on, since: now });
         }
-        let gets_on = !stands_still || (working_on.is_some() && !self.is_stuck(rank));
-        if rank < own_rank && gets_on {
+        // One that only follows this rank does not get on by itself.
+        let is_ahead = position > own.position || written > own.written;
+        if rank < own.rank && (is_ahead || (working_on.is_some() && !self.is_stuck(rank))) {
             self.following.lower_got_on_at = Some(now);
+        }
+        if rank < own.rank && written > own.written {
+            self.following.writes_until = None;
         }
     }
 
-    /// Whether a rank that answers has not got on with its work for so long that it counts as absent.
-    fn is_stuck(&self, rank: u32) -> bool {
+    /// Whether a rank that answers has not got on with its work for so long that it counts as absent, and for some time
+    /// from then on: else every tick would wait for it so long.
+    fn is_stuck(&mut self, rank: u32) -> bool {
         let now = self.context.clock.monotonic();
         let longest = 3 * self.failover_after();
-        self.keeps(Rule::PassStuck)
-            && self
-                .following
-                .progress
-                .get(&rank)
-                .is_some_and(|progress| progress.has_work() && now.saturating_sub(progress.since) >= longest)
+        let has_work = self.following.progress.get(&rank).filter(|progress| progress.has_work());
+        let Some(progress) = has_work.copied().filter(|_| self.keeps(Rule::PassStuck)) else { return false };
+        if now.saturating_sub(progress.since) >= longest {
+            self.following.passed_until.insert(rank, now + self.passing());
+        }
+        self.following.passed_until.get(&rank).is_some_and(|until| now < *until)
+    }
+
+    /// How long a rank that did not get on is not waited for.
+    fn passing(&self) -> Duration {
+        10 * self.failover_after()
     }
 
     /// How long a rank waits for the one before it.
@@ -347,7 +361,7 @@ impl<E: Environment> Job<E> {
                 if theirs.phase == Phase::Joining {
                     return;
                 }
-                self.note_progress(own.rank, &theirs);
+                self.note_progress(own, &theirs);
                 self.following.confirmed = self.following.confirmed.max(Some(theirs.written));
                 let is_stuck = self.is_stuck(theirs.rank);
                 if let Some(fitted_to) = theirs.fit {
@@ -439,7 +453,12 @@ impl<E: Environment> Job<E> {
             }
             let now = self.context.clock.monotonic();
             let got_on_at = *self.following.lower_got_on_at.get_or_insert(now);
-            if rank == 0 || now >= got_on_at + rank * self.failover_after() || !self.keeps(Rule::OneWriter) {
+            let writes = self.following.writes_until.is_some_and(|until| now < until);
+            if rank == 0 || writes || !self.keeps(Rule::OneWriter) {
+                break;
+            }
+            if now >= got_on_at + rank * self.failover_after() {
+                self.following.writes_until = Some(now + self.passing());
                 break;
             }
             self.sleep_through_mail(ASK_AGAIN_AFTER).await;
