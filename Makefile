@@ -58,8 +58,9 @@ images: ## build the container images, with Docker or without; REGISTRY=: push t
 	@cargo run --quiet --locked -p e2e --bin images -- $(ARGS)
 
 # CLUSTER=<kubeconfig context> uses that cluster, which gets the images from REGISTRY or is one of kind.
-run: ## the whole system on a Kubernetes of its own, live; needs root; ONCE=1: as below; CLUSTER=: on that cluster
-	@tools/run.sh $(if $(ONCE),--once) $(ARGS)
+# CHAOS=1 takes any seed, CHAOS=<seed> this one.
+run: ## the whole system on a Kubernetes of its own, live; needs root; ONCE=1: as below; CHAOS=1: kills pods; CLUSTER=
+	@tools/run.sh $(if $(ONCE),--once) $(if $(CHAOS),--chaos=$(if $(filter 1,$(CHAOS)),0,$(CHAOS))) $(ARGS)
 
 # Extra arguments of the program: ARGS=--help
 run-standalone: tools-standalone ## the whole system on this machine, live; ONCE=1: replay the incident, check the alert, exit

@@ -26,10 +26,11 @@ impl Screen {
         Self { live, terminal: std::io::stdout().is_terminal(), drawn: 0, firing: Vec::new() }
     }
 
-    /// Shows the state of one second.
-    pub fn show(&mut self, position: &str, rows: &[Row]) {
+    /// Shows the state of one second. `below` are lines that stand below the table.
+    pub fn show(&mut self, position: &str, rows: &[Row], below: &[String]) {
         if self.terminal {
-            let lines = table(position, rows, self.live, true);
+            let mut lines = table(position, rows, self.live, true);
+            lines.extend(section(below));
             let mut frame = String::new();
             if self.drawn > 0 {
                 // Up to the first line of the frame before, and clear from there.
@@ -65,15 +66,27 @@ impl Screen {
         self.drawn = 0;
     }
 
+    /// Prints a line where the table has no place for it: elsewhere than on a terminal.
+    pub fn note(&self, line: &str) {
+        if !self.terminal {
+            println!("          {line}");
+        }
+    }
+
     /// Prints the whole table once, for output that is not a terminal.
-    pub fn summarize(&mut self, position: &str, rows: &[Row]) {
+    pub fn summarize(&mut self, position: &str, rows: &[Row], below: &[String]) {
         if !self.terminal {
             println!();
-            for line in table(position, rows, self.live, false) {
+            for line in table(position, rows, self.live, false).into_iter().chain(section(below)) {
                 println!("{line}");
             }
         }
     }
+}
+
+/// Lines, set apart from what stands above them.
+fn section(lines: &[String]) -> Vec<String> {
+    if lines.is_empty() { Vec::new() } else { std::iter::once(String::new()).chain(lines.iter().cloned()).collect() }
 }
 
 fn title(row: &Row) -> String {

@@ -31,7 +31,9 @@ impl<E: Environment> Job<E> {
             return;
         }
         let image = self.position.and_then(|position| {
-            let images = (0..self.state.block_count()).map(|index| self.state.image(index, position, self.lineage));
+            // Without a series, too, there is a fit to tell of.
+            let indices = 0..self.state.block_count().max(1);
+            let images = indices.map(|index| self.state.image(index, position, self.lineage));
             let blocks = journal::encoded(&self.view.key, &images.collect::<Vec<Block>>())?;
             let since_fit: Vec<TickInput> = self.since_fit.iter().cloned().collect();
             let mut slots: Vec<u32> = since_fit.iter().flat_map(|input| input.slots.iter().copied()).collect();

@@ -116,7 +116,7 @@ impl Fitting {
 fn shared(job: &str, result: &FitResult, plan: u64) -> Option<SharedFit> {
     let state = &result.state;
     let blocks: Vec<Block> =
-        (0..state.block_count()).map(|index| state.image(index, result.fitted_to, Lineage::default())).collect();
+        (0..state.block_count().max(1)).map(|index| state.image(index, result.fitted_to, Lineage::default())).collect();
     let states = blocks.iter().flat_map(|block| {
         block.models.iter().flat_map(|model| {
             let alias = xxh3_64(model.alias.as_bytes());

@@ -1,25 +1,28 @@
 //! `make run`: the whole system on a real Kubernetes, from nothing, with a recorded incident replayed into it.
 
+mod chaos;
 mod report;
 mod show;
 mod stage;
+mod workers;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use ::tests::http::HttpError;
 use ::tests::incident::progress::Progress;
-use ::tests::incident::replay::{Pace, Replay, ReplayError};
+use ::tests::incident::replay::{Pace, Replay, ReplayError, now};
 use clap::Parser;
 use e2e::cluster::ClusterError;
 use e2e::forward::ForwardError;
 use e2e::rollout::RolloutError;
 use tokio::signal::unix::{SignalKind, signal};
 
+use chaos::Chaos;
 use stage::Stage;
 
 /// Starts a one-node Kubernetes (or takes the cluster that CLUSTER names) with VictoriaMetrics, vmagent, node exporter
-/// and vmalert, installs the operator by its chart, applies deploy/quickstart, replays a recorded incident, and shows
+/// and vmalert, installs the operator by its chart, applies deploy/quickstart with two replicas, replays a recorded incident, and shows
 /// values, expected ranges, scores and alerts until Ctrl-C.
 #[derive(Debug, Parser)]
 #[command(name = "run")]
@@ -27,6 +30,9 @@ struct Arguments {
     /// End after the replay: with success exactly when the alert fired for the incident and for no other recording.
     #[arg(long)]
     once: bool,
+    /// Kill pods and change the number of shards now and then, as this seed has it; 0: any.
+    #[arg(long)]
+    chaos: Option<u64>,
     /// A context of the kubeconfig: that cluster is used. It gets images from REGISTRY, or is one of kind.
     #[arg(long, env = "CLUSTER", default_value = "", hide_default_value = true)]
     cluster: String,
@@ -101,7 +107,7 @@ async fn run(arguments: &Arguments, replay: &Replay, progress: &Progress) -> Res
         code = interruption() => return Ok(code?),
     };
     let result = tokio::select! {
-        result = play(&stage, arguments.once, replay, progress) => result.map(|()| ExitCode::SUCCESS),
+        result = play(&stage, arguments, replay, progress) => result.map(|()| ExitCode::SUCCESS),
         code = interruption() => code.map_err(Failure::from),
     };
     tokio::select! {
@@ -114,9 +120,11 @@ async fn run(arguments: &Arguments, replay: &Replay, progress: &Progress) -> Res
     result
 }
 
-async fn play(stage: &Stage, once: bool, replay: &Replay, progress: &Progress) -> Result<(), Failure> {
-    let show = stage.set(replay, progress).await?;
-    show.run(once, replay, progress).await
+async fn play(stage: &Stage, arguments: &Arguments, replay: &Replay, progress: &Progress) -> Result<(), Failure> {
+    let mut show = stage.set(replay, progress).await?;
+    let any = || now().unsigned_abs() % 1_000_000;
+    show.chaos = arguments.chaos.map(|seed| Chaos::new(if seed == 0 { any() } else { seed }));
+    show.run(&stage.cluster, arguments.once, replay, progress).await
 }
 
 /// Waits for Ctrl-C or a request to end; brings the status that a shell gives to a program that Ctrl-C ended.

@@ -1,17 +1,21 @@
 //! The replay, the live table, and the verdict.
 
 use std::io::IsTerminal;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use ::tests::http::HttpError;
+use ::tests::http::{Endpoint, HttpError};
 use ::tests::incident::observation::Observer;
 use ::tests::incident::progress::Progress;
 use ::tests::incident::replay::{INCIDENT, Replay, Timeline, now};
 use ::tests::incident::screen::Screen;
 use ::tests::incident::verdict::Outcome;
+use e2e::cluster::Cluster;
 use e2e::forward::Forward;
 
 use crate::Failure;
+use crate::chaos::Chaos;
+use crate::workers::{Place, Report, missing_ticks};
 
 /// How often the table is drawn on a terminal, and how often a line is printed elsewhere.
 const FRAME: Duration = Duration::from_secs(1);
@@ -28,12 +32,20 @@ const QUIET: Duration = Duration::from_secs(5);
 pub struct Show {
     pub observer: Observer,
     pub places: Vec<(String, String)>,
+    pub workers: Vec<Place>,
+    pub chaos: Option<Chaos>,
     pub _forwards: Vec<Forward>,
 }
 
 impl Show {
     /// Replays the incident and shows what becomes of it: until it is judged with `once`, else for ever.
-    pub async fn run(&self, once: bool, replay: &Replay, progress: &Progress) -> Result<(), Failure> {
+    pub async fn run(
+        &mut self,
+        cluster: &Cluster,
+        once: bool,
+        replay: &Replay,
+        progress: &Progress,
+    ) -> Result<(), Failure> {
         let begin = Instant::now();
         let timeline = Timeline::begin(replay.pace);
         let over = Duration::from_millis(timeline.tick(replay.length).saturating_sub(now()).unsigned_abs());
@@ -43,6 +55,7 @@ impl Show {
         let mut frames = tokio::time::interval(if std::io::stdout().is_terminal() { FRAME } else { LINE });
         frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let (mut replayed, mut heard, mut complete_at, mut fired_at) = (0, Instant::now(), None, None);
+        let mut missing = Missing::default();
         loop {
             frames.tick().await;
             let step = self.step(replay, timeline, &mut replayed).await;
@@ -52,7 +65,20 @@ impl Show {
                 Err(error) => return Err(error.into()),
             };
             heard = Instant::now();
-            screen.show(&position, &rows);
+            let report = Report::read(&self.workers).await;
+            self.observer.shards = report.shards().or(self.observer.shards);
+            // Before it the recordings have a gap themselves.
+            missing.look(&self.observer.tsdb, timeline.start).await;
+            let mut below = report.table();
+            below.push(missing.told.clone());
+            if let Some(chaos) = &mut self.chaos {
+                let shards = self.observer.shards.map_or(0, NonZeroU32::get);
+                if let Some(deed) = chaos.act(cluster, &report.pods(), shards).await? {
+                    screen.note(&format!("chaos: {deed}; {}", missing.told));
+                }
+                below.extend(chaos.told().iter().map(|deed| format!("chaos: {deed}")));
+            }
+            screen.show(&position, &rows, &below);
             if fired_at.is_none() && rows.iter().any(|row| row.name == INCIDENT && row.fires) {
                 fired_at = Some(now());
             }
@@ -68,7 +94,7 @@ impl Show {
                 None => begin.elapsed() >= over + COMPLETE,
             };
             if is_over {
-                screen.summarize(&position, &rows);
+                screen.summarize(&position, &rows, &below);
                 progress.note("replay", begin.elapsed());
                 return verdict(&outcome, replay, timeline, fired_at);
             }
@@ -105,6 +131,26 @@ impl Show {
             println!("  {name:<18} {place}");
         }
         println!("Ctrl-C takes all of it down. The incident is in {INCIDENT}.\n");
+    }
+}
+
+/// The count of missing ticks.
+#[derive(Debug, Default)]
+struct Missing {
+    looked_at: Option<Instant>,
+    told: String,
+}
+
+impl Missing {
+    /// Counts anew, now and then. A database that does not answer has no news.
+    async fn look(&mut self, tsdb: &Endpoint, since: i64) {
+        if self.looked_at.is_some_and(|at| at.elapsed() < LINE) {
+            return;
+        }
+        self.looked_at = Some(Instant::now());
+        if let Ok((ticks, series)) = missing_ticks(tsdb, since).await {
+            self.told = format!("missing ticks: {ticks} in {series} series");
+        }
     }
 }
 

@@ -16,8 +16,11 @@ use e2e::forward::Forward;
 use e2e::image::Image;
 use e2e::installation::{self, Installation};
 use e2e::{quickstart, rollout};
+use serde_json::json;
 
+use crate::chaos::MOST_SHARDS;
 use crate::show::Show;
+use crate::workers::Place;
 use crate::{Arguments, Failure};
 
 /// How long the workers may take until they have learnt the history.
@@ -25,6 +28,9 @@ const LEARN: Duration = Duration::from_secs(180);
 
 /// Outputs older than this are not shown: `inferEvery`, `settle`, and what writing takes.
 const LOOKBACK: Duration = Duration::from_secs(40);
+
+/// Workers of every shard.
+const REPLICAS: u32 = 2;
 
 /// The cluster, and what has to be removed from it when it is not ours.
 pub struct Stage {
@@ -85,9 +91,10 @@ impl Stage {
         progress.step("operator", installation.install(cluster), told).await?;
         let objects = async {
             quickstart::apply(cluster).await?;
+            replicate(cluster).await?;
             quickstart::apply_incident(cluster).await
         };
-        let told = |&(): &()| "deploy/quickstart: VMAnomaly, AnomalyModel, AnomalyQueries".to_owned();
+        let told = |&(): &()| "deploy/quickstart with two replicas: VMAnomaly, AnomalyModel, AnomalyQueries".to_owned();
         progress.step("objects", objects, told).await?;
         let learning = progress.watched(
             "workers",
@@ -96,29 +103,43 @@ impl Stage {
                 let seen = |anomaly: &VMAnomaly| line.tell(&standing(anomaly));
                 rollout::anomaly(cluster, quickstart::NAMESPACE, quickstart::ANOMALY, LEARN, wanted, seen).await
             },
-            |anomaly| format!("{} shards have learnt the history", shards(anomaly).map_or(0, NonZeroU32::get)),
+            |anomaly| {
+                let shards = shards(anomaly).map_or(0, NonZeroU32::get);
+                format!("{shards} shards with {REPLICAS} replicas have learnt the history")
+            },
         );
         let anomaly = learning.await?;
         let shards = shards(&anomaly);
         let observer =
             Observer { tsdb: endpoint, vmalert: Endpoint::new(vmalert.address()), lookback: LOOKBACK, shards };
-        let mut forwards = self.workers(shards).await?;
-        let places = self.places(&tsdb, &vmalert, &forwards);
+        let (workers, mut forwards) = self.workers().await?;
+        let places = self.places(&tsdb, &vmalert, shards, &workers);
         forwards.extend([tsdb, vmalert]);
-        Ok(Show { observer, places, _forwards: forwards })
+        Ok(Show { observer, places, workers, chaos: None, _forwards: forwards })
     }
 
-    async fn workers(&self, shards: Option<NonZeroU32>) -> Result<Vec<Forward>, Failure> {
-        let mut forwards = Vec::new();
-        for shard in 0..shards.map_or(0, NonZeroU32::get) {
-            let pod = format!("anomaly-{}-r0-{shard}", quickstart::ANOMALY);
-            forwards.push(self.cluster.forward_pod(quickstart::NAMESPACE, &pod, 8490).await?);
+    /// All workers that there may be at some time.
+    async fn workers(&self) -> Result<(Vec<Place>, Vec<Forward>), Failure> {
+        let (mut places, mut forwards) = (Vec::new(), Vec::new());
+        for rank in 0..REPLICAS {
+            for shard in 0..MOST_SHARDS {
+                let pod = format!("anomaly-{}-r{rank}-{shard}", quickstart::ANOMALY);
+                let forward = self.cluster.forward_pod(quickstart::NAMESPACE, &pod, 8490).await?;
+                places.push(Place { pod, rank, shard, endpoint: Endpoint::new(forward.address()) });
+                forwards.push(forward);
+            }
         }
-        Ok(forwards)
+        Ok((places, forwards))
     }
 
     /// Where to look, a line each.
-    fn places(&self, tsdb: &Forward, vmalert: &Forward, workers: &[Forward]) -> Vec<(String, String)> {
+    fn places(
+        &self,
+        tsdb: &Forward,
+        vmalert: &Forward,
+        shards: Option<NonZeroU32>,
+        workers: &[Place],
+    ) -> Vec<(String, String)> {
         let kubectl = format!("kubectl {}", self.cluster.kubectl_arguments());
         let namespace = quickstart::NAMESPACE;
         let mut places = vec![
@@ -127,8 +148,9 @@ impl Stage {
             ("scores".to_owned(), format!("{}/api/v1/query?query=anomaly_score", tsdb.url())),
             ("alerts".to_owned(), format!("{}/vmalert/alerts", vmalert.url())),
         ];
-        for (shard, worker) in workers.iter().enumerate() {
-            places.push((format!("worker {shard}"), format!("{}/status", worker.url())));
+        for worker in workers.iter().filter(|worker| shards.is_some_and(|shards| worker.shard < shards.get())) {
+            let name = format!("worker r{}-{}", worker.rank, worker.shard);
+            places.push((name, format!("{}/status", worker.endpoint.url())));
         }
         if let Some(node) = self.cluster.node() {
             let log = node.log("kubelet");
@@ -159,6 +181,14 @@ impl Stage {
         };
         Ok(progress.step("end", removal, |()| "everything is removed from the cluster".to_owned()).await?)
     }
+}
+
+/// Asks for two replicas, of which one writes.
+async fn replicate(cluster: &Cluster) -> Result<(), ClusterError> {
+    let object = format!("vmanomalies.vmanomaly.dev/{}", quickstart::ANOMALY);
+    let change = json!({"spec": {"replicas": REPLICAS, "writer": {"mode": "Failover"}}}).to_string();
+    let patch = ["--namespace", quickstart::NAMESPACE, "patch", &object, "--type=merge", "--patch", &change];
+    cluster.kubectl(&patch).await.map(drop)
 }
 
 /// A node of our own with all images.

@@ -111,7 +111,7 @@ async fn run(once: bool) -> Result<(), Failure> {
         stack.check()?;
         let rows = observer.observe(tick).await?;
         let position = replay.position(tick - timeline.start);
-        screen.show(&position, &rows);
+        screen.show(&position, &rows, &[]);
 
         if index + 1 < replay.length {
             continue;
@@ -128,7 +128,7 @@ async fn run(once: bool) -> Result<(), Failure> {
         }
         let last = complete_at.map_or(replay.length + SCORES_WITHIN, |complete| complete + ALERTS_WITHIN);
         if index >= last {
-            screen.summarize(&position, &rows);
+            screen.summarize(&position, &rows, &[]);
             let reasons = outcome.reasons(&replay, timeline);
             if !reasons.is_empty() {
                 return Err(Failure::Verdict(reasons.join("; ")));
