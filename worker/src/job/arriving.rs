@@ -77,8 +77,8 @@ impl<E: Environment> Job<E> {
     /// Whether series come or go.
     pub(super) fn is_moving(&self) -> bool {
         let share = &self.state.plan.share;
-        !self.is_arrival() && !(share.arrivals().is_empty() && share.departures().is_empty())
-            || self.arrivals.has_earlier(u64::MAX)
+        let is_open = !share.arrivals().is_empty() || !share.departures().is_empty();
+        is_open || self.arrivals.has_earlier(u64::MAX)
     }
 
     /// Follows what the leading rank has done about series that move, without waiting for the next tick.
