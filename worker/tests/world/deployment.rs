@@ -413,8 +413,9 @@ impl Deployment {
         node.disk.crash(crash);
         node.away_until = until;
         // A new pod may see the newest file at once.
-        if !is_stale && let Some((_, newest)) = node.coming.drain(..).last() {
+        if !is_stale && let Some((_, newest)) = node.coming.pop() {
             node.topology = newest;
+            node.coming.clear();
         }
     }
 
@@ -431,10 +432,8 @@ impl Deployment {
             self.remove_pods(shards);
             return;
         }
-        if !may_change
-            || self.chance.below(8) != 0
-            || (!is_settled && !(self.layout.hasty && self.chance.below(3) == 0))
-        {
+        let is_time = may_change && self.chance.below(8) == 0;
+        if !is_time || !(is_settled || self.layout.hasty && self.chance.below(3) == 0) {
             return;
         }
         let wanted = 1 + self.chance.below(u64::from(self.layout.most_shards)) as u32;
