@@ -81,6 +81,10 @@ impl Metrics {
         for collector in own {
             metrics.registry.register(collector)?;
         }
+        // Without these, the first one would not be an increase.
+        for event in [NewsKind::Begun, NewsKind::Settled, NewsKind::TimedOut] {
+            metrics.reshardings.with_label_values(&[event.name()]);
+        }
         let about = Opts::new(name("build_info"), "Release of the operator").const_label("version", crate::VERSION);
         let release = IntGauge::with_opts(about)?;
         release.set(1);

@@ -130,7 +130,7 @@ async fn whatever_is_no_question_for_this_worker_is_refused_with_a_status_and_a_
         (ask, token, b"\x01nonsense".to_vec(), 400, "cannot be read"),
         (ask, token, question(SECOND, other), 409, "this is shard 0 rank 0, but shard 1 rank 0 is asked"),
         (ask, token, question(FIRST, FIRST), 409, "two workers have one identity"),
-        (ask, token, question(other, FIRST), 409, "ranks of its own shard only, not shard 1 rank 0"),
+        (ask, token, question(other, FIRST), 409, "ranks of its own shard only, not to shard 1 rank 0"),
         (ask, token, vec![1; LONGEST_QUESTION + 1], 413, "at most 1048576 bytes"),
     ];
     for (path, token, body, status, words) in cases {

@@ -45,7 +45,11 @@ pub fn next(recorded: Option<&Topology>, floor: u64, wanted: Layout, following: 
         next.settled_epoch = recorded.epoch;
     }
     let is_same = recorded.shards == shards && recorded.placements == placements;
-    if !is_same && (!is_moving || following.overdue) {
+    // Volumes may outlive a VMAnomaly: their workers refuse what is older than what they remember.
+    let is_outdated = floor > recorded.epoch;
+    if is_same && is_outdated {
+        next.epoch = floor + 1;
+    } else if !is_same && (!is_moving || following.overdue || is_outdated) {
         next.epoch = recorded.epoch.max(floor) + 1;
         // A changed placement moves series, too.
         next.previous_shards.retain(|count| *count != recorded.shards);
@@ -124,6 +128,13 @@ mod tests {
         assert_eq!(told(&third), (3, 2, vec![3, 1], 1));
         assert_eq!(told(&next(Some(&third), 3, 3, 1, &OVERDUE)), (4, 3, vec![2, 3, 1], 1));
         assert_eq!(next(Some(&third), 3, 2, 1, &OVERDUE), third, "without a newer wish it goes on");
+    }
+
+    #[test]
+    fn workers_that_remember_a_later_epoch_get_one_that_is_later_still() {
+        let new = next(None, 0, 3, 1, &OPEN);
+        assert_eq!(next(Some(&new), 5, 3, 1, &OPEN), Topology { epoch: 6, ..new.clone() });
+        assert_eq!(next(Some(&new), 5, 2, 1, &OPEN).epoch, 6);
     }
 
     #[test]
