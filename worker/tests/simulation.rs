@@ -221,7 +221,7 @@ fn every_rule_of_the_protocol_is_missed_when_it_is_broken() {
                     (Faults::NONE, 1..2),
                     (Faults::PAUSES, 200..203),
                     (Faults::ALL, 117..124),
-                    (Faults::ALL, 100..117),
+                    (Faults::ALL, 113..114),
                 ];
                 let mut runs = runs.into_iter().flat_map(|(faults, seeds)| seeds.map(move |seed| (faults, seed)));
                 runs.find_map(|(faults, seed)| {
