@@ -164,9 +164,7 @@ impl JobState {
         self.plan = plan;
         let foreign = self.series.drop_foreign(&self.plan);
         self.reset(&foreign);
-        if let Some(model) = self.models.first() {
-            self.series.settle(&self.plan, &model.format);
-        }
+        self.settle_series();
     }
 
     /// Makes room for every slot of the table.
@@ -370,8 +368,8 @@ impl JobState {
         Ok(copy)
     }
 
-    /// Adds series of another state of the same models. One that is here already gets the other's state. Returns their
-    /// slots.
+    /// Adds series of another state of the same models. One that is here already gets the other's state. Call
+    /// [`JobState::settle_series`] afterwards.
     ///
     /// # Errors
     /// When a state cannot be read back.
@@ -379,7 +377,7 @@ impl JobState {
         &mut self,
         other: &Self,
         wanted: impl Fn(&Labels) -> bool,
-    ) -> Result<Vec<u32>, detect::model::StateError> {
+    ) -> Result<(), detect::model::StateError> {
         let mut moved: Vec<(u32, &Series)> = other.series.series().filter(|(_, one)| wanted(&one.labels)).collect();
         // So the slots do not depend on those that the series had.
         moved.sort_by_key(|(_, series)| series.labels.hash());
@@ -396,10 +394,21 @@ impl JobState {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Brings what is known of label sets in line with the series that have a place and with the plan; see
+    /// [`SeriesTable::settle`].
+    pub fn settle_series(&mut self) {
         if let Some(model) = self.models.first() {
             self.series.settle(&self.plan, &model.format);
         }
-        Ok(slots)
+    }
+
+    /// What a snapshot of every block holds, at least one: without a series, too, there is a fit to tell of.
+    #[must_use]
+    pub fn images(&self, watermark: i64, lineage: Lineage) -> Vec<Block> {
+        (0..self.block_count().max(1)).map(|index| self.image(index, watermark, lineage)).collect()
     }
 
     /// What a snapshot of block `index` holds, as of tick `watermark`, after which the state has this lineage.

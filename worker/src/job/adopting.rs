@@ -31,10 +31,7 @@ impl<E: Environment> Job<E> {
             return;
         }
         let image = self.position.and_then(|position| {
-            // Without a series, too, there is a fit to tell of.
-            let indices = 0..self.state.block_count().max(1);
-            let images = indices.map(|index| self.state.image(index, position, self.lineage));
-            let blocks = journal::encoded(&self.view.key, &images.collect::<Vec<Block>>())?;
+            let blocks = journal::encoded(&self.view.key, &self.state.images(position, self.lineage))?;
             let since_fit: Vec<TickInput> = self.since_fit.iter().cloned().collect();
             let mut slots: Vec<u32> = since_fit.iter().flat_map(|input| input.slots.iter().copied()).collect();
             slots.sort_unstable();
@@ -128,9 +125,7 @@ impl<E: Environment> Job<E> {
             let slot = state.series.place(&series.labels, series.last_seen);
             state.series.put(slot, &series.labels, series.last_seen);
         }
-        if let Some(model) = state.models.first() {
-            state.series.settle(&state.plan, &model.format);
-        }
+        state.settle_series();
         state.grow();
         state.note_fits(blocks);
         for block in blocks {

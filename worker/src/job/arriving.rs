@@ -19,7 +19,6 @@ use crate::{
     peers::{Answer, Member, Phase, Request, journal::Content},
     plan::JobPlan,
     share::Handover,
-    snapshot::Block,
 };
 
 /// Pause between two questions to the former owner.
@@ -132,14 +131,9 @@ impl<E: Environment> Job<E> {
             let is_empty = arrival.view.position.get().is_none();
             share.progress.has_taken(handover.epoch, handover.from) || (handover.epoch != epoch && is_empty)
         };
-        let over: Vec<Handover> = (self.arrivals.running.iter())
-            .filter(|(handover, arrival)| is_over(handover, arrival))
-            .map(|(handover, _)| *handover)
-            .collect();
-        for handover in over {
-            self.end_arrival(handover);
-            self.forget_part(&self.state.plan.of_arrival(handover).key()).await;
-        }
+        let running = self.arrivals.running.iter();
+        let over = running.filter(|(handover, arrival)| is_over(handover, arrival)).map(|(handover, _)| *handover);
+        self.give_up_arrivals(over.collect()).await;
         for handover in open {
             if !self.arrivals.running.contains_key(&handover) {
                 self.start_arrival(handover, None);
@@ -169,9 +163,12 @@ impl<E: Environment> Job<E> {
     /// The state was taken over from another rank, which has what arrived in earlier epochs or knows what became of it.
     pub(super) async fn forget_earlier_arrivals(&mut self) {
         let epoch = self.state.plan.share.progress.epoch;
-        let earlier: Vec<Handover> =
-            self.arrivals.running.keys().filter(|handover| handover.epoch < epoch).copied().collect();
-        for handover in earlier {
+        let earlier = self.arrivals.running.keys().filter(|handover| handover.epoch < epoch).copied();
+        self.give_up_arrivals(earlier.collect()).await;
+    }
+
+    async fn give_up_arrivals(&mut self, handovers: Vec<Handover>) {
+        for handover in handovers {
             self.end_arrival(handover);
             self.forget_part(&self.state.plan.of_arrival(handover).key()).await;
         }
@@ -201,7 +198,7 @@ impl<E: Environment> Job<E> {
             if has_state && handover.to == share.shard && !share.progress.has_taken(handover.epoch, handover.from) {
                 self.start_arrival(handover, Some(history));
             } else if has_state && handover.from == share.shard && handover.epoch > share.settled_epoch {
-                self.keep_again(handover, history);
+                self.keep(handover, self.state.plan.clone(), history);
             } else {
                 let key = self.state.plan.of_arrival(handover).key();
                 self.forget_part(&key).await;
@@ -300,9 +297,7 @@ impl<E: Environment> Job<E> {
         self.commit(Vec::new(), Some(&key)).await;
         self.end_arrival(handover);
         if !self.alone() {
-            let indices = 0..state.block_count().max(1);
-            let blocks: Vec<Block> = indices.map(|index| state.image(index, position, lineage)).collect();
-            let view = self.view_of_states(&state.plan, position, lineage, &blocks);
+            let view = self.view_of_states(&state.plan, position, lineage, &state.images(position, lineage));
             self.arrivals.joined.insert(handover, view);
         }
         tracing::info!(job = %self.view.key, %handover, position, series, "series that were handed over have joined");
@@ -313,9 +308,7 @@ impl<E: Environment> Job<E> {
     }
 
     fn settle_after_join(&mut self) {
-        if let Some(model) = self.state.models.first() {
-            self.state.series.settle(&self.state.plan, &model.format);
-        }
+        self.state.settle_series();
         self.saving.all_changed(&self.state);
     }
 
@@ -390,8 +383,7 @@ impl<E: Environment> Job<E> {
             }
         }
         if can_join && (main.position.get() == self.position || main.position.get().is_none()) {
-            main.mailbox().handover = true;
-            main.wake();
+            main.note_handover();
         }
         false
     }
@@ -420,8 +412,7 @@ impl<E: Environment> Job<E> {
                 if self.state.plan != wanted {
                     self.wanted = Some(wanted);
                 }
-                main.mailbox().handover = true;
-                main.wake();
+                main.note_handover();
                 return;
             }
         }
@@ -435,8 +426,7 @@ impl<E: Environment> Job<E> {
         }
         if is_empty || now.saturating_sub(silent_since) >= timeout {
             main.mailbox().failed.push(handover);
-            main.mailbox().handover = true;
-            main.wake();
+            main.note_handover();
             self.sleep_through_mail(ANSWER_WITHIN).await;
         }
         self.sleep_through_mail(ASK_AGAIN_AFTER).await;

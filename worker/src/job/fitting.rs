@@ -20,7 +20,7 @@ use crate::{
         journal::{self, Content, SharedFit, Takeover},
     },
     series::{ByLabels, SeriesTable},
-    snapshot::{self, Block},
+    snapshot,
 };
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -115,8 +115,7 @@ impl Fitting {
 /// A finished fit as other ranks get it.
 fn shared(job: &str, result: &FitResult, plan: u64) -> Option<SharedFit> {
     let state = &result.state;
-    let blocks: Vec<Block> =
-        (0..state.block_count().max(1)).map(|index| state.image(index, result.fitted_to, Lineage::default())).collect();
+    let blocks = state.images(result.fitted_to, Lineage::default());
     let states = blocks.iter().flat_map(|block| {
         block.models.iter().flat_map(|model| {
             let alias = xxh3_64(model.alias.as_bytes());

@@ -5,11 +5,10 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 use super::{Job, JobHistory, JobView};
 use crate::{
     context::Environment,
-    engine::JobState,
     environment::Clock,
     metrics::HandoverStatus,
     peers::{
-        Answer, Lineage, Member, Phase, Request, Standing,
+        Answer, Lineage, Member, Phase, Request,
         journal::{self, Content, StateImage},
     },
     plan::JobPlan,
@@ -40,16 +39,12 @@ impl<E: Environment> Job<E> {
     /// Releases what others have asked for, if this rank decides.
     pub(super) async fn release_wanted(&mut self) {
         let wanted: Vec<u32> = self.view.journal().wanted_releases();
-        let is_open = |to: &u32| self.state.plan.share.moves(self.view_shard(), *to);
+        let is_open = |to: &u32| self.state.plan.share.moves(self.state.plan.share.shard, *to);
         let wanted: Vec<u32> = wanted.into_iter().filter(is_open).collect();
         if wanted.is_empty() || self.position.is_none() || !self.rests() || !self.leads().await {
             return;
         }
         self.release(&wanted).await;
-    }
-
-    fn view_shard(&self) -> u32 {
-        self.state.plan.share.shard
     }
 
     /// Whether nothing is under way that would have to be split: no fit, and nothing of an earlier epoch.
@@ -77,20 +72,17 @@ impl<E: Environment> Job<E> {
             };
             let (before, digest) = self.before_record();
             let lineage = self.lineage.release(*to, position);
-            let images: Vec<Block> =
-                (0..moved.block_count().max(1)).map(|index| moved.image(index, position, lineage)).collect();
+            let images = moved.images(position, lineage);
             self.state.plan.share.release(*to);
             self.offer(Content::Released { to: *to }, position, digest, before);
             tracing::info!(job = %self.view.key, %handover, position, series = moved.series.active(), "series released");
-            self.keep(handover, &moved, position, lineage, images.clone());
-            blocks.extend(images);
+            blocks.extend(images.iter().cloned());
+            self.keep(handover, moved.plan, JobHistory { blocks: images, ..JobHistory::default() });
         }
         let plan = &self.state.plan;
         let gone = self.state.series.retain(|labels| plan.has(labels));
         self.state.reset(&gone);
-        if let Some(model) = self.state.models.first() {
-            self.state.series.settle(&self.state.plan, &model.format);
-        }
+        self.state.settle_series();
         self.saving.all_changed(&self.state);
         self.commit(blocks, None).await;
         self.context.metrics.handed_over(&self.labels, HandoverStatus::Released, shards.len() as u64);
@@ -98,21 +90,12 @@ impl<E: Environment> Job<E> {
         self.publish_progress();
     }
 
-    /// Answers for released states from now on.
-    fn keep(&mut self, handover: Handover, moved: &JobState, position: i64, lineage: Lineage, blocks: Vec<Block>) {
-        let history = JobHistory { blocks, ..JobHistory::default() };
-        self.keep_history(handover, moved.plan.clone(), position, lineage, history);
-    }
-
-    fn keep_history(
-        &mut self,
-        handover: Handover,
-        plan: JobPlan,
-        position: i64,
-        lineage: Lineage,
-        history: JobHistory,
-    ) {
-        let view = self.view_of_states(&plan, position, lineage, &history.blocks);
+    /// Answers for released states from now on. Where they stand, and what they are responsible for, say their blocks:
+    /// this job's own share has changed since.
+    pub(super) fn keep(&mut self, handover: Handover, plan: JobPlan, history: JobHistory) {
+        let Some(newest) = history.blocks.iter().max_by_key(|block| block.watermark) else { return };
+        let plan = JobPlan { share: newest.share.clone(), ..plan };
+        let view = self.view_of_states(&plan, newest.watermark, newest.lineage, &history.blocks);
         self.departures.kept.insert(handover, Departure { view, history, silent_since: None, asked_at: None });
     }
 
@@ -143,14 +126,6 @@ impl<E: Environment> Job<E> {
         view.restored();
         self.context.views.borrow_mut().insert(view.key.clone(), view.clone());
         view
-    }
-
-    /// Takes up states that a former process had released.
-    pub(super) fn keep_again(&mut self, handover: Handover, history: JobHistory) {
-        let newest = history.blocks.iter().max_by_key(|block| block.watermark);
-        let Some((position, lineage)) = newest.map(|block| (block.watermark, block.lineage)) else { return };
-        let plan = self.state.plan.of_arrival(handover);
-        self.keep_history(handover, plan, position, lineage, history);
     }
 
     /// Lets go of released states that nobody will ask for any more; those of an epoch that is over and that nobody has
@@ -218,9 +193,7 @@ impl<E: Environment> Job<E> {
             let key = self.state.plan.of_arrival(handover).key();
             let Some((image, blocks)) = self.fetch_image(member, &key).await else { continue };
             let Ok(plan) = serde_json::from_slice(&image.plan) else { continue };
-            let Standing { position, lineage, .. } = image.standing;
-            let history = JobHistory { blocks: blocks.clone(), ..JobHistory::default() };
-            self.keep_history(handover, plan, position, lineage, history);
+            self.keep(handover, plan, JobHistory { blocks: blocks.clone(), ..JobHistory::default() });
             self.commit(blocks, None).await;
         }
     }

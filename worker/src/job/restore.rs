@@ -252,9 +252,7 @@ impl<E: Environment> Job<E> {
 
     fn settle_series(&mut self) {
         self.state.grow();
-        if let Some(model) = self.state.models.first() {
-            self.state.series.settle(&self.state.plan, &model.format);
-        }
+        self.state.settle_series();
     }
 
     /// Learns the logged ticks that the snapshots do not have, and writes the last one if it may not be written yet.

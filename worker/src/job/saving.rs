@@ -143,8 +143,7 @@ impl<E: Environment> Job<E> {
     pub(super) async fn commit(&mut self, others: Vec<Block>, gone: Option<&str>) {
         let context = self.context.clone();
         let (Some(storage), Some(position)) = (&context.storage, self.position) else { return };
-        // A block without series says that the fit is done.
-        let mut blocks = self.blocks(position);
+        let mut blocks = self.state.images(position, self.lineage);
         blocks.extend(others);
         let mut pauses = backoff();
         while let Err(error) = storage.snapshots.replace(&blocks, gone).await {
@@ -163,11 +162,6 @@ impl<E: Environment> Job<E> {
             self.report_block(0);
         }
         self.let_go_of_log().await;
-    }
-
-    /// The whole state in blocks, at least one.
-    pub(super) fn blocks(&self, position: i64) -> Vec<Block> {
-        (0..self.state.block_count().max(1)).map(|index| self.state.image(index, position, self.lineage)).collect()
     }
 
     async fn sleep_for_disk(&self, duration: Duration) -> Wait {

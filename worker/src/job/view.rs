@@ -122,6 +122,12 @@ impl JobView {
         self.notify.notify_one();
     }
 
+    /// Wakes the job, because something about its hand-overs has changed.
+    pub(super) fn note_handover(&self) {
+        self.mailbox().handover = true;
+        self.wake();
+    }
+
     /// Returns when somebody wakes the job.
     pub async fn changed(&self) {
         self.notify.notified().await;
