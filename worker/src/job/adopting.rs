@@ -52,6 +52,7 @@ impl<E: Environment> Job<E> {
     /// Takes the whole state over from another rank; where that fails, the own one stays and the question arises again.
     pub(super) async fn adopt_from(&mut self, rank: u32) {
         self.set_role(Phase::Adopting);
+        self.following.leads_on = false;
         let member = Member { rank, ..self.context.place.get().member };
         let key = self.view.key.clone();
         let fetched = self.fetch_image(member, &key).await;

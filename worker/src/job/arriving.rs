@@ -106,6 +106,7 @@ impl<E: Environment> Job<E> {
         self.view.mailbox().handover = false;
         self.keep_arrivals_running().await;
         self.join_arrivals().await;
+        self.ask_owners().await;
         self.release_wanted().await;
         self.settle_departures().await;
         self.forget_joined();

@@ -57,8 +57,8 @@ pub(super) struct Following {
     pub(super) lacks_arrival: bool,
     /// Since when the former owner of series that are to arrive does not answer.
     pub(super) silent_since: Option<Duration>,
-    /// Whether this rank reads in place of a lower one that is stuck.
-    pub(super) passes: bool,
+    /// Whether this rank has recorded the tick before, and nothing was unusual about it.
+    pub(super) leads_on: bool,
     /// Ticks up to here were written from another state: they are learnt, but not written again.
     pub(super) written_elsewhere: Option<i64>,
 }
@@ -82,6 +82,7 @@ struct Progress {
     position: i64,
     written: i64,
     working_on: Option<i64>,
+    recording: bool,
     since: Duration,
 }
 
@@ -189,7 +190,7 @@ impl<E: Environment> Job<E> {
             }
             self.view.journal().restart(position, self.lineage);
         }
-        self.view.journal().standing.working_on = None;
+        self.is_working_on(None);
         self.offer_fit();
         self.set_role(if self.position.is_some() { Phase::Running } else { Phase::Beginning });
     }
@@ -224,16 +225,14 @@ impl<E: Environment> Job<E> {
         }
     }
 
-    /// Asks all ranks of another shard, one after the other; those that do not answer are left out.
+    /// Asks all ranks of another shard at once; those that do not answer are left out.
     pub(super) async fn ask_shard(&self, shard: u32, job: &str, request: &Request) -> Vec<(Member, Answer)> {
-        let mut answers = Vec::new();
-        for rank in 0..self.context.place.get().ranks {
+        let ranks = 0..self.context.place.get().ranks;
+        let answers = ranks.map(|rank| async move {
             let member = Member { shard, rank };
-            if let Some(answer) = self.ask_member(member, job, request, ANSWER_WITHIN).await {
-                answers.push((member, answer));
-            }
-        }
-        answers
+            Some((member, self.ask_member(member, job, request, ANSWER_WITHIN).await?))
+        });
+        join_all(answers).await.into_iter().flatten().collect()
     }
 
     /// Asks all other ranks at once.
@@ -273,19 +272,23 @@ impl<E: Environment> Job<E> {
 
     /// Notes whether another rank, with the same state, gets on.
     fn note_progress(&mut self, own: &Standing, theirs: &Standing) {
-        let Standing { rank, position, written, working_on, .. } = *theirs;
+        let Standing { rank, position, written, working_on, recording, .. } = *theirs;
         let now = self.context.clock.monotonic();
         let before = self.following.progress.get(&rank);
         let stands_still = before.is_some_and(|before| {
-            (before.position, before.written, before.working_on) == (position, written, working_on)
+            (before.position, before.written, before.working_on, before.recording)
+                == (position, written, working_on, recording)
         });
         if !stands_still {
-            self.following.progress.insert(rank, Progress { position, written, working_on, since: now });
+            self.following.progress.insert(rank, Progress { position, written, working_on, recording, since: now });
         }
         // One that only follows this rank does not get on by itself.
         let is_ahead = position > own.position || written > own.written;
         if rank < own.rank && (is_ahead || (working_on.is_some() && !self.is_stuck(rank))) {
             self.following.lower_got_on_at = Some(now);
+        }
+        if position > own.position {
+            self.following.passed_until.remove(&rank);
         }
         if rank < own.rank && written > own.written {
             self.following.writes_until = None;
@@ -303,6 +306,13 @@ impl<E: Environment> Job<E> {
             self.following.passed_until.insert(rank, now + self.passing());
         }
         self.following.passed_until.get(&rank).is_some_and(|until| now < *until)
+    }
+
+    /// Whether a rank is about to log a tick, or was when it was seen last and has not asked again since.
+    fn is_recording(&self, theirs: &Standing) -> bool {
+        let now = self.context.clock.monotonic();
+        let since = self.following.progress.get(&theirs.rank).map(|progress| progress.since);
+        theirs.recording && since.is_some_and(|since| now.saturating_sub(since) < 2 * ASKED_LATELY)
     }
 
     /// How long a rank that did not get on is not waited for.
@@ -371,7 +381,9 @@ impl<E: Environment> Job<E> {
                     Next::Record(_) if !self.keeps(Rule::TakeRecords) => {}
                     Next::Record(record) if round.take.is_none() => round.take = Some((theirs.rank, record)),
                     _ if !self.keeps(Rule::LowestReads) => {}
-                    _ if is_stuck => round.passed = true,
+                    _ if is_stuck && !self.is_recording(&theirs) => {
+                        round.passed = true;
+                    }
                     _ => {
                         round.led |= theirs.rank < own.rank;
                         round.busy |= theirs.working_on.is_some_and(|tick| tick > own.position);
@@ -419,13 +431,30 @@ impl<E: Environment> Job<E> {
             Turn::Lead
         } else {
             let round = self.round().await;
-            self.following.passes = round.passed;
+            self.following.leads_on &= !round.passed;
             round.into_turn()
         };
         self.view.leads.set(matches!(turn, Turn::Lead));
         let turn = if matches!(turn, Turn::Lead) && !self.may_lead() { Turn::Wait } else { turn };
-        self.view.journal().standing.working_on = matches!(turn, Turn::Lead).then_some(tick);
+        self.is_working_on(matches!(turn, Turn::Lead).then_some(tick));
         turn
+    }
+
+    fn is_working_on(&self, tick: Option<i64>) {
+        let mut journal = self.view.journal();
+        journal.standing.working_on = tick;
+        journal.standing.recording &= tick.is_some();
+    }
+
+    /// Whether this rank, which has read a tick, is the one to record it. Two that do not know of each other's reading,
+    /// above all after one was stuck and the other has gone on in its place, both say so first and ask then: at least one
+    /// of them sees the other.
+    pub(super) async fn may_record(&mut self, tick: i64) -> bool {
+        self.view.journal().standing.recording = true;
+        if self.asked_lately() && self.following.leads_on && !self.after_outage {
+            return true;
+        }
+        matches!(self.turn(tick).await, Turn::Lead)
     }
 
     /// Whether the others were asked so lately that none of them can have gone ahead meanwhile.
@@ -549,7 +578,8 @@ impl<E: Environment> Job<E> {
         let mut journal = self.view.journal();
         let entry = Entry { after, position, plan, before, content, chain: self.lineage.chain };
         journal.push(entry, |slot| series.labels(slot));
-        journal.standing.working_on = None;
+        drop(journal);
+        self.is_working_on(None);
     }
 
     /// Adds a record to the chain, made under the configuration with this digest.
@@ -570,6 +600,7 @@ impl<E: Environment> Job<E> {
     /// Takes another rank's record: its configuration, the fit that took over before it, and what it says.
     pub(super) async fn take(&mut self, rank: u32, record: NextRecord) {
         let NextRecord { entry, plan, dictionary, definitions } = record;
+        self.following.leads_on = false;
         self.note_definitions(rank, dictionary, definitions);
         if let Some(plan) = plan {
             match serde_json::from_slice(&plan) {

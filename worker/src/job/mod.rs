@@ -248,6 +248,7 @@ impl<E: Environment> Job<E> {
         }
         if !self.alone() {
             self.recorded(Content::Tick(input.clone()), Some(tick));
+            self.following.leads_on = true;
         }
         let is_written = self.score_and_write(&input).await;
         if !self.view.stopping() {

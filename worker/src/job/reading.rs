@@ -63,6 +63,7 @@ impl<E: Environment> Job<E> {
     pub(super) async fn read_tick(&mut self, tick: i64) -> TickRead {
         let mut pauses = backoff();
         loop {
+            self.view.journal().standing.recording = false;
             match self.turn(tick).await {
                 Turn::Take(rank, record) => return TickRead::Record { rank, record },
                 Turn::Adopt(rank) => return TickRead::Adopt { rank },
@@ -90,8 +91,7 @@ impl<E: Environment> Job<E> {
                 }
                 Attempt::Answered(answer) => {
                     // Meanwhile others may have gone ahead, above all one that was stuck as this one was.
-                    let is_sure = self.asked_lately() && !self.following.passes && !self.after_outage;
-                    if !is_sure && !matches!(self.turn(tick).await, Turn::Lead) {
+                    if !self.may_record(tick).await {
                         continue;
                     }
                     self.after_outage = false;

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
+use futures_util::future::join_all;
+
 use super::{Job, JobHistory, JobView};
 use crate::{
     context::Environment,
@@ -23,6 +25,8 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub(super) struct Departures {
     kept: BTreeMap<Handover, Departure>,
+    /// When the owners of series that have not left yet were asked last whether they have them.
+    owners_asked_at: Option<Duration>,
 }
 
 struct Departure {
@@ -53,6 +57,27 @@ impl<E: Environment> Job<E> {
         self.fitting.rests()
             && self.departures.kept.keys().all(|handover| handover.epoch == epoch)
             && !self.arrivals.has_earlier(epoch)
+    }
+
+    /// A rank that is gone may have released series without this one knowing. Their owners, who have them, do not ask
+    /// again: they are asked.
+    pub(super) async fn ask_owners(&mut self) {
+        let now = self.context.clock.monotonic();
+        let asked_at = self.departures.owners_asked_at;
+        let open = self.state.plan.share.departures();
+        if open.is_empty() || asked_at.is_some_and(|at| now.saturating_sub(at) < ASK_AGAIN_AFTER) {
+            return;
+        }
+        self.departures.owners_asked_at = Some(now);
+        let this: &Self = self;
+        let answers = open.into_iter().map(|Handover { epoch, from, to }| async move {
+            let request = Request::Taken { epoch, from };
+            let answers = this.ask_shard(to, &this.view.key, &request).await;
+            answers.iter().any(|(_, answer)| matches!(answer, Answer::Taken(true))).then_some(to)
+        });
+        for to in join_all(answers).await.into_iter().flatten() {
+            self.view.journal().want_release(to);
+        }
     }
 
     /// Splits off the states of the series that these shards own now.
@@ -152,8 +177,9 @@ impl<E: Environment> Job<E> {
         departure.asked_at = Some(now);
         let request = Request::Taken { epoch: handover.epoch, from: handover.from };
         let answers = self.ask_shard(handover.to, &self.view.key, &request).await;
-        let taken = answers.iter().any(|(_, answer)| matches!(answer, Answer::Taken(true)));
-        let unknown = answers.iter().any(|(_, answer)| !matches!(answer, Answer::Taken(_)));
+        // Ranks that do not agree will.
+        let all = |taken: bool| answers.iter().all(|(_, answer)| matches!(answer, Answer::Taken(is) if *is == taken));
+        let (taken, untaken) = (!answers.is_empty() && all(true), !answers.is_empty() && all(false));
         let timeout = Duration::from_millis(self.context.settings.borrow().handover_timeout.unsigned_abs());
         let now = self.context.clock.monotonic();
         let Some(departure) = self.departures.kept.get_mut(&handover) else { return };
@@ -161,8 +187,7 @@ impl<E: Environment> Job<E> {
         if !answers.is_empty() {
             departure.silent_since = None;
         }
-        let is_untaken =
-            (!answers.is_empty() && !unknown) || (answers.is_empty() && now.saturating_sub(silent_since) >= timeout);
+        let is_untaken = untaken || (answers.is_empty() && now.saturating_sub(silent_since) >= timeout);
         if taken {
             self.forget_departure(handover).await;
         } else if is_untaken && self.leads().await {

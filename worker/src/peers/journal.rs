@@ -325,6 +325,11 @@ impl Journal {
         self.wanted.iter().copied().filter(|to| !self.progress.released.contains(to)).collect()
     }
 
+    /// A shard has its series already, or asks for them.
+    pub fn want_release(&mut self, to: u32) {
+        self.wanted.insert(to);
+    }
+
     fn release(&mut self, epoch: u64, to: u32) -> Answer {
         match epoch.cmp(&self.progress.epoch) {
             Ordering::Less => Answer::Nothing,
@@ -332,18 +337,17 @@ impl Journal {
             Ordering::Equal if self.progress.released.contains(&to) => Answer::Released,
             Ordering::Equal if !self.has_state => Answer::Empty,
             Ordering::Equal => {
-                self.wanted.insert(to);
+                self.want_release(to);
                 Answer::Later
             }
         }
     }
 
     fn taken(&self, epoch: u64, from: u32) -> Answer {
-        if self.progress.epoch <= epoch {
-            return Answer::Later;
-        }
         let arrived = self.arrived.iter().any(|handover| (handover.epoch, handover.from) == (epoch, from));
-        Answer::Taken(arrived || self.progress.has_taken(epoch, from))
+        let is_taken = arrived || self.progress.has_taken(epoch, from);
+        // What is not here yet may still come, until the epoch is over.
+        if is_taken || self.progress.epoch > epoch { Answer::Taken(is_taken) } else { Answer::Later }
     }
 
     /// Whether this job has stood where the other rank stands.

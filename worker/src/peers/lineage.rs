@@ -136,6 +136,8 @@ pub struct Standing {
     pub written: i64,
     /// The tick that this rank is reading, ms.
     pub working_on: Option<i64>,
+    /// Whether it has read that tick and is about to log it: no other rank may, then.
+    pub recording: bool,
     /// The end of the newest fit whose states it holds ready for others, ms.
     pub fit: Option<i64>,
     /// How far it has followed the topology: its epoch, and how many shards have released or taken series in it.
