@@ -135,6 +135,7 @@ impl<E: Environment> Job<E> {
             }
         }
         self.state = state;
+        self.want_again();
         let plan = &self.state.plan;
         self.schedule =
             Schedule::new(&plan.scheduler, &plan.scheduler_alias, &plan.query_alias, self.context.clock.now());

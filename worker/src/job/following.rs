@@ -580,6 +580,12 @@ impl<E: Environment> Job<E> {
         journal.push(entry, |slot| series.labels(slot));
         drop(journal);
         self.is_working_on(None);
+        self.unrecorded = None;
+    }
+
+    /// What was put in force in vain, because another rank's record or state came first, is wanted again.
+    pub(super) fn want_again(&mut self) {
+        self.wanted = self.wanted.take().or(self.unrecorded.take());
     }
 
     /// Adds a record to the chain, made under the configuration with this digest.
@@ -604,7 +610,10 @@ impl<E: Environment> Job<E> {
         self.note_definitions(rank, dictionary, definitions);
         if let Some(plan) = plan {
             match serde_json::from_slice(&plan) {
-                Ok(plan) => self.put_in_force(plan),
+                Ok(plan) => {
+                    self.put_in_force(plan);
+                    self.want_again();
+                }
                 Err(error) => {
                     tracing::error!(job = %self.view.key, rank, %error, "another rank's configuration cannot be read");
                     self.pause_between_questions().await;

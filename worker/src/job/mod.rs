@@ -27,6 +27,7 @@ use crate::{
     peers::{Lineage, Phase, Rule, journal::Content},
     plan::JobPlan,
     schedule::Schedule,
+    share::Share,
 };
 use arriving::Arrivals;
 use fitting::Fitting;
@@ -64,6 +65,9 @@ pub struct Job<E: Environment> {
     following: Following,
     /// The configuration to go on with once this rank decides what comes next.
     wanted: Option<JobPlan>,
+    /// The configuration that this rank has put in force and that no record was made under yet: another rank's record,
+    /// under the one before, may still come first.
+    unrecorded: Option<JobPlan>,
     /// The last tick that a former process logged and perhaps did not write.
     in_flight: Option<TickInput>,
     /// Series on their way here.
@@ -101,6 +105,7 @@ impl<E: Environment> Job<E> {
             lineage: Lineage::default(),
             following: Following::among(context.place.get().ranks),
             wanted: None,
+            unrecorded: None,
             in_flight: None,
             arrivals: Arrivals::default(),
             departures: Departures::default(),
@@ -138,6 +143,7 @@ impl<E: Environment> Job<E> {
                 && self.leads().await
                 && let Some(plan) = self.wanted.take()
             {
+                self.unrecorded = Some(plan.clone());
                 self.apply(plan);
             }
             if self.is_arrival() {
@@ -359,14 +365,17 @@ impl<E: Environment> Job<E> {
 
     /// Puts a new plan in force from the next tick on.
     fn put_in_force(&mut self, plan: JobPlan) {
-        tracing::info!(job = %self.view.key, "configuration of the job changed");
+        let Share { shards, settled_epoch, progress, .. } = &plan.share;
+        tracing::info!(
+            job = %self.view.key, shards, epoch = progress.epoch, settled_epoch, "configuration of the job changed"
+        );
         self.wanted.take_if(|wanted| wanted.clone().following(&plan) == plan);
         self.forward_to_arrivals(&plan);
         self.fitting.restart();
         let (before, share) = (&self.state.plan.share, &plan.share);
-        let is_new_epoch = before.progress.epoch != share.progress.epoch;
+        let is_new_epoch = before.progress.epoch < share.progress.epoch;
         let other_series = (before.shard, before.shards, &before.spread) != (share.shard, share.shards, &share.spread);
-        if other_series && share.previous.is_empty() && self.state.fitted() {
+        if is_new_epoch && other_series && share.previous.is_empty() && self.state.fitted() {
             self.fitting.newcomers(&self.state.series);
         }
         if is_new_epoch && share.is_new() {
