@@ -146,7 +146,7 @@ fn whatever_goes_wrong_while_shards_come_and_go_no_tick_is_missing_and_ranks_agr
     for seed in seeds {
         let (observed, violation) = everything(&undisturbed, seed, None);
         if let Some(violation) = violation {
-            println!("seed {seed}: {violation:.400}");
+            println!("seed {seed}: {violation:.900}");
             violations += 1;
         }
         total.add(&observed);

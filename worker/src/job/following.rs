@@ -350,7 +350,8 @@ impl<E: Environment> Job<E> {
                         job = %self.view.key, rank = theirs.rank, own = own.position, theirs = theirs.position,
                         precedes = theirs.precedes(own), next = next.name(), "another rank's state differs"
                     );
-                    if has_state {
+                    // One that has released or taken more has not written for the same series.
+                    if has_state && theirs.progress == own.progress {
                         let floor = &mut self.following.written_elsewhere;
                         *floor = (*floor).max(Some(theirs.written));
                     }
