@@ -19,6 +19,7 @@ use crate::{
     metrics::Metrics,
     peers::{Answer, Place, Request, Rules, journal::Journal},
     plan::JobPlan,
+    readers::serving::Readers,
     server_time::ServerTime,
     snapshot::{Restored, SnapshotError, SnapshotStore},
 };
@@ -71,6 +72,8 @@ pub struct Context<E: Environment> {
     pub writing: Cell<Writing>,
     /// Base URLs of reader and writer, for metrics.
     pub urls: RefCell<Urls>,
+    /// What is read for other shards, and pulled from them.
+    pub readers: RefCell<Readers>,
     /// The faces of all jobs, by name.
     pub views: RefCell<BTreeMap<String, Rc<JobView>>>,
     spawned: mpsc::UnboundedSender<LocalBoxFuture<'static, ()>>,
@@ -160,6 +163,7 @@ impl<E: Environment> Context<E> {
             max_request_bytes: Cell::new(config.writer.max_request_bytes),
             writing: Cell::new(writing(config)),
             urls: RefCell::new(urls(config)),
+            readers: RefCell::default(),
             views: RefCell::default(),
             spawned,
         };
@@ -201,8 +205,11 @@ impl<E: Environment> Context<E> {
 
     /// Answers another worker's request about a job.
     #[must_use]
-    pub fn answer(&self, job: &str, request: &Request) -> Answer {
+    pub fn answer(self: &Rc<Self>, job: &str, request: &Request) -> Answer {
         let Some(view) = self.views.borrow().get(job).cloned() else { return Answer::Nothing };
+        if let Request::Slice(question) = request {
+            return self.slice(&view, question);
+        }
         let answer = view.journal().answer(request);
         if view.has_mail() {
             view.wake();
@@ -214,6 +221,13 @@ impl<E: Environment> Context<E> {
     pub fn spawn(&self, task: LocalBoxFuture<'static, ()>) {
         // Nobody receives only when the worker is already gone, and its tasks with it.
         let _ = self.spawned.send(task);
+    }
+
+    /// How long a worker waits for the one before it, in writing and in reading.
+    #[must_use]
+    pub fn failover_after(&self, infer_every: i64) -> Duration {
+        let milliseconds = self.writing.get().failover_after.unwrap_or_else(|| (2 * infer_every).max(10_000));
+        Duration::from_millis(milliseconds.unsigned_abs())
     }
 
     /// Notes the `Date` of an answer.

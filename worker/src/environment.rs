@@ -215,6 +215,10 @@ pub trait Tsdb {
 pub trait Peers {
     /// Asks another worker about a job: one attempt, without a time limit of its own.
     async fn ask(&self, member: Member, job: &str, request: &Request) -> Result<Answer, PeerError>;
+    /// Whether there is a way to other shards.
+    fn reaches_others(&self) -> bool {
+        true
+    }
 }
 
 /// A worker without others.
@@ -224,5 +228,9 @@ pub struct Alone;
 impl Peers for Alone {
     async fn ask(&self, member: Member, _job: &str, _request: &Request) -> Result<Answer, PeerError> {
         Err(PeerError::Unreachable { member, message: "this worker is alone".to_owned() })
+    }
+
+    fn reaches_others(&self) -> bool {
+        false
     }
 }

@@ -8,10 +8,11 @@ use tokio::sync::SemaphorePermit;
 use crate::{
     context::{Context, Environment, backoff},
     engine::{JobState, TickInput},
-    environment::{Clock, Grid, RangeAnswer, RangeRead, ReadError, Tsdb},
+    environment::{Clock, Grid, RangeAnswer, ReadError},
     labels::Labels,
     metrics::JobLabels,
     plan::JobPlan,
+    readers::{Purpose, Wanted},
     series::ByLabels,
 };
 
@@ -70,7 +71,7 @@ pub struct FitResult {
 
 /// Fits, asking again as long as the TSDB is away. `report` hears why it is not answering.
 pub async fn fit<E: Environment>(
-    context: &Context<E>,
+    context: &Rc<Context<E>>,
     labels: &JobLabels,
     request: FitRequest,
     report: &dyn Fn(&ReadError),
@@ -96,7 +97,8 @@ pub async fn fit<E: Environment>(
         let points = chunk_points.min(query.max_points_per_query as usize).min(whole.points - done);
         let grid = Grid { start: whole.start + whole.step * done as i64, step: whole.step, points };
         let reading = Reading { context, labels, scope: &scope, cancelled: &cancelled, report };
-        let answer = reading.until_answered(&mut result.state, grid, &mut permit).await?;
+        let wanted = Wanted { purpose: Purpose::Fit, until: fitted_to, grid };
+        let answer = reading.until_answered(&mut result.state, wanted, &mut permit).await?;
         // Every shard sees the same series, kept or not, so all cut the window alike and get the same answers.
         chunk_points = (CHUNK_VALUES / (answer.received_series as usize).max(1)).max(1);
         let started = context.clock.monotonic();
@@ -113,7 +115,7 @@ pub async fn fit<E: Environment>(
 
 /// What stays the same over the reads of a fit.
 struct Reading<'a, E: Environment> {
-    context: &'a Context<E>,
+    context: &'a Rc<Context<E>>,
     labels: &'a JobLabels,
     scope: &'a FitScope,
     cancelled: &'a Cell<bool>,
@@ -121,12 +123,12 @@ struct Reading<'a, E: Environment> {
 }
 
 impl<'a, E: Environment> Reading<'a, E> {
-    /// Reads `grid` for as long as it takes. Between attempts the permit is another fit's: a query that the TSDB
+    /// Reads what is wanted for as long as it takes. Between attempts the permit is another fit's: a query that the TSDB
     /// keeps refusing must not hold up the fits of the others.
     async fn until_answered(
         &self,
         state: &mut JobState,
-        grid: Grid,
+        wanted: Wanted,
         permit: &mut Option<SemaphorePermit<'a>>,
     ) -> Option<RangeAnswer> {
         let mut pauses = backoff();
@@ -134,7 +136,8 @@ impl<'a, E: Environment> Reading<'a, E> {
             if self.cancelled.get() {
                 return None;
             }
-            match read(self.context, self.labels, state, grid, self.scope).await {
+            let cancelled = || self.cancelled.get();
+            match read(self.context, self.labels, state, (wanted, false), self.scope, &cancelled).await {
                 Ok(answer) => return Some(answer),
                 Err(error) => {
                     (self.report)(&error);
@@ -147,27 +150,18 @@ impl<'a, E: Environment> Reading<'a, E> {
     }
 }
 
-/// One attempt to read `grid` for a job, with everything that is counted about it.
+/// One attempt to read for a job, from the TSDB or the shard that reads for all.
 pub async fn read<E: Environment>(
-    context: &Context<E>,
+    context: &Rc<Context<E>>,
     labels: &JobLabels,
     state: &mut JobState,
-    grid: Grid,
+    (wanted, fresh): (Wanted, bool),
     scope: &FitScope,
+    given_up: &dyn Fn() -> bool,
 ) -> Result<RangeAnswer, ReadError> {
     let JobState { plan, models, series, .. } = state;
     let Some(model) = models.first() else { return Ok(RangeAnswer::default()) };
-    let _permit = context.reads.acquire().await.ok();
-    let started = context.clock.monotonic();
     series.begin_answer();
-    let read = RangeRead { query_alias: &plan.query_alias, query: &plan.query, grid };
     let mut keep = |labels: &Labels| series.keep(labels, plan, &model.format) && scope.has(labels);
-    let outcome = context.tsdb().read(&read, &mut keep).await;
-    let duration = context.clock.monotonic().saturating_sub(started);
-    context.metrics.read_finished(labels, &context.urls.borrow().reader, outcome.as_ref(), duration);
-    if let Ok(answer) = &outcome {
-        context.metrics.answer_parsed(labels, &context.urls.borrow().reader, answer.parsing);
-        context.observe_server_time(answer.server_time);
-    }
-    outcome
+    context.read(plan, labels, (wanted, fresh), given_up, &mut keep).await
 }

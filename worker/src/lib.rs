@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod output;
 pub mod peers;
 pub mod plan;
+pub mod readers;
 pub mod schedule;
 mod secret_file;
 pub mod series;

@@ -6,7 +6,7 @@
 mod kinds;
 mod reports;
 
-pub use reports::{HandoverStatus, ModelRun, ReloadStatus, Stage, WriteSize};
+pub use reports::{HandoverStatus, ModelRun, ReloadStatus, SliceResult, Stage, WriteSize};
 
 use prometheus::{Gauge, GaugeVec, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
@@ -86,6 +86,7 @@ const JOB_CODE: &[&str] = &["query_key", "scheduler_alias", "preset", "code"];
 const URL: &[&str] = &["url", "query_key", "scheduler_alias", "preset"];
 const URL_CODE: &[&str] = &["url", "query_key", "scheduler_alias", "preset", "code"];
 const URL_STEP: &[&str] = &["url", "query_key", "scheduler_alias", "preset", "step"];
+const JOB_RESULT: &[&str] = &["query_key", "scheduler_alias", "preset", "result"];
 const JOB_STATUS: &[&str] = &["query_key", "scheduler_alias", "preset", "status"];
 const MODEL: &[&str] = &["query_key", "model_alias", "scheduler_alias", "preset"];
 const MODEL_STAGE: &[&str] = &["query_key", "model_alias", "scheduler_alias", "preset", "stage"];
@@ -204,6 +205,11 @@ declare_metrics! {
     /// Hand-overs of series between shards, by what came of them: released, joined, returned (nobody took them), failed
     /// (nobody had them).
     handovers: IntCounterVec = "vmanomaly_handovers_total", JOB_STATUS, NO_BUCKETS;
+    /// Slices asked of the shard that reads for all, by what came of it: pulled, failed (it is not answered by the TSDB),
+    /// unreached (the next shard is asked, or this one reads).
+    slices: IntCounterVec = "vmanomaly_slices_total", JOB_RESULT, NO_BUCKETS;
+    /// Slices of own reads that other shards have got.
+    slices_given: IntCounterVec = "vmanomaly_slices_given_total", JOB, NO_BUCKETS;
     /// The own clock minus the clock of the TSDB.
     clock_skew: GaugeVec = "vmanomaly_clock_skew_seconds", JOB, NO_BUCKETS;
     /// Age of the oldest due tick that is not written yet; 0 if all are.

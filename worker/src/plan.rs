@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::labels::Labels;
-use crate::share::{Handover, Share};
+use crate::share::{Custody, Handover, Share};
 
 /// One query under one scheduler, with the models that share its reads. Everything that scores depend on besides
 /// state and input; its digest names it in the input log.
@@ -119,6 +119,11 @@ pub fn plan(
     Ok(jobs)
 }
 
+/// A `/` separates it from the query's alias.
+fn escaped(scheduler_alias: &str) -> String {
+    scheduler_alias.replace('%', "%25").replace('/', "%2F")
+}
+
 fn source(client: &HttpClient, query: &Query, reader: &config::worker::Reader) -> Source {
     Source {
         url: client.url.clone(),
@@ -137,11 +142,20 @@ impl JobPlan {
     /// arrived has `%@` and the hand-over after the scheduler.
     #[must_use]
     pub fn key(&self) -> String {
-        let scheduler = self.scheduler_alias.replace('%', "%25").replace('/', "%2F");
-        match self.share.arrival {
-            None => format!("{scheduler}/{}", self.query_alias),
-            Some(handover) => format!("{scheduler}%@{handover}/{}", self.query_alias),
-        }
+        let Some(handover) = self.share.arrival else { return self.key_of_all() };
+        format!("{}%@{handover}/{}", escaped(&self.scheduler_alias), self.query_alias)
+    }
+
+    /// The name of the job of all series of this query and scheduler: of the one that arrived series are to join.
+    #[must_use]
+    pub fn key_of_all(&self) -> String {
+        format!("{}/{}", escaped(&self.scheduler_alias), self.query_alias)
+    }
+
+    /// Digest of what decides the answers to reads: the source and the query.
+    #[must_use]
+    pub fn reading(&self) -> u64 {
+        xxh3_64(serde_json::json!({ "source": self.source, "query": self.query }).to_string().as_bytes())
     }
 
     /// The canonical form that the digest is taken of.
@@ -160,7 +174,13 @@ impl JobPlan {
     /// Whether the job is responsible for a series.
     #[must_use]
     pub fn has(&self, labels: &Labels) -> bool {
-        self.share.custody.contains(|shards, spread| self.owner(labels, shards, spread))
+        self.is_in(&self.share.custody, labels)
+    }
+
+    /// Whether a series is in this custody.
+    #[must_use]
+    pub fn is_in(&self, custody: &Custody, labels: &Labels) -> bool {
+        custody.contains(|shards, spread| self.owner(labels, shards, spread))
     }
 
     /// The shard that owns a series now.

@@ -86,6 +86,17 @@ fn ranks_read_every_tick_once_and_write_equal_scores() {
 }
 
 #[test]
+fn all_shards_together_read_every_tick_once_and_write_what_one_writes() {
+    let undisturbed = World::new(7).run(&Disturbance::none(), 120 * MINUTES);
+    for (shards, ranks) in [(2, 1), (5, 1), (3, 2)] {
+        let layout = Layout { shards, ..Layout::ranks(ranks) };
+        let observed = Deployment::new(7, layout, 1).run(Faults::NONE, 120 * MINUTES);
+        assert_eq!((observed.most_reads, observed.violation()), (1, None), "{shards} shards, {ranks} ranks");
+        assert_eq!(undisturbed.difference(&observed.written), None, "{shards} shards, {ranks} ranks");
+    }
+}
+
+#[test]
 fn crashes_pauses_and_partitions_of_ranks_change_no_score_and_leave_no_gap() {
     let undisturbed = World::new(7).run(&Disturbance::none(), 180 * MINUTES);
     let mut total = Observed::default();

@@ -322,9 +322,7 @@ impl<E: Environment> Job<E> {
 
     /// How long a rank waits for the one before it.
     fn failover_after(&self) -> Duration {
-        let configured = self.context.writing.get().failover_after;
-        let milliseconds = configured.unwrap_or_else(|| (2 * self.schedule.infer_every).max(10_000));
-        Duration::from_millis(milliseconds.unsigned_abs())
+        self.context.failover_after(self.schedule.infer_every)
     }
 
     /// What one rank's answer means.

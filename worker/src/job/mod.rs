@@ -407,6 +407,7 @@ impl<E: Environment> Job<E> {
     /// Makes the job's metrics and status appear.
     fn announce(&self) {
         self.context.metrics.add_job(&self.labels);
+        self.view.set_plan(&self.state.plan);
         for model in &self.state.models {
             self.context.metrics.add_model(&self.labels.model(&model.plan.alias));
         }

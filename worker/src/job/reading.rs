@@ -13,6 +13,7 @@ use crate::{
     fit::{FitScope, read},
     input_log::SkipReason,
     peers::message::NextRecord,
+    readers::{Purpose, Wanted},
     series::Admitted,
 };
 
@@ -62,6 +63,7 @@ impl<E: Environment> Job<E> {
     /// Reads a tick, for as long as it takes.
     pub(super) async fn read_tick(&mut self, tick: i64) -> TickRead {
         let mut pauses = backoff();
+        let mut fresh = false;
         loop {
             self.view.journal().standing.recording = false;
             match self.turn(tick).await {
@@ -81,12 +83,15 @@ impl<E: Environment> Job<E> {
             if let Some(to) = self.too_old(tick, newest) {
                 return TickRead::Skip { to, reason: SkipReason::BeyondCatchUp };
             }
-            match self.attempt(tick).await {
-                Attempt::Answered(_) if self.after_outage && newest > tick => {
+            let is_behind = self.after_outage && newest > tick;
+            let purpose = if is_behind { Purpose::Probe } else { Purpose::Tick };
+            match self.attempt(tick, purpose, fresh).await {
+                Attempt::Answered(_) if is_behind => {
                     if self.wait_for_backlog().await == Wait::Interrupted {
                         return TickRead::Interrupted;
                     }
                     self.after_outage = false;
+                    fresh = true;
                     continue;
                 }
                 Attempt::Answered(answer) => {
@@ -97,7 +102,7 @@ impl<E: Environment> Job<E> {
                     self.after_outage = false;
                     return TickRead::Input(self.accept(tick, &answer));
                 }
-                Attempt::Refused(words) if newest > tick => match self.attempt(newest).await {
+                Attempt::Refused(words) if newest > tick => match self.attempt(newest, Purpose::Probe, true).await {
                     Attempt::Answered(_) => {
                         tracing::warn!(job = %self.view.key, tick, reason = %words, "the TSDB refuses a tick but answers a later one");
                         self.view.note_error(ErrorKind::QueryRefused, &words);
@@ -134,13 +139,15 @@ impl<E: Environment> Job<E> {
         (tick < oldest).then_some(oldest - self.schedule.infer_every).filter(|to| *to >= tick)
     }
 
-    async fn attempt(&mut self, tick: i64) -> Attempt {
+    async fn attempt(&mut self, tick: i64, purpose: Purpose, fresh: bool) -> Attempt {
         let grid = self.tick_grid(tick);
         if grid.points == 0 {
             return Attempt::Answered(RangeAnswer::default());
         }
         let context = self.context.clone();
-        match read(&context, &self.labels, &mut self.state, grid, &FitScope::All).await {
+        let view = self.view.clone();
+        let wanted = (Wanted { purpose, until: tick, grid }, fresh);
+        match read(&context, &self.labels, &mut self.state, wanted, &FitScope::All, &|| view.stopping()).await {
             Ok(answer) => Attempt::Answered(answer),
             Err(error @ ReadError::Refused { .. }) => Attempt::Refused(error.to_string()),
             Err(error @ ReadError::Unavailable { .. }) => Attempt::Away(error.to_string()),
@@ -157,7 +164,7 @@ impl<E: Environment> Job<E> {
         let longest = Duration::from_millis(longest.unsigned_abs());
         let mut pauses = backoff();
         loop {
-            if let Attempt::Answered(answer) = self.attempt(self.newest_due()).await
+            if let Attempt::Answered(answer) = self.attempt(self.newest_due(), Purpose::Probe, true).await
                 && answer.values.iter().any(|value| value.is_finite())
             {
                 return self.sleep(settle).await;

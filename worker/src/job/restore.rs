@@ -12,6 +12,7 @@ use crate::{
     labels::Labels,
     peers::{Lineage, journal::Content},
     plan::JobPlan,
+    readers::{Purpose, Wanted},
     schedule::Schedule,
     series::ByLabels,
     share::Handover,
@@ -329,10 +330,13 @@ impl<E: Environment> Job<E> {
         self.context.metrics.log_ticks_reread.with_label_values(&labels).inc();
         tracing::warn!(job = %self.view.key, tick, "the record of a tick is lost, it is read again");
         let context = self.context.clone();
-        let grid = self.tick_grid(tick);
+        let view = self.view.clone();
+        let wanted = Wanted { purpose: Purpose::Tick, until: tick, grid: self.tick_grid(tick) };
         let mut pauses = backoff();
         loop {
-            match read(&context, &self.labels, &mut self.state, grid, &FitScope::All).await {
+            match read(&context, &self.labels, &mut self.state, (wanted, false), &FitScope::All, &|| view.stopping())
+                .await
+            {
                 Ok(answer) => {
                     let input = self.accept(tick, &answer);
                     let logged = self.log_tick(&input).await;

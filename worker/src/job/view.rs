@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, Ref, RefCell, RefMut},
+    rc::Rc,
     time::Duration,
 };
 
@@ -57,6 +58,8 @@ pub struct JobView {
     status: RefCell<JobStatus>,
     refusal: RefCell<String>,
     journal: RefCell<Journal>,
+    /// The configuration in force.
+    plan: RefCell<Option<Rc<JobPlan>>>,
     restored: Cell<bool>,
     /// Where the job stands, ms.
     pub position: Cell<Option<i64>>,
@@ -104,12 +107,24 @@ impl JobView {
             status: RefCell::new(status),
             refusal: RefCell::default(),
             journal: RefCell::new(journal),
+            plan: RefCell::default(),
             restored: Cell::new(false),
             position: Cell::new(None),
             leads: Cell::new(false),
             arrival: plan.share.arrival,
             needed_from: Cell::new(None),
         }
+    }
+
+    /// The configuration in force, once the job has begun.
+    #[must_use]
+    pub fn plan(&self) -> Option<Rc<JobPlan>> {
+        self.plan.borrow().clone()
+    }
+
+    /// The configuration in force is this one now.
+    pub fn set_plan(&self, plan: &JobPlan) {
+        *self.plan.borrow_mut() = Some(Rc::new(plan.clone()));
     }
 
     /// What others put in; call [`JobView::wake`] afterwards.

@@ -77,6 +77,29 @@ impl HandoverStatus {
     }
 }
 
+/// What pulling a slice from the shard that reads for all came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SliceResult {
+    /// It is here.
+    Pulled,
+    /// The reader was not answered by the TSDB.
+    Failed,
+    /// Nobody at that shard reads: the next one is asked, or this one reads.
+    Unreached,
+}
+
+impl SliceResult {
+    /// The value of the label `result`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pulled => "pulled",
+            Self::Failed => "failed",
+            Self::Unreached => "unreached",
+        }
+    }
+}
+
 /// What one run of a model did.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct ModelRun {
@@ -202,6 +225,17 @@ impl Metrics {
         let [query_key, scheduler_alias, preset] = job.values();
         let values = [query_key, scheduler_alias, preset, status.as_str()];
         self.handovers.with_label_values(&values).inc_by(handovers);
+    }
+
+    /// A shard that reads for all was asked for a slice.
+    pub fn slice_pulled(&self, job: &JobLabels, result: SliceResult) {
+        let [query_key, scheduler_alias, preset] = job.values();
+        self.slices.with_label_values(&[query_key, scheduler_alias, preset, result.as_str()]).inc();
+    }
+
+    /// Another shard has got a slice.
+    pub fn slice_given(&self, job: &JobLabels) {
+        self.slices_given.with_label_values(&job.values()).inc();
     }
 
     /// Where a job is: the age of its oldest due and unwritten tick, and whether it waits for the TSDB.

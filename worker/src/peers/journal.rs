@@ -369,6 +369,8 @@ impl Journal {
                 }
                 _ => Answer::Nothing,
             },
+            // What is read lies elsewhere.
+            Request::Slice(_) => Answer::Nothing,
             Request::Release { epoch, to } => self.release(*epoch, *to),
             Request::Taken { epoch, from } => self.taken(*epoch, *from),
             Request::Image { image: wanted, block } => match &self.image {

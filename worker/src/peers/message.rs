@@ -8,7 +8,11 @@ use super::{
     journal::{Entry, SharedFit, StateImage},
     lineage::Standing,
 };
-use crate::labels::Labels;
+use crate::{
+    environment::ReadError,
+    labels::Labels,
+    readers::{Slice, SliceQuestion},
+};
 
 /// A worker of the deployment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,6 +86,8 @@ pub enum Request {
         /// The asking shard.
         to: u32,
     },
+    /// To another shard: the own series of what it reads for all.
+    Slice(Box<SliceQuestion>),
     /// To another shard: whether it holds what shard `from` had released to it in `epoch`.
     Taken {
         /// Epoch of the topology, which is over.
@@ -95,7 +101,7 @@ impl Request {
     /// Whether other shards ask this, too.
     #[must_use]
     pub fn is_for_other_shards(&self) -> bool {
-        matches!(self, Self::Image { .. } | Self::Release { .. } | Self::Taken { .. })
+        matches!(self, Self::Image { .. } | Self::Release { .. } | Self::Taken { .. } | Self::Slice(_))
     }
 }
 
@@ -166,6 +172,10 @@ pub enum Answer {
     Released,
     /// To [`Request::Release`]: there is no state of this job here, and there will be none in this epoch.
     Empty,
+    /// To [`Request::Slice`].
+    Slice(Box<Slice>),
+    /// To [`Request::Slice`]: the TSDB does not answer.
+    Failed(ReadError),
     /// To [`Request::Taken`].
     Taken(bool),
     /// What was asked for is being made, or is not known yet: ask again soon.

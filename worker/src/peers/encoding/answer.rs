@@ -10,6 +10,7 @@ use super::{
         dictionary, flag, handover, input, number, option, put_dictionary, put_digest, put_flag, put_handover,
         put_input, put_number, put_option, put_standing, standing,
     },
+    slice::{put_read_error, put_slice, read_error, slice},
 };
 use crate::{
     encoding::{Cursor, put_bytes, put_signed, put_unsigned},
@@ -29,6 +30,8 @@ const NOTHING: u8 = 5;
 const RELEASED: u8 = 6;
 const EMPTY: u8 = 7;
 const TAKEN: u8 = 8;
+const SLICE: u8 = 9;
+const FAILED: u8 = 10;
 
 const NEXT_NOTHING: u8 = 0;
 const NEXT_RECORD: u8 = 1;
@@ -75,6 +78,14 @@ pub fn encode_answer(answer: &Answer) -> Result<Vec<u8>, EncodingError> {
             head.push(TAKEN);
             put_flag(&mut head, *taken);
         }
+        Answer::Slice(slice) => {
+            head.push(SLICE);
+            put_slice(&mut head, slice);
+        }
+        Answer::Failed(error) => {
+            head.push(FAILED);
+            put_read_error(&mut head, error);
+        }
     }
     envelope(&head, rest, LONGEST_ANSWER)
 }
@@ -110,6 +121,14 @@ pub fn decode_answer(bytes: &Bytes) -> Result<Answer, EncodingError> {
             TAKEN => {
                 let taken = flag(head)?;
                 block(false).map(|_| Answer::Taken(taken))?
+            }
+            SLICE => {
+                let slice = Box::new(slice(head)?);
+                block(false).map(|_| Answer::Slice(slice))?
+            }
+            FAILED => {
+                let error = read_error(head)?;
+                block(false).map(|_| Answer::Failed(error))?
             }
             _ => return None,
         })

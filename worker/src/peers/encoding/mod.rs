@@ -7,6 +7,7 @@
 mod answer;
 mod parts;
 mod question;
+mod slice;
 
 use bytes::Bytes;
 
@@ -107,7 +108,7 @@ mod tests {
     use crate::{
         encoding::{put_signed, put_unsigned},
         engine::TickInput,
-        environment::Grid,
+        environment::{Grid, ReadError},
         input_log::SkipReason,
         labels::Labels,
         peers::{
@@ -115,6 +116,7 @@ mod tests {
             journal::{Content, Entry, SharedFit, StateImage, Takeover},
             message::{DictionaryVersion, Next, NextRecord},
         },
+        readers::{Purpose, Slice, SliceQuestion, Wanted},
         share::Handover,
     };
 
@@ -154,12 +156,36 @@ mod tests {
             any::<(Option<u64>, u32)>().prop_map(|(image, block)| Request::Image { image, block }),
             any::<(u64, u32)>().prop_map(|(epoch, to)| Request::Release { epoch, to }),
             any::<(u64, u32)>().prop_map(|(epoch, from)| Request::Taken { epoch, from }),
+            slice_question().prop_map(|question| Request::Slice(Box::new(question))),
         ];
         (any::<([u32; 4], u64, u32, String)>(), request).prop_map(|((members, epoch, shards, job), request)| {
             let [from_shard, from_rank, shard, rank] = members;
             let (from, to) = (Member { shard: from_shard, rank: from_rank }, Member { shard, rank });
             Question { from, to, epoch, shards, job, request }
         })
+    }
+
+    fn slice_question() -> impl Strategy<Value = SliceQuestion> {
+        let purposes = prop::sample::select(vec![Purpose::Tick, Purpose::Probe, Purpose::Fit]);
+        let numbers = any::<(u32, u64, i64, [i64; 2], usize, bool)>();
+        (numbers, purposes, bytes(), dictionary()).prop_map(
+            |((shard, reading, until, [start, step], points, fresh), purpose, custody, dictionary)| {
+                let wanted = Wanted { purpose, until, grid: Grid { start, step, points } };
+                SliceQuestion { shard, reading, wanted, fresh, custody, dictionary }
+            },
+        )
+    }
+
+    fn slice() -> impl Strategy<Value = Slice> {
+        (input(), dictionary(), definitions(), any::<(u64, Option<i64>)>()).prop_map(
+            |(input, dictionary, definitions, (received_series, server_time))| Slice {
+                input,
+                dictionary,
+                definitions,
+                received_series,
+                server_time,
+            },
+        )
     }
 
     fn input() -> impl Strategy<Value = TickInput> {
@@ -250,6 +276,9 @@ mod tests {
             Just(Answer::Released),
             Just(Answer::Empty),
             any::<bool>().prop_map(Answer::Taken),
+            slice().prop_map(|slice| Answer::Slice(Box::new(slice))),
+            (any::<u16>(), ".*").prop_map(|(status, message)| Answer::Failed(ReadError::Refused { status, message })),
+            (".*", ".*").prop_map(|(code, message)| Answer::Failed(ReadError::Unavailable { code, message })),
         ]
     }
 
@@ -271,7 +300,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_are_refused_or_read_but_never_panic(head: Vec<u8>, rest: Vec<u8>) {
             let _ = decode_question(&Bytes::from(head.clone()));
-            for kind in 0..8 {
+            for kind in 0..12 {
                 let message = envelope(&[&[kind], head.as_slice()].concat(), &rest, LONGEST_ANSWER).unwrap();
                 let _ = decode_answer(&message.into());
             }

@@ -8,6 +8,7 @@ use super::{
         dictionary, member, number, option, put_dictionary, put_digest, put_member, put_number, put_option,
         put_standing, standing,
     },
+    slice::{put_slice_question, slice_question},
 };
 use crate::encoding::{Cursor, put_bytes, put_signed, put_unsigned};
 
@@ -16,6 +17,7 @@ const FIT: u8 = 2;
 const IMAGE: u8 = 3;
 const RELEASE: u8 = 4;
 const TAKEN: u8 = 5;
+const SLICE: u8 = 6;
 
 /// The bytes of a question.
 ///
@@ -79,6 +81,10 @@ fn put_request(out: &mut Vec<u8>, request: &Request) {
             put_unsigned(out, *epoch);
             put_number(out, *from);
         }
+        Request::Slice(question) => {
+            out.push(SLICE);
+            put_slice_question(out, question);
+        }
     }
 }
 
@@ -89,6 +95,7 @@ fn request(cursor: &mut Cursor<'_>) -> Option<Request> {
         IMAGE => Request::Image { image: option(cursor, Cursor::u64)?, block: number(cursor)? },
         RELEASE => Request::Release { epoch: cursor.unsigned()?, to: number(cursor)? },
         TAKEN => Request::Taken { epoch: cursor.unsigned()?, from: number(cursor)? },
+        SLICE => Request::Slice(Box::new(slice_question(cursor)?)),
         _ => return None,
     })
 }

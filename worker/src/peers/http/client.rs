@@ -128,6 +128,10 @@ impl Peers for HttpPeers {
         self.tell(member, outcome.as_ref().err());
         outcome
     }
+
+    fn reaches_others(&self) -> bool {
+        self.0.routes.borrow().is_some()
+    }
 }
 
 /// Value of the label `result`.

@@ -1,0 +1,233 @@
+//! Asking the shard that reads for all.
+
+use std::{
+    collections::{HashMap, HashSet},
+    rc::Rc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use config::ownership::home_shard;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Slice, SliceQuestion, Wanted};
+use crate::{
+    context::{Context, Environment},
+    environment::{Clock, Peers, RangeAnswer, ReadError},
+    labels::Labels,
+    metrics::{JobLabels, SliceResult},
+    peers::{Answer, Member, Request, message::DictionaryVersion},
+    plan::JobPlan,
+};
+
+/// A reader that has not answered within this time cannot be reached. What it has to send may be large.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// The same for one that did not answer last time.
+const SILENT_ANSWERS_WITHIN: Duration = Duration::from_millis(300);
+/// The first pause between two questions while the reader reads; each is twice the one before.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(5);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// A reader that reads for so long is given up for this time.
+const READS_WITHIN: Duration = Duration::from_secs(60);
+/// Whoever was not asked for so long begins anew.
+const NOT_ASKED_FOR: Duration = Duration::from_secs(30);
+/// What was learnt from a reader under a custody is forgotten first where there is more.
+const KNOWN_DICTIONARIES: usize = 1_024;
+
+/// What is known of the readers.
+#[derive(Default)]
+pub(super) struct Pulling {
+    /// By reader, by digest of source and query, and by digest of the custody.
+    dictionaries: HashMap<(Member, u64, u64), Known>,
+    /// Readers that did not answer last time.
+    silent: HashSet<Member>,
+    /// Readers that have brought nothing of a query when they were asked last.
+    failing: HashMap<(Member, u64), Failing>,
+}
+
+/// Since when a reader has brought nothing, and when it was asked last.
+struct Failing {
+    since: Duration,
+    asked_at: Duration,
+}
+
+/// Short names of a reader.
+#[derive(Default)]
+struct Known {
+    version: DictionaryVersion,
+    labels: HashMap<u32, Labels>,
+}
+
+impl Known {
+    /// Learns what is new, and returns the labels of the rows of a slice; `None` where one was never defined.
+    fn labels_of(&mut self, slice: &Slice) -> Option<Vec<Labels>> {
+        if self.version.incarnation != slice.dictionary.incarnation {
+            self.labels.clear();
+        }
+        self.version = slice.dictionary;
+        self.labels.extend(slice.definitions.iter().cloned());
+        slice.input.slots.iter().map(|number| self.labels.get(number).cloned()).collect()
+    }
+}
+
+impl Pulling {
+    /// Whether a reader, which brings nothing just now, has brought nothing for so long.
+    fn is_failing(&mut self, member: Member, reading: u64, now: Duration, longest: Duration) -> bool {
+        let failing = self.failing.entry((member, reading)).or_insert(Failing { since: now, asked_at: now });
+        // Whoever was not asked cannot have brought anything.
+        if now.saturating_sub(failing.asked_at) > NOT_ASKED_FOR {
+            failing.since = now;
+        }
+        failing.asked_at = now;
+        now.saturating_sub(failing.since) >= longest
+    }
+}
+
+/// What asking one shard came to.
+enum Pulled {
+    /// All of the own series, and what else there was.
+    Answer(RangeAnswer),
+    /// It has read, in vain.
+    Failed(ReadError),
+    /// Nobody there reads.
+    Unreached,
+}
+
+impl<E: Environment> Context<E> {
+    /// Reads for a job: from the shard that reads for all, or for all in its place. `given_up` ends the wait for another
+    /// shard.
+    pub async fn read(
+        self: &Rc<Self>,
+        plan: &JobPlan,
+        labels: &JobLabels,
+        (wanted, fresh): (Wanted, bool),
+        given_up: &dyn Fn() -> bool,
+        keep: &mut dyn FnMut(&Labels) -> bool,
+    ) -> Result<RangeAnswer, ReadError> {
+        let (shards, own) = (plan.share.shards, plan.share.shard);
+        if shards.get() == 1 || !self.peers.reaches_others() {
+            return self.read_once(plan, labels, wanted, keep).await;
+        }
+        let home = home_shard(&plan.query_alias, shards);
+        for step in 0..shards.get() {
+            let shard = (home + step) % shards.get();
+            if shard == own {
+                return self.read_for_all(&Rc::new(plan.clone()), labels, (wanted, fresh), keep).await;
+            }
+            match self.pull(shard, plan, (wanted, fresh), given_up).await {
+                Pulled::Answer(answer) => {
+                    self.metrics.slice_pulled(labels, SliceResult::Pulled);
+                    self.observe_server_time(answer.server_time);
+                    return Ok(only(answer, wanted.grid.points, keep));
+                }
+                Pulled::Failed(error) => {
+                    self.metrics.slice_pulled(labels, SliceResult::Failed);
+                    return Err(error);
+                }
+                Pulled::Unreached => self.metrics.slice_pulled(labels, SliceResult::Unreached),
+            }
+        }
+        // A shard that goes is not in the ring.
+        self.read_once(plan, labels, wanted, keep).await
+    }
+
+    async fn pull(
+        &self,
+        shard: u32,
+        plan: &JobPlan,
+        (wanted, fresh): (Wanted, bool),
+        given_up: &dyn Fn() -> bool,
+    ) -> Pulled {
+        let reading = plan.reading();
+        // A struct of numbers and texts: serialising it cannot fail.
+        let custody: Bytes = serde_json::to_vec(&plan.share.custody).unwrap_or_default().into();
+        let key = plan.key_of_all();
+        for rank in 0..self.place.get().ranks {
+            let member = Member { shard, rank };
+            let source = (member, reading, xxh3_64(&custody));
+            let started = self.clock.monotonic();
+            let mut pause = ASK_AGAIN_AFTER;
+            loop {
+                let (dictionary, is_silent) = {
+                    let pulling = &self.readers.borrow().pulling;
+                    let known = pulling.dictionaries.get(&source).map(|known| known.version);
+                    (known.unwrap_or_default(), pulling.silent.contains(&member))
+                };
+                let within = if is_silent { SILENT_ANSWERS_WITHIN } else { ANSWER_WITHIN };
+                let custody = custody.clone();
+                let shard = plan.share.shard;
+                let question = SliceQuestion { shard, reading, wanted, fresh, custody, dictionary };
+                let question = Request::Slice(Box::new(question));
+                let answer = tokio::select! {
+                    biased;
+                    answer = self.peers.ask(member, &key, &question) => answer.ok(),
+                    () = self.clock.sleep(within) => None,
+                };
+                let now = self.clock.monotonic();
+                let mut readers = self.readers.borrow_mut();
+                let pulling = &mut readers.pulling;
+                let Some(answer) = answer else {
+                    pulling.silent.insert(member);
+                    break;
+                };
+                pulling.silent.remove(&member);
+                let longest = 3 * self.failover_after(plan.scheduler.infer_every);
+                let is_failing = pulling.is_failing(member, reading, now, longest);
+                match answer {
+                    Answer::Slice(slice) if slice.input.grid == wanted.grid => {
+                        pulling.failing.remove(&(member, reading));
+                        if pulling.dictionaries.len() >= KNOWN_DICTIONARIES {
+                            pulling.dictionaries.clear();
+                        }
+                        let known = pulling.dictionaries.entry(source).or_default();
+                        let Some(series) = known.labels_of(&slice) else {
+                            // It is asked for all names again, once.
+                            pulling.dictionaries.remove(&source);
+                            if dictionary == DictionaryVersion::default() {
+                                break;
+                            }
+                            continue;
+                        };
+                        let Slice { input, received_series, server_time, .. } = *slice;
+                        let values = input.values;
+                        return Pulled::Answer(RangeAnswer {
+                            series,
+                            values,
+                            received_series,
+                            server_time,
+                            ..RangeAnswer::default()
+                        });
+                    }
+                    Answer::Failed(error) if !is_failing => return Pulled::Failed(error),
+                    Answer::Later if !is_failing => {
+                        let waited = now.saturating_sub(started);
+                        if waited >= READS_WITHIN || given_up() {
+                            let message = format!("{member}, which reads for all, has not finished in {waited:?}");
+                            return Pulled::Failed(ReadError::Unavailable { code: "timeout".to_owned(), message });
+                        }
+                    }
+                    // It has another configuration, or brings nothing for too long.
+                    _ => break,
+                }
+                drop(readers);
+                self.clock.sleep(pause).await;
+                pause = LONGEST_PAUSE.min(2 * pause);
+            }
+        }
+        Pulled::Unreached
+    }
+}
+
+/// The series of an answer that are wanted.
+fn only(answer: RangeAnswer, points: usize, keep: &mut dyn FnMut(&Labels) -> bool) -> RangeAnswer {
+    let RangeAnswer { series, values, .. } = &answer;
+    let mut wanted = RangeAnswer { received_series: answer.received_series, ..RangeAnswer::default() };
+    for (labels, row) in series.iter().zip(values.chunks(points.max(1))) {
+        if keep(labels) {
+            wanted.series.push(labels.clone());
+            wanted.values.extend_from_slice(row);
+        }
+    }
+    wanted
+}
