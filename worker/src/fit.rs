@@ -12,7 +12,7 @@ use crate::{
     labels::Labels,
     metrics::JobLabels,
     plan::JobPlan,
-    readers::{Purpose, Wanted},
+    readers::{Demand, Purpose, Wanted},
     series::ByLabels,
 };
 
@@ -136,8 +136,9 @@ impl<'a, E: Environment> Reading<'a, E> {
             if self.cancelled.get() {
                 return None;
             }
+            let demand = Demand { wanted, fresh: false };
             let cancelled = || self.cancelled.get();
-            match read(self.context, self.labels, state, (wanted, false), self.scope, &cancelled).await {
+            match read(self.context, self.labels, state, demand, self.scope, &cancelled).await {
                 Ok(answer) => return Some(answer),
                 Err(error) => {
                     (self.report)(&error);
@@ -155,7 +156,7 @@ pub async fn read<E: Environment>(
     context: &Rc<Context<E>>,
     labels: &JobLabels,
     state: &mut JobState,
-    (wanted, fresh): (Wanted, bool),
+    demand: Demand,
     scope: &FitScope,
     given_up: &dyn Fn() -> bool,
 ) -> Result<RangeAnswer, ReadError> {
@@ -163,5 +164,5 @@ pub async fn read<E: Environment>(
     let Some(model) = models.first() else { return Ok(RangeAnswer::default()) };
     series.begin_answer();
     let mut keep = |labels: &Labels| series.keep(labels, plan, &model.format) && scope.has(labels);
-    context.read(plan, labels, (wanted, fresh), given_up, &mut keep).await
+    context.read(plan, labels, demand, given_up, &mut keep).await
 }

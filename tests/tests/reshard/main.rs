@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "functions that tests share are tests, too")]
 
 mod kills;
+mod readers;
 mod refusals;
 mod setting;
 mod writers;

@@ -13,7 +13,7 @@ use crate::{
     fit::{FitScope, read},
     input_log::SkipReason,
     peers::message::NextRecord,
-    readers::{Purpose, Wanted},
+    readers::{Demand, Purpose, Wanted},
     series::Admitted,
 };
 
@@ -146,8 +146,8 @@ impl<E: Environment> Job<E> {
         }
         let context = self.context.clone();
         let view = self.view.clone();
-        let wanted = (Wanted { purpose, until: tick, grid }, fresh);
-        match read(&context, &self.labels, &mut self.state, wanted, &FitScope::All, &|| view.stopping()).await {
+        let demand = Demand { wanted: Wanted { purpose, until: tick, grid }, fresh };
+        match read(&context, &self.labels, &mut self.state, demand, &FitScope::All, &|| view.stopping()).await {
             Ok(answer) => Attempt::Answered(answer),
             Err(error @ ReadError::Refused { .. }) => Attempt::Refused(error.to_string()),
             Err(error @ ReadError::Unavailable { .. }) => Attempt::Away(error.to_string()),

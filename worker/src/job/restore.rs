@@ -12,7 +12,7 @@ use crate::{
     labels::Labels,
     peers::{Lineage, journal::Content},
     plan::JobPlan,
-    readers::{Purpose, Wanted},
+    readers::{Demand, Purpose, Wanted},
     schedule::Schedule,
     series::ByLabels,
     share::Handover,
@@ -332,11 +332,10 @@ impl<E: Environment> Job<E> {
         let context = self.context.clone();
         let view = self.view.clone();
         let wanted = Wanted { purpose: Purpose::Tick, until: tick, grid: self.tick_grid(tick) };
+        let demand = Demand { wanted, fresh: false };
         let mut pauses = backoff();
         loop {
-            match read(&context, &self.labels, &mut self.state, (wanted, false), &FitScope::All, &|| view.stopping())
-                .await
-            {
+            match read(&context, &self.labels, &mut self.state, demand, &FitScope::All, &|| view.stopping()).await {
                 Ok(answer) => {
                     let input = self.accept(tick, &answer);
                     let logged = self.log_tick(&input).await;

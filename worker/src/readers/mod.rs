@@ -40,6 +40,15 @@ pub struct Wanted {
     pub grid: Grid,
 }
 
+/// What a job asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Demand {
+    /// What to read.
+    pub wanted: Wanted,
+    /// Whether an answer that was read some time ago will not do: samples may have arrived since.
+    pub fresh: bool,
+}
+
 /// A question for the series of one shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SliceQuestion {
@@ -47,10 +56,8 @@ pub struct SliceQuestion {
     pub shard: u32,
     /// Digest of the source and the query; see [`JobPlan::reading`](crate::plan::JobPlan::reading).
     pub reading: u64,
-    /// What to read.
-    pub wanted: Wanted,
-    /// Whether an answer that was read some time ago will not do: samples may have arrived since.
-    pub fresh: bool,
+    /// What is asked for.
+    pub demand: Demand,
     /// Which series: a [`Custody`](crate::share::Custody) as JSON.
     pub custody: Bytes,
     /// What the asking shard knows of the reader's short names, under this custody.

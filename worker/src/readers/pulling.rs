@@ -10,7 +10,7 @@ use bytes::Bytes;
 use config::ownership::home_shard;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Slice, SliceQuestion, Wanted};
+use super::{Demand, Slice, SliceQuestion};
 use crate::{
     context::{Context, Environment},
     environment::{Clock, Peers, RangeAnswer, ReadError},
@@ -32,14 +32,16 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 const READS_WITHIN: Duration = Duration::from_secs(60);
 /// Whoever was not asked for so long begins anew.
 const NOT_ASKED_FOR: Duration = Duration::from_secs(30);
-/// What was learnt from a reader under a custody is forgotten first where there is more.
-const KNOWN_DICTIONARIES: usize = 1_024;
+/// Names that nobody has used for so long are forgotten.
+const KEPT_FOR: Duration = Duration::from_secs(3_600);
+
+/// A reader, the digest of source and query, and that of the custody.
+type Source = (Member, u64, u64);
 
 /// What is known of the readers.
 #[derive(Default)]
 pub(super) struct Pulling {
-    /// By reader, by digest of source and query, and by digest of the custody.
-    dictionaries: HashMap<(Member, u64, u64), Known>,
+    dictionaries: HashMap<Source, Known>,
     /// Readers that did not answer last time.
     silent: HashSet<Member>,
     /// Readers that have brought nothing of a query when they were asked last.
@@ -57,6 +59,7 @@ struct Failing {
 struct Known {
     version: DictionaryVersion,
     labels: HashMap<u32, Labels>,
+    used_at: Duration,
 }
 
 impl Known {
@@ -72,6 +75,15 @@ impl Known {
 }
 
 impl Pulling {
+    fn known(&mut self, source: Source, now: Duration) -> &mut Known {
+        if !self.dictionaries.contains_key(&source) {
+            self.dictionaries.retain(|_, known| now.saturating_sub(known.used_at) < KEPT_FOR);
+        }
+        let known = self.dictionaries.entry(source).or_default();
+        known.used_at = now;
+        known
+    }
+
     /// Whether a reader, which brings nothing just now, has brought nothing for so long.
     fn is_failing(&mut self, member: Member, reading: u64, now: Duration, longest: Duration) -> bool {
         let failing = self.failing.entry((member, reading)).or_insert(Failing { since: now, asked_at: now });
@@ -101,25 +113,25 @@ impl<E: Environment> Context<E> {
         self: &Rc<Self>,
         plan: &JobPlan,
         labels: &JobLabels,
-        (wanted, fresh): (Wanted, bool),
+        demand: Demand,
         given_up: &dyn Fn() -> bool,
         keep: &mut dyn FnMut(&Labels) -> bool,
     ) -> Result<RangeAnswer, ReadError> {
         let (shards, own) = (plan.share.shards, plan.share.shard);
         if shards.get() == 1 || !self.peers.reaches_others() {
-            return self.read_once(plan, labels, wanted, keep).await;
+            return self.read_once(plan, labels, demand.wanted, keep).await;
         }
         let home = home_shard(&plan.query_alias, shards);
         for step in 0..shards.get() {
             let shard = (home + step) % shards.get();
             if shard == own {
-                return self.read_for_all(&Rc::new(plan.clone()), labels, (wanted, fresh), keep).await;
+                return self.read_for_all(&Rc::new(plan.clone()), labels, demand, keep).await;
             }
-            match self.pull(shard, plan, (wanted, fresh), given_up).await {
+            match self.pull(shard, plan, demand, given_up).await {
                 Pulled::Answer(answer) => {
                     self.metrics.slice_pulled(labels, SliceResult::Pulled);
                     self.observe_server_time(answer.server_time);
-                    return Ok(only(answer, wanted.grid.points, keep));
+                    return Ok(only(answer, demand.wanted.grid.points, keep));
                 }
                 Pulled::Failed(error) => {
                     self.metrics.slice_pulled(labels, SliceResult::Failed);
@@ -129,16 +141,10 @@ impl<E: Environment> Context<E> {
             }
         }
         // A shard that goes is not in the ring.
-        self.read_once(plan, labels, wanted, keep).await
+        self.read_once(plan, labels, demand.wanted, keep).await
     }
 
-    async fn pull(
-        &self,
-        shard: u32,
-        plan: &JobPlan,
-        (wanted, fresh): (Wanted, bool),
-        given_up: &dyn Fn() -> bool,
-    ) -> Pulled {
+    async fn pull(&self, shard: u32, plan: &JobPlan, demand: Demand, given_up: &dyn Fn() -> bool) -> Pulled {
         let reading = plan.reading();
         // A struct of numbers and texts: serialising it cannot fail.
         let custody: Bytes = serde_json::to_vec(&plan.share.custody).unwrap_or_default().into();
@@ -157,7 +163,7 @@ impl<E: Environment> Context<E> {
                 let within = if is_silent { SILENT_ANSWERS_WITHIN } else { ANSWER_WITHIN };
                 let custody = custody.clone();
                 let shard = plan.share.shard;
-                let question = SliceQuestion { shard, reading, wanted, fresh, custody, dictionary };
+                let question = SliceQuestion { shard, reading, demand, custody, dictionary };
                 let question = Request::Slice(Box::new(question));
                 let answer = tokio::select! {
                     biased;
@@ -175,13 +181,9 @@ impl<E: Environment> Context<E> {
                 let longest = 3 * self.failover_after(plan.scheduler.infer_every);
                 let is_failing = pulling.is_failing(member, reading, now, longest);
                 match answer {
-                    Answer::Slice(slice) if slice.input.grid == wanted.grid => {
+                    Answer::Slice(slice) if slice.input.grid == demand.wanted.grid => {
                         pulling.failing.remove(&(member, reading));
-                        if pulling.dictionaries.len() >= KNOWN_DICTIONARIES {
-                            pulling.dictionaries.clear();
-                        }
-                        let known = pulling.dictionaries.entry(source).or_default();
-                        let Some(series) = known.labels_of(&slice) else {
+                        let Some(series) = pulling.known(source, now).labels_of(&slice) else {
                             // It is asked for all names again, once.
                             pulling.dictionaries.remove(&source);
                             if dictionary == DictionaryVersion::default() {

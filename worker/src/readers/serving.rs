@@ -5,7 +5,7 @@ use std::{collections::HashMap, rc::Rc, time::Duration};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    Slice, SliceQuestion, Wanted,
+    Demand, Slice, SliceQuestion, Wanted,
     dictionary::Dictionary,
     pulling::Pulling,
     shelf::{Found, Shelf, Whole},
@@ -78,11 +78,11 @@ impl<E: Environment> Context<E> {
         self: &Rc<Self>,
         plan: &Rc<JobPlan>,
         labels: &JobLabels,
-        (wanted, fresh): (Wanted, bool),
+        demand: Demand,
         keep: &mut dyn FnMut(&Labels) -> bool,
     ) -> Result<RangeAnswer, ReadError> {
         let reading = plan.reading();
-        let mut fresh = fresh;
+        let Demand { wanted, mut fresh } = demand;
         loop {
             let now = self.clock.monotonic();
             let found = self.readers.borrow_mut().find(reading, &wanted, fresh, now);
@@ -106,7 +106,7 @@ impl<E: Environment> Context<E> {
 
     /// Another shard's question for its series.
     pub(crate) fn slice(self: &Rc<Self>, view: &JobView, question: &SliceQuestion) -> Answer {
-        let SliceQuestion { shard, reading, wanted, fresh, custody, dictionary } = question;
+        let SliceQuestion { shard, reading, demand: Demand { wanted, fresh }, custody, dictionary } = question;
         let Some(plan) = view.plan().filter(|plan| plan.reading() == *reading) else { return Answer::Nothing };
         let Ok(has) = serde_json::from_slice::<Custody>(custody) else { return Answer::Nothing };
         if !is_readable(&plan, wanted) {

@@ -116,7 +116,7 @@ mod tests {
             journal::{Content, Entry, SharedFit, StateImage, Takeover},
             message::{DictionaryVersion, Next, NextRecord},
         },
-        readers::{Purpose, Slice, SliceQuestion, Wanted},
+        readers::{Demand, Purpose, Slice, SliceQuestion, Wanted},
         share::Handover,
     };
 
@@ -171,7 +171,7 @@ mod tests {
         (numbers, purposes, bytes(), dictionary()).prop_map(
             |((shard, reading, until, [start, step], points, fresh), purpose, custody, dictionary)| {
                 let wanted = Wanted { purpose, until, grid: Grid { start, step, points } };
-                SliceQuestion { shard, reading, wanted, fresh, custody, dictionary }
+                SliceQuestion { shard, reading, demand: Demand { wanted, fresh }, custody, dictionary }
             },
         )
     }

@@ -9,13 +9,13 @@ use crate::{
     encoding::{Cursor, put_bytes, put_signed, put_unsigned},
     environment::{Grid, ReadError},
     input_log::{put_definitions, read_definitions},
-    readers::{Purpose, Slice, SliceQuestion, Wanted},
+    readers::{Demand, Purpose, Slice, SliceQuestion, Wanted},
 };
 
 const PURPOSES: [Purpose; 3] = [Purpose::Tick, Purpose::Probe, Purpose::Fit];
 
 pub(super) fn put_slice_question(out: &mut Vec<u8>, question: &SliceQuestion) {
-    let SliceQuestion { shard, reading, wanted, fresh, custody, dictionary } = question;
+    let SliceQuestion { shard, reading, demand: Demand { wanted, fresh }, custody, dictionary } = question;
     let Wanted { purpose, until, grid: Grid { start, step, points } } = *wanted;
     put_number(out, *shard);
     put_digest(out, *reading);
@@ -38,8 +38,7 @@ pub(super) fn slice_question(cursor: &mut Cursor<'_>) -> Option<SliceQuestion> {
     Some(SliceQuestion {
         shard,
         reading,
-        wanted: Wanted { purpose, until, grid },
-        fresh: flag(cursor)?,
+        demand: Demand { wanted: Wanted { purpose, until, grid }, fresh: flag(cursor)? },
         custody: Bytes::copy_from_slice(cursor.bytes()?),
         dictionary: dictionary(cursor)?,
     })
