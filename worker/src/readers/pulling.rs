@@ -10,7 +10,7 @@ use bytes::Bytes;
 use config::ownership::home_shard;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Demand, Slice, SliceQuestion};
+use super::{Demand, Slice, SliceQuestion, Wanted};
 use crate::{
     context::{Context, Environment},
     environment::{Clock, Peers, RangeAnswer, ReadError},
@@ -84,6 +84,55 @@ impl Pulling {
         known
     }
 
+    /// What is known of a reader's names, and how long it is waited for.
+    fn before_asking(&self, source: &Source) -> (DictionaryVersion, Duration) {
+        let known = self.dictionaries.get(source).map(|known| known.version);
+        let within = if self.silent.contains(&source.0) { SILENT_ANSWERS_WITHIN } else { ANSWER_WITHIN };
+        (known.unwrap_or_default(), within)
+    }
+
+    /// What a reader's answer means, at a time, if it may bring nothing for so long.
+    fn weigh(
+        &mut self,
+        source: Source,
+        wanted: Wanted,
+        answer: Option<Answer>,
+        (now, longest): (Duration, Duration),
+    ) -> Step {
+        let (member, reading, _) = source;
+        let Some(answer) = answer else {
+            self.silent.insert(member);
+            return Step::Next;
+        };
+        self.silent.remove(&member);
+        let slice = match answer {
+            Answer::Slice(slice) if slice.input.grid == wanted.grid => slice,
+            Answer::Failed(error) if !self.is_failing(member, reading, now, longest) => {
+                return Step::Over(Pulled::Failed(error));
+            }
+            Answer::Later if !self.is_failing(member, reading, now, longest) => return Step::AskAgain,
+            // It has another configuration, or has brought nothing for too long.
+            _ => return Step::Next,
+        };
+        self.failing.remove(&(member, reading));
+        let known = self.known(source, now);
+        let knew_nothing = known.version == DictionaryVersion::default();
+        let Some(series) = known.labels_of(&slice) else {
+            // It is asked for all names, once.
+            self.dictionaries.remove(&source);
+            return if knew_nothing { Step::Next } else { Step::AskAgain };
+        };
+        let Slice { input, received_series, server_time, .. } = *slice;
+        let values = input.values;
+        Step::Over(Pulled::Answer(RangeAnswer {
+            series,
+            values,
+            received_series,
+            server_time,
+            ..RangeAnswer::default()
+        }))
+    }
+
     /// Whether a reader, which brings nothing just now, has brought nothing for so long.
     fn is_failing(&mut self, member: Member, reading: u64, now: Duration, longest: Duration) -> bool {
         let failing = self.failing.entry((member, reading)).or_insert(Failing { since: now, asked_at: now });
@@ -104,6 +153,16 @@ enum Pulled {
     Failed(ReadError),
     /// Nobody there reads.
     Unreached,
+}
+
+/// How to go on after an answer.
+enum Step {
+    /// Nobody else is asked.
+    Over(Pulled),
+    /// The same reader soon.
+    AskAgain,
+    /// The next one.
+    Next,
 }
 
 impl<E: Environment> Context<E> {
@@ -149,75 +208,43 @@ impl<E: Environment> Context<E> {
         // A struct of numbers and texts: serialising it cannot fail.
         let custody: Bytes = serde_json::to_vec(&plan.share.custody).unwrap_or_default().into();
         let key = plan.key_of_all();
+        let longest = 3 * self.failover_after(plan.scheduler.infer_every);
         for rank in 0..self.place.get().ranks {
             let member = Member { shard, rank };
             let source = (member, reading, xxh3_64(&custody));
             let started = self.clock.monotonic();
             let mut pause = ASK_AGAIN_AFTER;
             loop {
-                let (dictionary, is_silent) = {
-                    let pulling = &self.readers.borrow().pulling;
-                    let known = pulling.dictionaries.get(&source).map(|known| known.version);
-                    (known.unwrap_or_default(), pulling.silent.contains(&member))
-                };
-                let within = if is_silent { SILENT_ANSWERS_WITHIN } else { ANSWER_WITHIN };
-                let custody = custody.clone();
-                let shard = plan.share.shard;
+                let (dictionary, within) = self.readers.borrow().pulling.before_asking(&source);
+                let (shard, custody) = (plan.share.shard, custody.clone());
                 let question = SliceQuestion { shard, reading, demand, custody, dictionary };
-                let question = Request::Slice(Box::new(question));
-                let answer = tokio::select! {
-                    biased;
-                    answer = self.peers.ask(member, &key, &question) => answer.ok(),
-                    () = self.clock.sleep(within) => None,
-                };
+                let answer = self.ask_reader(member, &key, Request::Slice(Box::new(question)), within).await;
                 let now = self.clock.monotonic();
-                let mut readers = self.readers.borrow_mut();
-                let pulling = &mut readers.pulling;
-                let Some(answer) = answer else {
-                    pulling.silent.insert(member);
-                    break;
-                };
-                pulling.silent.remove(&member);
-                let longest = 3 * self.failover_after(plan.scheduler.infer_every);
-                let is_failing = pulling.is_failing(member, reading, now, longest);
-                match answer {
-                    Answer::Slice(slice) if slice.input.grid == demand.wanted.grid => {
-                        pulling.failing.remove(&(member, reading));
-                        let Some(series) = pulling.known(source, now).labels_of(&slice) else {
-                            // It is asked for all names again, once.
-                            pulling.dictionaries.remove(&source);
-                            if dictionary == DictionaryVersion::default() {
-                                break;
-                            }
-                            continue;
-                        };
-                        let Slice { input, received_series, server_time, .. } = *slice;
-                        let values = input.values;
-                        return Pulled::Answer(RangeAnswer {
-                            series,
-                            values,
-                            received_series,
-                            server_time,
-                            ..RangeAnswer::default()
-                        });
-                    }
-                    Answer::Failed(error) if !is_failing => return Pulled::Failed(error),
-                    Answer::Later if !is_failing => {
+                let step = self.readers.borrow_mut().pulling.weigh(source, demand.wanted, answer, (now, longest));
+                match step {
+                    Step::Over(pulled) => return pulled,
+                    Step::Next => break,
+                    Step::AskAgain => {
                         let waited = now.saturating_sub(started);
                         if waited >= READS_WITHIN || given_up() {
                             let message = format!("{member}, which reads for all, has not finished in {waited:?}");
                             return Pulled::Failed(ReadError::Unavailable { code: "timeout".to_owned(), message });
                         }
+                        self.clock.sleep(pause).await;
+                        pause = LONGEST_PAUSE.min(2 * pause);
                     }
-                    // It has another configuration, or brings nothing for too long.
-                    _ => break,
                 }
-                drop(readers);
-                self.clock.sleep(pause).await;
-                pause = LONGEST_PAUSE.min(2 * pause);
             }
         }
         Pulled::Unreached
+    }
+
+    async fn ask_reader(&self, member: Member, job: &str, question: Request, within: Duration) -> Option<Answer> {
+        tokio::select! {
+            biased;
+            answer = self.peers.ask(member, job, &question) => answer.ok(),
+            () = self.clock.sleep(within) => None,
+        }
     }
 }
 
