@@ -11,6 +11,7 @@ use std::{
 use backon::BackoffBuilder;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::{Semaphore, mpsc};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     environment::{Clock, Disk, Peers, Tsdb},
@@ -46,6 +47,8 @@ pub struct Context<E: Environment> {
     pub peers: E::Peers,
     /// Which worker this one is.
     pub place: Cell<Place>,
+    /// Digest of the release that this process runs.
+    pub release: Cell<u64>,
     /// What ranks keep to among themselves.
     pub rules: Cell<Rules>,
     /// Tells runs of this process apart.
@@ -148,6 +151,7 @@ impl<E: Environment> Context<E> {
         let context = Self {
             incarnation: clock.now().cast_unsigned(),
             place: Cell::new(place),
+            release: Cell::new(xxh3_64(env!("CARGO_PKG_VERSION").as_bytes())),
             rules: Cell::default(),
             clock,
             tsdb: RefCell::new(Rc::new(tsdb)),

@@ -39,6 +39,8 @@ pub(super) struct Following {
     dictionaries: HashMap<u32, Dictionary>,
     /// Ranks that did not answer last time.
     silent: HashSet<u32>,
+    /// The releases of ranks that answer.
+    releases: HashMap<u32, u64>,
     /// When the others had last been asked.
     asked_at: Option<Duration>,
     /// A rank with a finished fit that this one does not have.
@@ -200,6 +202,7 @@ impl<E: Environment> Job<E> {
         let mut journal = self.view.journal();
         journal.standing.lineage = self.lineage;
         journal.standing.progress = self.state.plan.share.progress.key();
+        journal.standing.release = self.context.release.get();
         journal.standing
     }
 
@@ -262,9 +265,11 @@ impl<E: Environment> Job<E> {
             let Answer::Next { standing: theirs, next } = answer else {
                 round.complete = false;
                 self.following.silent.insert(rank);
+                self.following.releases.remove(&rank);
                 continue;
             };
             self.following.silent.remove(&rank);
+            self.following.releases.insert(rank, theirs.release);
             self.weigh(&own, Standing { rank, ..theirs }, next, &mut round);
         }
         round
@@ -464,6 +469,13 @@ impl<E: Environment> Job<E> {
             || self.following.asked_at.is_some_and(|at| now.saturating_sub(at) < ASKED_LATELY)
     }
 
+    /// Ranks of different releases may score otherwise, so one writes, whatever is configured.
+    fn writer_mode(&self) -> WriterMode {
+        let own = self.context.release.get();
+        let all_equal = self.following.releases.values().all(|release| *release == own);
+        if all_equal || !self.keeps(Rule::OneReleaseWrites) { self.context.writing.get().mode } else { WriterMode::Failover }
+    }
+
     /// Whose the scores of a logged tick are to write. With `writer.mode: failover` this returns when another rank has
     /// written them, or when none of the lower ones has got on for too long.
     pub(super) async fn write_turn(&mut self, tick: i64) -> WriteTurn {
@@ -473,7 +485,7 @@ impl<E: Environment> Job<E> {
             if !self.asked_lately() && self.round().await.outranked {
                 return WriteTurn::Outranked;
             }
-            if self.alone() || self.context.writing.get().mode == WriterMode::All {
+            if self.alone() || self.writer_mode() == WriterMode::All {
                 break;
             }
             if self.following.confirmed >= Some(tick) {
@@ -509,7 +521,7 @@ impl<E: Environment> Job<E> {
         let outranked = self.round().await.outranked;
         let is_confirmed = self.following.confirmed >= Some(tick);
         tracing::debug!(job = %self.view.key, outranked, is_confirmed, "asked again before writing");
-        match self.context.writing.get().mode {
+        match self.writer_mode() {
             _ if outranked => WriteTurn::Outranked,
             WriterMode::Failover if is_confirmed => WriteTurn::Confirmed,
             _ => WriteTurn::Own,

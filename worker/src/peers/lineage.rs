@@ -140,6 +140,8 @@ pub struct Standing {
     pub recording: bool,
     /// The end of the newest fit whose states it holds ready for others, ms.
     pub fit: Option<i64>,
+    /// Digest of the release that it runs: another one may score otherwise.
+    pub release: u64,
     /// How far it has followed the topology: its epoch, and how many shards have released or taken series in it.
     pub progress: (u64, usize),
 }

@@ -86,7 +86,7 @@ const PHASES: [Phase; 6] =
     [Phase::Restoring, Phase::Joining, Phase::Beginning, Phase::Running, Phase::Adopting, Phase::Alone];
 
 pub(super) fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
-    let Standing { rank, phase, position, lineage, written, working_on, recording, fit, progress } = *standing;
+    let Standing { rank, phase, position, lineage, written, working_on, recording, fit, release, progress } = *standing;
     put_number(out, rank);
     out.push(PHASES.iter().position(|known| *known == phase).map_or(u8::MAX, |phase| phase as u8));
     put_signed(out, position);
@@ -95,6 +95,7 @@ pub(super) fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
     put_option(out, working_on, put_signed);
     put_flag(out, recording);
     put_option(out, fit, put_signed);
+    put_digest(out, release);
     put_unsigned(out, progress.0);
     put_unsigned(out, progress.1 as u64);
 }
@@ -109,6 +110,7 @@ pub(super) fn standing(cursor: &mut Cursor<'_>) -> Option<Standing> {
         working_on: option(cursor, Cursor::signed)?,
         recording: flag(cursor)?,
         fit: option(cursor, Cursor::signed)?,
+        release: cursor.u64()?,
         progress: (cursor.unsigned()?, usize::try_from(cursor.unsigned()?).ok()?),
     })
 }
