@@ -74,6 +74,7 @@ impl Fitting {
         self.cancel();
         self.due = None;
         self.newcomers_beside = None;
+        self.taken_over = None;
     }
 
     /// Gives up the fit that runs or waits, to begin it again.

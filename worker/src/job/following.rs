@@ -473,7 +473,7 @@ impl<E: Environment> Job<E> {
     fn writer_mode(&self) -> WriterMode {
         let own = self.context.release.get();
         let all_equal = self.following.releases.values().all(|release| *release == own);
-        if all_equal || !self.keeps(Rule::OneReleaseWrites) { self.context.writing.get().mode } else { WriterMode::Failover }
+        if all_equal { self.context.writing.get().mode } else { WriterMode::Failover }
     }
 
     /// Whose the scores of a logged tick are to write. With `writer.mode: failover` this returns when another rank has
