@@ -146,9 +146,10 @@ fn shards_come_and_go_without_a_refit_and_no_score_changes() {
     }
 }
 
-/// Everything at once, each seed with a layout of its own. `SIM_SEEDS=a..b` names the seeds.
+/// Everything at once, each seed with a layout of its own.
+/// `SIM_SEEDS=a..b cargo test --release -p tests simulation -- --nocapture` runs the named seeds.
 #[test]
-fn whatever_goes_wrong_while_shards_come_and_go_no_tick_is_missing_and_ranks_agree() {
+fn whatever_goes_wrong_in_the_simulation_no_tick_is_missing_and_ranks_agree() {
     let undisturbed = World::new(7).run(&Disturbance::none(), 180 * MINUTES);
     let named = std::env::var("SIM_SEEDS").ok();
     let seeds = named.as_deref().map_or(402..404, |text| parse_seeds(text).expect("SIM_SEEDS is a..b"));
