@@ -35,6 +35,8 @@ pub(super) struct Fitting {
     due: Option<i64>,
     /// Series that have a state; all others are to be fitted, because they have moved here.
     newcomers_beside: Option<ByLabels<()>>,
+    /// End of the newest fit that has taken over in this process.
+    taken_over: Option<i64>,
 }
 
 struct Running {
@@ -75,6 +77,12 @@ impl Fitting {
         self.due = None;
         self.newcomers_beside = None;
         self.taken_over = None;
+        self.taken_over = None;
+    }
+
+    /// Whether a fit of this end, or a later one, has taken over here, if only for some series.
+    pub(super) fn has_taken_over(&self, fitted_to: i64) -> bool {
+        self.taken_over >= Some(fitted_to)
     }
 
     /// Gives up the fit that runs or waits, to begin it again.
@@ -307,6 +315,7 @@ impl<E: Environment> Job<E> {
         let models: Vec<String> = result.state.models.iter().map(|model| model.plan.alias.clone()).collect();
         let since_fit = std::mem::take(&mut self.since_fit);
         self.adopt(&result, since_fit.iter());
+        self.fitting.taken_over = self.fitting.taken_over.max(Some(fitted_to));
         self.since_fit = since_fit;
         let due = self.fitting.due;
         self.since_fit.retain(|input| due.is_some_and(|due| input.tick > due));

@@ -722,6 +722,8 @@ impl<E: Environment> Job<E> {
     /// Whether an offered fit is one that this job would begin now.
     fn wants_fit(&self, fitted_to: i64) -> bool {
         let newest = self.state.models.iter().map(|model| model.fitted_to).min().flatten();
-        self.fitting.is_idle() && newest.is_none_or(|newest| newest < fitted_to)
+        self.fitting.is_idle()
+            && newest.is_none_or(|newest| newest < fitted_to)
+            && !self.fitting.has_taken_over(fitted_to)
     }
 }

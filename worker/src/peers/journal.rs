@@ -243,6 +243,8 @@ impl Journal {
             Content::Skipped { .. } => {}
         }
         if matches!(entry.content, Content::TakenOver(_)) {
+            // Whoever follows the record asks for it; nobody is to begin with it any more.
+            self.standing.fit = None;
             self.fit_waits = false;
             self.fit_age = 0;
         }
