@@ -77,7 +77,6 @@ impl Fitting {
         self.due = None;
         self.newcomers_beside = None;
         self.taken_over = None;
-        self.taken_over = None;
     }
 
     /// Whether a fit of this end, or a later one, has taken over here, if only for some series.
