@@ -1,7 +1,7 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
 .PHONY: help tools tools-standalone tools-kubernetes tools-node tools-argocd build lint test e2e test-argocd bench
-.PHONY: bench-operator images manifests run run-standalone docs reference clean-tools
+.PHONY: bench-operator bench-replicas soak images manifests run run-standalone docs reference clean-tools
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,17 @@ bench: ## the figures of docs/performance.md, in some eight minutes after the bu
 bench-operator: tools-kubernetes ## the figures of the operator in docs/performance.md, in some twelve minutes after the build
 	cargo build --release --locked -p operator -p tests --bins
 	@"$${CARGO_TARGET_DIR:-target}/release/operator-figures" $(ARGS)
+
+bench-replicas: ## the figures of shards and replicas in docs/performance.md, in some twenty minutes after the build
+	cargo build --release --locked -p worker -p tests --bins
+	@"$${CARGO_TARGET_DIR:-target}/release/replica-figures" $(ARGS)
+
+# MINUTES= of everything at once, after every fault alone; SEED=: the same again; SERIES=, EVERY=: the load;
+# SIM_SEEDS=a..b: these seeds of the simulation before.
+soak: tools ## hours of faults on a Kubernetes node, compared with a calm run; needs root; MINUTES=, SEED=, SIM_SEEDS=
+	$(if $(SIM_SEEDS),SIM_SEEDS=$(SIM_SEEDS) cargo test --release --locked -p tests simulation -- --nocapture)
+	cargo build --release --locked -p worker -p operator -p e2e --bins
+	@"$${CARGO_TARGET_DIR:-target}/release/soak" $(ARGS)
 
 images: ## build the container images, with Docker or without; REGISTRY=: push them; KIND=: load them into that kind cluster
 	@cargo run --quiet --locked -p e2e --bin images -- $(ARGS)

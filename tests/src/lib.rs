@@ -9,6 +9,8 @@ pub mod fault_proxy;
 pub mod http;
 pub mod incident;
 pub mod kubernetes;
+pub mod load;
+pub mod measure;
 pub mod node_exporter;
 pub mod process;
 pub mod prometheus;

@@ -194,8 +194,22 @@ impl Endpoint {
     /// # Errors
     /// No answer, one other than 2xx, or one that is no export.
     pub async fn export(&self, selector: &str) -> Result<Vec<Series>, HttpError> {
+        self.exported(&[("match[]", selector)]).await
+    }
+
+    /// The same of the times from `from` to `until`, both included, unix ms.
+    ///
+    /// # Errors
+    /// As [`Endpoint::export`].
+    pub async fn export_within(&self, selector: &str, from: i64, until: i64) -> Result<Vec<Series>, HttpError> {
+        let time = |time: i64| format!("{}.{:03}", time.div_euclid(1_000), time.rem_euclid(1_000));
+        let (start, end) = (time(from), time(until));
+        self.exported(&[("match[]", selector), ("start", &start), ("end", &end)]).await
+    }
+
+    async fn exported(&self, parameters: &[(&str, &str)]) -> Result<Vec<Series>, HttpError> {
         let path = "/api/v1/export";
-        let body = self.get(path, &[("match[]", selector)]).await?;
+        let body = self.get(path, parameters).await?;
         parse_export(&body).map_err(|message| self.unusable(path, &message, &body))
     }
 }

@@ -296,7 +296,9 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    fn parse(text: &str) -> Self {
+    /// Reads the answer of `/metrics`, of a worker or of any other program.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let pairs = lines.filter_map(|line| line.rsplit_once(' '));
         Self { values: pairs.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect() }

@@ -1,3 +1,5 @@
+use e2e::faults::{self, Signal};
+
 use crate::recording;
 use crate::scene::{
     Scene, WITHIN, anomaly, eventually, gaps, import, manifests, model, outputs, pod, query, scored_until, scores,
@@ -46,13 +48,5 @@ async fn kill(scene: &Scene, pod: &str) {
         scene.kubectl(&["delete", "pod", pod, "--grace-period=0", "--force"]).await;
         return;
     };
-    let is_it = |process: &u32| {
-        let read = |file: &str| std::fs::read(format!("/proc/{process}/{file}")).unwrap_or_default();
-        let environment = String::from_utf8_lossy(&read("environ")).into_owned();
-        environment.split('\0').any(|variable| variable == format!("POD_NAME={pod}"))
-    };
-    let processes: Vec<_> = node.processes().unwrap().into_iter().filter(is_it).collect();
-    assert_eq!(processes.len(), 1, "one process is the worker: {processes:?}");
-    let status = std::process::Command::new("kill").args(["-9", &processes[0].to_string()]).status().unwrap();
-    assert!(status.success());
+    faults::signal(faults::process(node, pod).unwrap(), Signal::Kill).unwrap();
 }

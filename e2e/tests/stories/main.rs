@@ -7,6 +7,7 @@
 mod changed_model;
 mod deletion;
 mod killed_worker;
+mod network_policy;
 mod operator_away;
 mod quickstart;
 mod recording;

@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use ::tests::load::{HISTORY_SECONDS, Load, METRIC};
+use ::tests::measure::{Failure, median, until};
 use ::tests::process::POLL;
+use ::tests::signal::now;
 use ::tests::victoria_metrics::VictoriaMetrics;
 use ::tests::worker::{Worker, WorkerSetup};
 
-use crate::data::{Data, HISTORY_SECONDS, METRIC, unix_ms};
-use crate::measure::{Reads, median, reads};
-use crate::{Arguments, Failure};
+use crate::Arguments;
+use crate::measure::{Reads, reads};
 
 /// All five outputs, the default.
 pub const ALL_OUTPUTS: &str = "anomaly_score, y, yhat, yhat_lower, yhat_upper";
@@ -21,9 +23,6 @@ const WARM_UP: usize = 2;
 
 /// How often the worker renews its status. Asking more often would cost it what is to be measured.
 const STATUS: Duration = Duration::from_millis(500);
-
-/// Longest wait for anything.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What is configured.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +91,7 @@ impl Case {
     }
 
     /// Runs the worker and measures it.
-    pub async fn run(&self, arguments: &Arguments, tsdb: &VictoriaMetrics, data: &Data) -> Result<Outcome, Failure> {
+    pub async fn run(&self, arguments: &Arguments, tsdb: &VictoriaMetrics, data: &Load) -> Result<Outcome, Failure> {
         let state = tempfile::Builder::new().prefix("figures-").tempdir()?;
         let path = state.path().display().to_string();
         let setup = WorkerSetup {
@@ -148,7 +147,7 @@ impl Run<'_> {
         let last = self.tick_after(0).await?;
         self.worker.kill();
         let due = last + arguments.infer_every * 1_000;
-        let wait = u64::try_from(due - unix_ms()).unwrap_or(0) + 1_000;
+        let wait = u64::try_from(due - now()).unwrap_or(0) + 1_000;
         tokio::time::sleep(Duration::from_millis(wait)).await;
         let begin = Instant::now();
         self.worker.restart().await?;
@@ -181,19 +180,6 @@ impl Run<'_> {
     async fn metric(&self, name: &str) -> Result<f64, Failure> {
         let metrics = self.worker.metrics().await?;
         metrics.sum(name, &[]).ok_or_else(|| Failure::Unexpected(format!("the worker has no metric {name}")))
-    }
-}
-
-async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>, awaited: &str, pause: Duration) -> Result<T, Failure> {
-    let begin = Instant::now();
-    loop {
-        if let Some(found) = look().await {
-            return Ok(found);
-        }
-        if begin.elapsed() > PATIENCE {
-            return Err(Failure::Unexpected(format!("{awaited} did not come within {PATIENCE:?}")));
-        }
-        tokio::time::sleep(pause).await;
     }
 }
 

@@ -5,19 +5,17 @@
 //! measurements the median is taken.
 
 mod case;
-mod data;
 mod measure;
 mod table;
 
 use std::process::ExitCode;
 
-use ::tests::http::HttpError;
-use ::tests::process::StartError;
+use ::tests::load::Load;
+use ::tests::measure::Failure;
 use ::tests::victoria_metrics::VictoriaMetrics;
 use clap::Parser;
 
 use case::{ALL_OUTPUTS, Case, Outcome, SCORE_ONLY};
-use data::Data;
 
 /// Measures ticks of many series end to end.
 #[derive(Debug, Clone, Parser)]
@@ -40,25 +38,8 @@ pub struct Arguments {
     only: String,
 }
 
-/// Why there are no figures.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// A program did not start.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// A request of the harness failed.
-    #[error(transparent)]
-    Http(#[from] HttpError),
-    /// A read of the TSDB failed.
-    #[error(transparent)]
-    Request(#[from] reqwest::Error),
-    /// `/proc` or a folder cannot be read.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-    /// Something did not happen.
-    #[error("{0}")]
-    Unexpected(String),
-}
+/// Samples from now on: longer than the whole run may take.
+const AHEAD_SECONDS: i64 = 900;
 
 const CASES: [Case; 4] = [
     Case { model: "zscore_online", outputs: ALL_OUTPUTS, restarted: true },
@@ -69,7 +50,7 @@ const CASES: [Case; 4] = [
 
 async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let tsdb = VictoriaMetrics::start_with(&["-dedup.minScrapeInterval=0s"]).await?;
-    let data = Data::new(arguments);
+    let data = Load::new(arguments.series, arguments.infer_every, AHEAD_SECONDS);
     eprintln!("importing {} samples of {} series", data.samples(), arguments.series);
     data.import(&tsdb).await?;
     let mut outcomes: Vec<(Case, Outcome)> = Vec::new();

@@ -1,12 +1,11 @@
-//! Processor time of the TSDB for the reads of a tick, and what all measurements need.
+//! Processor time of the TSDB for the reads of a tick.
 
 use std::time::Duration;
 
-use ::tests::process::{POLL, Process};
+use ::tests::load::{Load, METRIC};
+use ::tests::measure::{Failure, quiet};
+use ::tests::process::POLL;
 use ::tests::victoria_metrics::VictoriaMetrics;
-
-use crate::Failure;
-use crate::data::{Data, METRIC};
 
 /// Reads measured, after one that fills the TSDB's caches.
 const READS: i64 = 5;
@@ -20,28 +19,8 @@ pub struct Reads {
     pub bytes: u64,
 }
 
-/// The middle one; of an even number the higher one.
-pub fn median<T: Copy + Ord>(values: &[T]) -> Option<T> {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable();
-    sorted.get(sorted.len() / 2).copied()
-}
-
-/// Waits until a process uses no more than 2 % of a processor.
-pub async fn quiet(process: &Process) -> Result<(), Failure> {
-    let interval = Duration::from_millis(500);
-    for _ in 0..120 {
-        let before = process.cpu_time()?;
-        tokio::time::sleep(interval).await;
-        if process.cpu_time()? - before <= interval / 50 {
-            return Ok(());
-        }
-    }
-    Err(Failure::Unexpected(format!("{} is busy for more than a minute", process.name())))
-}
-
 /// Asks for ticks as the worker does and drops the answers.
-pub async fn reads(tsdb: &VictoriaMetrics, data: &Data) -> Result<Reads, Failure> {
+pub async fn reads(tsdb: &VictoriaMetrics, data: &Load) -> Result<Reads, Failure> {
     let client = ::tests::http::client();
     let url = format!("{}/api/v1/query_range", tsdb.url());
     quiet(tsdb.process()).await?;

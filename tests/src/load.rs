@@ -1,11 +1,10 @@
-//! The series that are read: a gauge of five labels a series, imported ahead of time.
+//! Many series for measurements: a gauge of five labels a series, imported ahead of time.
 
 use std::fmt::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use ::tests::victoria_metrics::VictoriaMetrics;
-
-use crate::{Arguments, Failure};
+use crate::http::HttpError;
+use crate::signal::now;
+use crate::victoria_metrics::VictoriaMetrics;
 
 /// Name of the metric.
 pub const METRIC: &str = "container_memory_working_set_ratio";
@@ -13,14 +12,12 @@ pub const METRIC: &str = "container_memory_working_set_ratio";
 /// Samples before now: what a fit learns.
 pub const HISTORY_SECONDS: i64 = 300;
 
-/// Samples from now on: longer than the whole run may take.
-const AHEAD_SECONDS: i64 = 900;
-
 /// Lines of one import request.
 const LINES: usize = 2_000;
 
 /// What is imported.
-pub struct Data {
+#[derive(Debug)]
+pub struct Load {
     series: usize,
     /// Distance of samples, ms.
     pub step: i64,
@@ -28,32 +25,35 @@ pub struct Data {
     points: usize,
 }
 
-impl Data {
-    /// Around the present.
-    pub fn new(arguments: &Arguments) -> Self {
-        let step = arguments.infer_every * 1_000;
-        let now = unix_ms().div_euclid(step) * step;
-        let points = (HISTORY_SECONDS + AHEAD_SECONDS) * 1_000 / step;
-        Self {
-            series: arguments.series,
-            step,
-            first: now - HISTORY_SECONDS * 1_000 + step,
-            points: points.unsigned_abs() as usize,
-        }
+impl Load {
+    /// So many series around the present, a sample every `step_seconds`, until `ahead_seconds` from now: longer than
+    /// the whole run may take.
+    #[must_use]
+    pub fn new(series: usize, step_seconds: i64, ahead_seconds: i64) -> Self {
+        let step = step_seconds * 1_000;
+        let latest = now().div_euclid(step) * step;
+        let points = (HISTORY_SECONDS + ahead_seconds) * 1_000 / step;
+        let first = latest - HISTORY_SECONDS * 1_000 + step;
+        Self { series, step, first, points: points.unsigned_abs() as usize }
     }
 
     /// The newest time of the grid that has come, unix ms.
+    #[must_use]
     pub fn latest(&self) -> i64 {
-        unix_ms().div_euclid(self.step) * self.step
+        now().div_euclid(self.step) * self.step
     }
 
     /// Number of samples.
+    #[must_use]
     pub fn samples(&self) -> usize {
         self.series * self.points
     }
 
     /// Imports everything and waits until it is visible.
-    pub async fn import(&self, tsdb: &VictoriaMetrics) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// When the TSDB does not take it.
+    pub async fn import(&self, tsdb: &VictoriaMetrics) -> Result<(), HttpError> {
         let times: Vec<String> =
             (0..self.points as i64).map(|point| (self.first + point * self.step).to_string()).collect();
         let times = times.join(",");
@@ -96,10 +96,4 @@ fn noise(seed: u64) -> u64 {
     number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ (number >> 31)
-}
-
-/// The system's clock.
-pub fn unix_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(0))
 }

@@ -1,0 +1,89 @@
+//! What all workers count, while they come and go, and what they ask the TSDB for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::tests::http::{Endpoint, HttpError};
+use ::tests::worker::Metrics;
+use e2e::members::{Member, Tally};
+use futures_util::future::join_all;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+/// How often they are looked at.
+const EVERY: Duration = Duration::from_secs(3);
+
+/// Who does not answer within this does not count this time.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// States given up for those of another replica.
+pub const DIVERGENCES: &str = "vmanomaly_replica_divergences_total";
+/// Series that were learnt anew and should not have been.
+pub const REFITS: &str = "vmanomaly_refits_unscheduled_total";
+/// Ticks that were given up.
+pub const GAPS: &str = "vmanomaly_gap_ticks_total";
+/// Ticks that the TSDB refused.
+pub const SKIPPED: &str = "vmanomaly_ticks_skipped_total";
+/// Ticks that came from another replica.
+pub const FOLLOWED: &str = "vmanomaly_ticks_followed_total";
+/// Hand-overs.
+pub const HANDOVERS: &str = "vmanomaly_handovers_total";
+
+const COUNTERS: [&str; 6] = [DIVERGENCES, REFITS, GAPS, SKIPPED, FOLLOWED, HANDOVERS];
+
+/// Looks at all workers until it is dropped.
+#[derive(Debug)]
+pub struct Watch {
+    tally: Arc<Mutex<Tally>>,
+    members: Arc<Vec<Member>>,
+    task: JoinHandle<()>,
+}
+
+impl Watch {
+    /// Begins to look.
+    pub fn begin(members: Arc<Vec<Member>>) -> Self {
+        let tally = Arc::new(Mutex::new(Tally::default()));
+        let (shared, watched) = (Arc::clone(&tally), Arc::clone(&members));
+        let task = tokio::spawn(async move {
+            loop {
+                look(&watched, &shared).await;
+                tokio::time::sleep(EVERY).await;
+            }
+        });
+        Self { tally, members, task }
+    }
+
+    /// Looks once more; brings the sums of some counters.
+    pub async fn sums<const COUNT: usize>(&self, counters: [&str; COUNT]) -> [f64; COUNT] {
+        look(&self.members, &self.tally).await;
+        let tally = self.tally.lock().await;
+        counters.map(|counter| tally.sum(counter))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn look(members: &[Member], tally: &Mutex<Tally>) {
+    let answers = members.iter().map(async |member| {
+        let answer = tokio::time::timeout(PATIENCE, member.metrics()).await;
+        (member, answer.ok().flatten())
+    });
+    let answers = join_all(answers).await;
+    let mut tally = tally.lock().await;
+    for (member, metrics) in answers {
+        if let Some(metrics) = metrics {
+            tally.look(member, &metrics, &COUNTERS);
+        }
+    }
+}
+
+/// How many ranges the TSDB was asked for so far.
+pub async fn ranges_read(tsdb: &Endpoint) -> Result<f64, HttpError> {
+    let text = tsdb.get("/metrics", &[]).await?;
+    let metrics = Metrics::parse(&String::from_utf8_lossy(&text));
+    Ok(metrics.sum("vm_http_requests_total", &["path=\"/api/v1/query_range\""]).unwrap_or(0.0))
+}
