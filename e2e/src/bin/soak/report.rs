@@ -17,7 +17,6 @@ pub struct Row {
     pub divergences: f64,
     pub refits: f64,
     pub gaps: f64,
-    pub followed: f64,
     pub handovers: f64,
     /// Reads of a tick, during all of it.
     pub reads: f64,

@@ -74,7 +74,7 @@ pub struct Stage {
     pub partitions: Vec<(i64, i64)>,
     begun: Instant,
     begun_reads: (f64, f64, i64),
-    begun_sums: [f64; 5],
+    begun_sums: [f64; 4],
 }
 
 impl Stage {
@@ -125,7 +125,7 @@ impl Stage {
             partitions: Vec::new(),
             begun: Instant::now(),
             begun_reads: (0.0, 0.0, 0),
-            begun_sums: [0.0; 5],
+            begun_sums: [0.0; 4],
             cluster,
         };
         stage.set(arguments).await?;
@@ -179,8 +179,8 @@ impl Stage {
         Ok(())
     }
 
-    async fn sums(&self) -> [f64; 5] {
-        let counters = [watch::DIVERGENCES, watch::REFITS, watch::GAPS, watch::FOLLOWED, watch::HANDOVERS];
+    async fn sums(&self) -> [f64; 4] {
+        let counters = [watch::DIVERGENCES, watch::REFITS, watch::GAPS, watch::HANDOVERS];
         self.watch.sums(counters).await
     }
 
@@ -206,7 +206,7 @@ impl Stage {
         let all = self.reads().await?;
         let comparison = self.compare(until).await?;
         let before = self.begun_sums;
-        let [divergences, refits, gaps, followed, handovers] = self.sums().await;
+        let [divergences, refits, gaps, handovers] = self.sums().await;
         let wanted_reads = match self.reads {
             Reads::Shard => f64::from(self.shards),
             Reads::One => 1.0,
@@ -219,8 +219,7 @@ impl Stage {
             divergences: divergences - before[0],
             refits: refits - before[1],
             gaps: gaps - before[2],
-            followed: followed - before[3],
-            handovers: handovers - before[4],
+            handovers: handovers - before[3],
             reads: self.reads_between(self.begun_reads, all),
             quiet_reads,
             wanted_reads,

@@ -22,14 +22,10 @@ pub const DIVERGENCES: &str = "vmanomaly_replica_divergences_total";
 pub const REFITS: &str = "vmanomaly_refits_unscheduled_total";
 /// Ticks that were given up.
 pub const GAPS: &str = "vmanomaly_gap_ticks_total";
-/// Ticks that the TSDB refused.
-pub const SKIPPED: &str = "vmanomaly_ticks_skipped_total";
-/// Ticks that came from another replica.
-pub const FOLLOWED: &str = "vmanomaly_ticks_followed_total";
 /// Hand-overs.
 pub const HANDOVERS: &str = "vmanomaly_handovers_total";
 
-const COUNTERS: [&str; 6] = [DIVERGENCES, REFITS, GAPS, SKIPPED, FOLLOWED, HANDOVERS];
+const COUNTERS: [&str; 4] = [DIVERGENCES, REFITS, GAPS, HANDOVERS];
 
 /// Looks at all workers until it is dropped.
 #[derive(Debug)]
