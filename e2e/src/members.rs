@@ -58,22 +58,32 @@ impl Member {
     }
 }
 
+/// A counter of a worker: the sum over its series with this label, written as `name="value"`; of all without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Counter {
+    /// Name of the metric.
+    pub name: &'static str,
+    /// Which series of it.
+    pub label: Option<&'static str>,
+}
+
 /// Counters summed over processes that come and go.
 #[derive(Debug, Default)]
 pub struct Tally {
-    last: BTreeMap<(String, &'static str), f64>,
-    sums: BTreeMap<&'static str, f64>,
+    last: BTreeMap<(String, Counter), f64>,
+    sums: BTreeMap<Counter, f64>,
 }
 
 impl Tally {
     /// Takes in what a worker says now. What a process counted between the last look and its end is lost.
-    pub fn look(&mut self, member: &Member, metrics: &Metrics, counters: &[&'static str]) {
+    pub fn look(&mut self, member: &Member, metrics: &Metrics, counters: &[Counter]) {
         for counter in counters {
-            self.take(&member.pod, counter, metrics.sum(counter, &[]).unwrap_or(0.0));
+            let labels: Vec<_> = counter.label.into_iter().collect();
+            self.take(&member.pod, *counter, metrics.sum(counter.name, &labels).unwrap_or(0.0));
         }
     }
 
-    fn take(&mut self, pod: &str, counter: &'static str, now: f64) {
+    fn take(&mut self, pod: &str, counter: Counter, now: f64) {
         let last = self.last.insert((pod.to_owned(), counter), now).unwrap_or(0.0);
         // A lower value is that of a new process.
         let more = if now < last { now } else { now - last };
@@ -82,8 +92,8 @@ impl Tally {
 
     /// The sum of a counter so far.
     #[must_use]
-    pub fn sum(&self, counter: &str) -> f64 {
-        self.sums.get(counter).copied().unwrap_or(0.0)
+    pub fn sum(&self, counter: Counter) -> f64 {
+        self.sums.get(&counter).copied().unwrap_or(0.0)
     }
 }
 
@@ -94,9 +104,10 @@ mod tests {
     #[test]
     fn a_counter_that_begins_anew_goes_on_in_the_sum() {
         let mut tally = Tally::default();
+        let reads = Counter { name: "reads", label: None };
         for (pod, now) in [("a", 3.0), ("b", 1.0), ("a", 5.0), ("a", 2.0), ("b", 1.0)] {
-            tally.take(pod, "reads", now);
+            tally.take(pod, reads, now);
         }
-        assert_eq!(tally.sum("reads"), 8.0);
+        assert_eq!(tally.sum(reads), 8.0);
     }
 }

@@ -1,10 +1,10 @@
 use e2e::faults::{self, Signal};
+use tests::signal::this_second;
 
 use crate::recording;
 use crate::scene::{
     Scene, WITHIN, anomaly, eventually, gaps, import, manifests, model, outputs, pod, query, scored_until, scores,
 };
-use tests::signal::this_second;
 
 const SERIES: usize = 8;
 const AFTER: i64 = 15_000;

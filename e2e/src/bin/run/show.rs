@@ -12,10 +12,11 @@ use ::tests::incident::screen::Screen;
 use ::tests::incident::verdict::Outcome;
 use e2e::cluster::Cluster;
 use e2e::forward::Forward;
+use e2e::members::Member;
 
 use crate::Failure;
 use crate::chaos::Chaos;
-use crate::workers::{Place, Report, missing_ticks};
+use crate::workers::{Report, missing_ticks};
 
 /// How often the table is drawn on a terminal, and how often a line is printed elsewhere.
 const FRAME: Duration = Duration::from_secs(1);
@@ -32,9 +33,9 @@ const QUIET: Duration = Duration::from_secs(5);
 pub struct Show {
     pub observer: Observer,
     pub places: Vec<(String, String)>,
-    pub workers: Vec<Place>,
+    pub workers: Vec<Member>,
     pub chaos: Option<Chaos>,
-    pub _forwards: Vec<Forward>,
+    pub _forwards: [Forward; 2],
 }
 
 impl Show {

@@ -15,12 +15,12 @@ use e2e::cluster::{Cluster, ClusterError};
 use e2e::forward::Forward;
 use e2e::image::Image;
 use e2e::installation::{self, Installation};
+use e2e::members::Member;
 use e2e::{quickstart, rollout};
 use serde_json::json;
 
 use crate::chaos::MOST_SHARDS;
 use crate::show::Show;
-use crate::workers::Place;
 use crate::{Arguments, Failure};
 
 /// How long the workers may take until they have learnt the history.
@@ -112,24 +112,21 @@ impl Stage {
         let shards = shards(&anomaly);
         let observer =
             Observer { tsdb: endpoint, vmalert: Endpoint::new(vmalert.address()), lookback: LOOKBACK, shards };
-        let (workers, mut forwards) = self.workers().await?;
+        let workers = self.workers().await?;
         let places = self.places(&tsdb, &vmalert, shards, &workers);
-        forwards.extend([tsdb, vmalert]);
-        Ok(Show { observer, places, workers, chaos: None, _forwards: forwards })
+        Ok(Show { observer, places, workers, chaos: None, _forwards: [tsdb, vmalert] })
     }
 
     /// All workers that there may be at some time.
-    async fn workers(&self) -> Result<(Vec<Place>, Vec<Forward>), Failure> {
-        let (mut places, mut forwards) = (Vec::new(), Vec::new());
+    async fn workers(&self) -> Result<Vec<Member>, Failure> {
+        let mut workers = Vec::new();
         for rank in 0..REPLICAS {
             for shard in 0..MOST_SHARDS {
-                let pod = format!("anomaly-{}-r{rank}-{shard}", quickstart::ANOMALY);
-                let forward = self.cluster.forward_pod(quickstart::NAMESPACE, &pod, 8490).await?;
-                places.push(Place { pod, rank, shard, endpoint: Endpoint::new(forward.address()) });
-                forwards.push(forward);
+                let place = (rank, shard);
+                workers.push(Member::of(&self.cluster, quickstart::NAMESPACE, quickstart::ANOMALY, place).await?);
             }
         }
-        Ok((places, forwards))
+        Ok(workers)
     }
 
     /// Where to look, a line each.
@@ -138,7 +135,7 @@ impl Stage {
         tsdb: &Forward,
         vmalert: &Forward,
         shards: Option<NonZeroU32>,
-        workers: &[Place],
+        workers: &[Member],
     ) -> Vec<(String, String)> {
         let kubectl = format!("kubectl {}", self.cluster.kubectl_arguments());
         let namespace = quickstart::NAMESPACE;

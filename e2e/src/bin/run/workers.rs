@@ -7,6 +7,7 @@ use std::time::Duration;
 use ::tests::http::{Endpoint, HttpError};
 use ::tests::series::Series;
 use config::status::{JobPhase, Status};
+use e2e::members::Member;
 use jiff::Timestamp;
 
 /// A worker that does not answer within this is shown as silent.
@@ -15,32 +16,18 @@ const PATIENCE: Duration = Duration::from_millis(800);
 /// `samplingPeriod` of the quickstart, ms: the distance of scores.
 const STEP: i64 = 5_000;
 
-/// Where a worker is.
-#[derive(Debug)]
-pub struct Place {
-    /// Its pod.
-    pub pod: String,
-    /// Its rank among the replicas of its shard.
-    pub rank: u32,
-    /// Its shard.
-    pub shard: u32,
-    /// Its server.
-    pub endpoint: Endpoint,
-}
-
 /// What all workers say of themselves.
 #[derive(Debug)]
 pub struct Report<'a> {
-    workers: Vec<(&'a Place, Option<Status>)>,
+    workers: Vec<(&'a Member, Option<Status>)>,
 }
 
 impl<'a> Report<'a> {
     /// Asks all of them.
-    pub async fn read(places: &'a [Place]) -> Self {
-        let asked = places.iter().map(async |place| {
-            let answer = tokio::time::timeout(PATIENCE, place.endpoint.get_json("/status", &[])).await;
-            (place, answer.ok().and_then(Result::ok))
-        });
+    pub async fn read(places: &'a [Member]) -> Self {
+        let asked = places
+            .iter()
+            .map(async |place| (place, tokio::time::timeout(PATIENCE, place.status()).await.ok().flatten()));
         Self { workers: futures_util::future::join_all(asked).await }
     }
 
@@ -70,7 +57,7 @@ impl<'a> Report<'a> {
         for (place, status) in shown {
             let (series, tick) = status.as_ref().map_or_else(Default::default, done);
             let does = doing(status.as_ref());
-            let Place { pod, rank, shard, .. } = place;
+            let Member { pod, rank, shard, .. } = place;
             lines.push(format!("{shard:>5} {rank:>4}  {pod:<26} {does:<26} {series:>6}  {tick}").trim_end().to_owned());
         }
         lines

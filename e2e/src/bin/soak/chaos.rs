@@ -122,7 +122,15 @@ async fn deed(stage: &mut Stage, chance: &mut Chance) -> Result<Option<Fault>, F
         }
     };
     match fault {
-        Ok(fault) => Ok(fault),
+        Ok(fault) => {
+            stage.did(match kind {
+                0..=2 => "kill",
+                3 | 4 => "stop",
+                7 => "cut from everything",
+                _ => "cut from other workers",
+            });
+            Ok(fault)
+        }
         // It starts or ends just now.
         Err(FaultError::NoProcess { .. } | FaultError::Command { .. }) => Ok(None),
         Err(error) => Err(error.into()),

@@ -1,5 +1,6 @@
 //! What happened, and what came of it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use e2e::comparison::Comparison;
@@ -18,6 +19,10 @@ pub struct Row {
     pub refits: f64,
     pub gaps: f64,
     pub handovers: f64,
+    /// Questions between workers that were not answered.
+    pub unreachable: f64,
+    /// What was done, and how often.
+    pub deeds: BTreeMap<&'static str, u32>,
     /// Reads of a tick, during all of it.
     pub reads: f64,
     /// Reads of a tick at its end, when nothing happens, and how many there should be.
@@ -47,6 +52,10 @@ impl Row {
             comparison.different > 0 && self.divergences == 0.0,
             format!("{} other values, and no replica counts a divergence", comparison.different),
         );
+        complain(
+            self.deeds.contains_key("cut from other workers") && self.unreachable == 0.0,
+            "a worker was cut off, and nobody noticed".to_owned(),
+        );
         complain(self.refits > 0.0, format!("{} series were learnt anew", self.refits));
         complain(self.gaps > 0.0, format!("{} ticks were given up", self.gaps));
         complain(
@@ -62,7 +71,7 @@ impl Row {
     fn line(&self) -> String {
         let Self { name, comparison, .. } = self;
         format!(
-            "| {name} | {:.0} | {} | {} | {} | {} | {} | {:.0} | {:.0} | {:.0} | {:.2} | {:.2} |",
+            "| {name} | {:.0} | {} | {} | {} | {} | {} | {:.0} | {:.0} | {:.0} | {:.0} | {:.2} | {:.2} |",
             self.took.as_secs_f64(),
             self.ticks,
             comparison.samples,
@@ -72,6 +81,7 @@ impl Row {
             self.divergences,
             self.refits,
             self.handovers,
+            self.unreachable,
             self.reads,
             self.quiet_reads,
         )
@@ -111,12 +121,17 @@ impl Report {
     pub fn print(&self) {
         println!("\n{}\n", self.head);
         println!(
-            "| what | seconds | ticks | samples compared | missing or too much | other values | written again | divergences | learnt anew | hand-overs | reads a tick | at rest |"
+            "| what | seconds | ticks | samples compared | missing or too much | other values | written again | divergences | learnt anew | hand-overs | unanswered | reads a tick | at rest |"
         );
-        println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
         for row in &self.rows {
             println!("{}", row.line());
         }
+        let mut deeds = BTreeMap::new();
+        for (deed, times) in self.rows.iter().flat_map(|row| &row.deeds) {
+            *deeds.entry(*deed).or_insert(0) += times;
+        }
+        println!("\n{}", deeds.iter().map(|(deed, times)| format!("{deed}: {times}")).collect::<Vec<_>>().join(", "));
         let complaints: Vec<_> =
             self.rows.iter().flat_map(|row| row.complaints().into_iter().map(|words| (&row.name, words))).collect();
         println!("\nsoak: {} parts, {} complaints", self.rows.len(), complaints.len());

@@ -88,10 +88,12 @@ async fn act(stage: &mut Stage, deed: Deed, every: i64) -> Result<(), Failure> {
         Deed::Upgrade => stage.upgrade().await,
         Deed::Kill(rank, shard) => {
             let process = faults::process(stage.node()?, &pod(stage, rank, shard))?;
+            stage.did("kill");
             Ok(faults::signal(process, Signal::Kill)?)
         }
         Deed::Stop(rank, shard) => {
             let process = faults::process(stage.node()?, &pod(stage, rank, shard))?;
+            stage.did("stop");
             faults::signal(process, Signal::Stop)?;
             tokio::time::sleep(while_).await;
             Ok(faults::signal(process, Signal::Continue)?)
@@ -103,6 +105,7 @@ async fn act(stage: &mut Stage, deed: Deed, every: i64) -> Result<(), Failure> {
 
 async fn cut(stage: &mut Stage, rank: u32, shard: Shard, cut: Cut, while_: Duration) -> Result<(), Failure> {
     let partition = Partition::begin(stage.node()?, &pod(stage, rank, shard), cut)?;
+    stage.did(if cut == Cut::Everything { "cut from everything" } else { "cut from other workers" });
     let from = now();
     tokio::time::sleep(while_).await;
     partition.heal()?;

@@ -1,5 +1,6 @@
 //! What the soak plays on: a node, the database with the recorded input, the operator, and the two VMAnomalies.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -72,9 +73,11 @@ pub struct Stage {
     upgrades: u32,
     /// Times in which replicas were cut off from each other since the last comparison.
     pub partitions: Vec<(i64, i64)>,
+    /// What was done since the last comparison, and how often.
+    pub deeds: BTreeMap<&'static str, u32>,
     begun: Instant,
     begun_reads: (f64, f64, i64),
-    begun_sums: [f64; 4],
+    begun_sums: [f64; 5],
 }
 
 impl Stage {
@@ -123,9 +126,10 @@ impl Stage {
             replicas: 1,
             upgrades: 0,
             partitions: Vec::new(),
+            deeds: BTreeMap::new(),
             begun: Instant::now(),
             begun_reads: (0.0, 0.0, 0),
-            begun_sums: [0.0; 4],
+            begun_sums: [0.0; 5],
             cluster,
         };
         stage.set(arguments).await?;
@@ -179,8 +183,8 @@ impl Stage {
         Ok(())
     }
 
-    async fn sums(&self) -> [f64; 4] {
-        let counters = [watch::DIVERGENCES, watch::REFITS, watch::GAPS, watch::HANDOVERS];
+    async fn sums(&self) -> [f64; 5] {
+        let counters = [watch::DIVERGENCES, watch::REFITS, watch::GAPS, watch::JOINED, watch::UNREACHABLE];
         self.watch.sums(counters).await
     }
 
@@ -206,7 +210,7 @@ impl Stage {
         let all = self.reads().await?;
         let comparison = self.compare(until).await?;
         let before = self.begun_sums;
-        let [divergences, refits, gaps, handovers] = self.sums().await;
+        let [divergences, refits, gaps, handovers, unreachable] = self.sums().await;
         let wanted_reads = match self.reads {
             Reads::Shard => f64::from(self.shards),
             Reads::One => 1.0,
@@ -220,6 +224,8 @@ impl Stage {
             refits: refits - before[1],
             gaps: gaps - before[2],
             handovers: handovers - before[3],
+            unreachable: unreachable - before[4],
+            deeds: std::mem::take(&mut self.deeds),
             reads: self.reads_between(self.begun_reads, all),
             quiet_reads,
             wanted_reads,
@@ -277,6 +283,11 @@ impl Stage {
         Ok(counted.first().and_then(|series| series.samples.first()).map_or(0.0, |sample| sample.value))
     }
 
+    /// Notes what is done.
+    pub fn did(&mut self, deed: &'static str) {
+        *self.deeds.entry(deed).or_default() += 1;
+    }
+
     /// Asks for something.
     pub async fn patch(&self, spec: &Value) -> Result<(), Failure> {
         let (object, change) = (format!("vmanomalies.vmanomaly.dev/{SOAK}"), json!({"spec": spec}).to_string());
@@ -287,6 +298,7 @@ impl Stage {
     /// Asks for a number of shards.
     pub async fn scale(&mut self, shards: u32) -> Result<(), Failure> {
         tell(&format!("{} shards become {shards}", self.shards));
+        self.did("change of shards");
         self.shards = shards;
         self.patch(&json!({"shards": shards})).await
     }
@@ -294,19 +306,22 @@ impl Stage {
     /// Asks for a number of replicas.
     pub async fn replicate(&mut self, replicas: u32) -> Result<(), Failure> {
         tell(&format!("{} replicas become {replicas}", self.replicas));
+        self.did("change of replicas");
         self.replicas = replicas;
         self.patch(&json!({"replicas": replicas})).await
     }
 
     /// Asks for other pods.
     pub async fn upgrade(&mut self) -> Result<(), Failure> {
+        self.did("rolling upgrade");
         self.upgrades += 1;
         tell("all workers are replaced, one replica after the other");
         self.patch(&json!({"pod": {"annotations": {"upgrade": self.upgrades.to_string()}}})).await
     }
 
     /// Kills the operator; its Deployment brings another one.
-    pub async fn kill_operator(&self) -> Result<(), Failure> {
+    pub async fn kill_operator(&mut self) -> Result<(), Failure> {
+        self.did("kill of the operator");
         tell("the operator is killed");
         let selector = "--selector=app.kubernetes.io/name=vmanomaly-operator";
         let kill = ["--namespace", installation::NAMESPACE, "delete", "pod", selector, "--grace-period=0", "--force"];

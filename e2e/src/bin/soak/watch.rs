@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ::tests::http::{Endpoint, HttpError};
 use ::tests::worker::Metrics;
-use e2e::members::{Member, Tally};
+use e2e::members::{Counter, Member, Tally};
 use futures_util::future::join_all;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -17,15 +17,18 @@ const EVERY: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// States given up for those of another replica.
-pub const DIVERGENCES: &str = "vmanomaly_replica_divergences_total";
+pub const DIVERGENCES: Counter = Counter { name: "vmanomaly_replica_divergences_total", label: None };
 /// Series that were learnt anew and should not have been.
-pub const REFITS: &str = "vmanomaly_refits_unscheduled_total";
+pub const REFITS: Counter = Counter { name: "vmanomaly_refits_unscheduled_total", label: None };
 /// Ticks that were given up.
-pub const GAPS: &str = "vmanomaly_gap_ticks_total";
-/// Hand-overs.
-pub const HANDOVERS: &str = "vmanomaly_handovers_total";
+pub const GAPS: Counter = Counter { name: "vmanomaly_gap_ticks_total", label: None };
+/// Hand-overs that were taken.
+pub const JOINED: Counter = Counter { name: "vmanomaly_handovers_total", label: Some("status=\"joined\"") };
+/// Questions to other workers that were not answered.
+pub const UNREACHABLE: Counter =
+    Counter { name: "vmanomaly_peer_requests_total", label: Some("result=\"unreachable\"") };
 
-const COUNTERS: [&str; 4] = [DIVERGENCES, REFITS, GAPS, HANDOVERS];
+const COUNTERS: [Counter; 5] = [DIVERGENCES, REFITS, GAPS, JOINED, UNREACHABLE];
 
 /// Looks at all workers until it is dropped.
 #[derive(Debug)]
@@ -50,7 +53,7 @@ impl Watch {
     }
 
     /// Looks once more; brings the sums of some counters.
-    pub async fn sums<const COUNT: usize>(&self, counters: [&str; COUNT]) -> [f64; COUNT] {
+    pub async fn sums<const COUNT: usize>(&self, counters: [Counter; COUNT]) -> [f64; COUNT] {
         look(&self.members, &self.tally).await;
         let tally = self.tally.lock().await;
         counters.map(|counter| tally.sum(counter))

@@ -65,8 +65,8 @@ async fn one(arguments: &Arguments, tsdb: &VictoriaMetrics, deployment: &mut Dep
     let mut chance = Chance::new(1);
     let mut gaps = Vec::new();
     for _ in 0..arguments.kills {
-        last = deployment.tick_after(last, &[first, second]).await?;
-        last = deployment.tick_after(last, &[first, second]).await?;
+        let tick = deployment.tick_after(last, &[first, second]).await?;
+        deployment.tick_after(tick, &[first, second]).await?;
         // At any moment between two ticks.
         tokio::time::sleep(Duration::from_millis(chance.below(INFER_EVERY.unsigned_abs() * 1_000))).await;
         let before = sent(deployment).await.unwrap_or(0.0);
