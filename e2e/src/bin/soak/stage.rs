@@ -205,8 +205,8 @@ impl Stage {
     /// A part ends: waits until all is well, and compares what was written since the last one.
     pub async fn end(&mut self, name: &str, report: &mut Report) -> Result<(), Failure> {
         self.settled().await?;
-        let recovered = self.written_until(self.latest() + self.step).await?;
-        let (quiet_reads, until) = self.quiet(recovered).await?;
+        let caught_up = self.caught_up().await?;
+        let (quiet_reads, until) = self.quiet(caught_up).await?;
         let all = self.reads().await?;
         let comparison = self.compare(until).await?;
         let before = self.begun_sums;
@@ -233,6 +233,16 @@ impl Stage {
         });
         self.compared = until;
         self.begin().await
+    }
+
+    /// Waits until a tick is written before the next one is due; brings it.
+    async fn caught_up(&self) -> Result<i64, Failure> {
+        loop {
+            let tick = self.written_until(self.latest() + self.step).await?;
+            if self.latest() == tick {
+                return Ok(tick);
+            }
+        }
     }
 
     /// Some ticks in which nothing happens: reads of each, and the last one.
