@@ -27,6 +27,8 @@ pub struct Row {
     pub reads: f64,
     /// Reads of a tick at its end, when nothing happens, and how many there should be.
     pub quiet_reads: f64,
+    /// The most until then, once no series was on its way any more.
+    pub most_reads: f64,
     pub wanted_reads: f64,
     /// Times in which replicas did not reach each other, unix ms.
     pub partitions: Vec<(i64, i64)>,
@@ -62,6 +64,10 @@ impl Row {
             (self.quiet_reads - self.wanted_reads).abs() > 1e-9,
             format!("{:.2} reads a tick instead of {:.0}", self.quiet_reads, self.wanted_reads),
         );
+        complain(
+            self.most_reads > 2.0 * self.wanted_reads,
+            format!("{:.2} reads a tick, of two topologies or configurations in use", self.most_reads),
+        );
         if let (Some(first), false) = (&comparison.first, complaints.is_empty()) {
             complaints.push(first.clone());
         }
@@ -71,7 +77,7 @@ impl Row {
     fn line(&self) -> String {
         let Self { name, comparison, .. } = self;
         format!(
-            "| {name} | {:.0} | {} | {} | {} | {} | {} | {:.0} | {:.0} | {:.0} | {:.0} | {:.2} | {:.2} |",
+            "| {name} | {:.0} | {} | {} | {} | {} | {} | {:.0} | {:.0} | {:.0} | {:.0} | {:.2} | {:.2} | {:.2} |",
             self.took.as_secs_f64(),
             self.ticks,
             comparison.samples,
@@ -83,6 +89,7 @@ impl Row {
             self.handovers,
             self.unreachable,
             self.reads,
+            self.most_reads,
             self.quiet_reads,
         )
     }
@@ -121,9 +128,9 @@ impl Report {
     pub fn print(&self) {
         println!("\n{}\n", self.head);
         println!(
-            "| what | seconds | ticks | samples compared | missing or too much | other values | written again | divergences | learnt anew | hand-overs | unanswered | reads a tick | at rest |"
+            "| what | seconds | ticks | samples compared | missing or too much | other values | written again | divergences | learnt anew | hand-overs | unanswered | reads a tick | most after it | at rest |"
         );
-        println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
         for row in &self.rows {
             println!("{}", row.line());
         }

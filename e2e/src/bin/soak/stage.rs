@@ -54,6 +54,9 @@ const POLL: Duration = Duration::from_millis(500);
 /// Ticks in which nothing happens, at the end of each part.
 const QUIET: i64 = 2;
 
+/// How often it is waited anew until nothing happens.
+const WINDOWS: usize = 8;
+
 /// Everything that runs.
 pub struct Stage {
     pub cluster: Cluster,
@@ -205,16 +208,25 @@ impl Stage {
     /// A part ends: waits until all is well, and compares what was written since the last one.
     pub async fn end(&mut self, name: &str, report: &mut Report) -> Result<(), Failure> {
         self.settled().await?;
-        let caught_up = self.caught_up().await?;
-        let (quiet_reads, until) = self.quiet(caught_up).await?;
-        let all = self.reads().await?;
-        let comparison = self.compare(until).await?;
-        let before = self.begun_sums;
-        let [divergences, refits, gaps, handovers, unreachable] = self.sums().await;
         let wanted_reads = match self.reads {
             Reads::Shard => f64::from(self.shards),
             Reads::One => 1.0,
         };
+        let (mut quiet_reads, mut most_reads) = (0.0, 0.0_f64);
+        let mut until = 0;
+        // A changed topology or configuration reaches the pods of a shard up to a minute apart, and for each one that
+        // is in use they read.
+        for _ in 0..WINDOWS {
+            (quiet_reads, until) = self.quiet(self.caught_up().await?).await?;
+            most_reads = most_reads.max(quiet_reads);
+            if (quiet_reads - wanted_reads).abs() < 1e-9 {
+                break;
+            }
+        }
+        let all = self.reads().await?;
+        let comparison = self.compare(until).await?;
+        let before = self.begun_sums;
+        let [divergences, refits, gaps, handovers, unreachable] = self.sums().await;
         report.add(Row {
             name: name.to_owned(),
             took: self.begun.elapsed(),
@@ -228,6 +240,7 @@ impl Stage {
             deeds: std::mem::take(&mut self.deeds),
             reads: self.reads_between(self.begun_reads, all),
             quiet_reads,
+            most_reads,
             wanted_reads,
             partitions: std::mem::take(&mut self.partitions),
         });
