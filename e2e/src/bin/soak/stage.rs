@@ -434,7 +434,7 @@ fn anomaly(name: &str, arguments: &Arguments) -> Value {
         "metadata": {"name": name},
         "spec": {
             "shards": 1,
-            "reader": {"datasourceURL": url, "samplingPeriod": every, "seriesLimit": arguments.series},
+            "reader": {"datasourceURL": url, "samplingPeriod": every, "seriesLimit": 2 * arguments.series},
             "writer": {"datasourceURL": url, "metricFormat": {"extraLabels": {RUN: name}}},
             "schedulers": [{"name": "default", "fitWindow": "1h", "fitEvery": "365d", "inferEvery": every}],
             "settings": {"settle": "1s", "catchUpDelay": "5s"},

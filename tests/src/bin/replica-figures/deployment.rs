@@ -41,10 +41,12 @@ impl Deployment {
     pub fn new(tsdb: &VictoriaMetrics, settings: Settings<'_>) -> Result<Self, Failure> {
         let Settings { model, series, infer_every, writer } = settings;
         let url = tsdb.url();
+        // Shards have an equal part of it each, and not exactly equal numbers of series.
+        let limit = 2 * series;
         let config = format!(
             "schedulers:\n  s: {{class: periodic, fit_window: {HISTORY_SECONDS}s, fit_every: 1000d, infer_every: {infer_every}s}}\n\
              models:\n  m: {{class: {model}, queries: all, schedulers: all}}\n\
-             reader:\n  datasource_url: {url}\n  sampling_period: {infer_every}s\n  series_limit: {series}\n  \
+             reader:\n  datasource_url: {url}\n  sampling_period: {infer_every}s\n  series_limit: {limit}\n  \
              queries:\n    q: {{expr: {METRIC}}}\n\
              writer: {{datasource_url: '{url}', {writer}}}\n\
              settings:\n  settle: 1s\n"

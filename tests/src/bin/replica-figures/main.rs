@@ -24,6 +24,10 @@ pub struct Arguments {
     /// Series of the query; of a hand-over, as many change their shard.
     #[arg(long, default_value_t = 100_000)]
     series: usize,
+    /// Series of the query whose reads by several shards are measured: so few that the TSDB answers eight of them at
+    /// once.
+    #[arg(long, default_value_t = 25_000)]
+    read_series: usize,
     /// Ticks measured of each deployment, after two that are not.
     #[arg(long, default_value_t = 4)]
     ticks: usize,

@@ -27,11 +27,11 @@ pub async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     let mut outcomes = Vec::new();
     let each = 60 + (arguments.ticks as i64 + 5) * arguments.infer_every;
     let ahead = each * arguments.shards.len() as i64;
-    let (tsdb, _) = loaded(arguments.series, arguments.infer_every, ahead).await?;
+    let (tsdb, _) = loaded(arguments.read_series, arguments.infer_every, ahead).await?;
     for shards in &arguments.shards {
         outcomes.push(one(arguments, &tsdb, *shards).await?);
     }
-    println!("\n{} series over shards, mad_online; medians of {} ticks\n", arguments.series, arguments.ticks);
+    println!("\n{} series over shards, mad_online; medians of {} ticks\n", arguments.read_series, arguments.ticks);
     let row = |name: &str, value: &dyn Fn(&Outcome) -> String| {
         println!("| {name} | {} |", outcomes.iter().map(value).collect::<Vec<_>>().join(" | "));
     };
@@ -49,7 +49,7 @@ pub async fn measure(arguments: &Arguments) -> Result<(), Failure> {
 async fn one(arguments: &Arguments, tsdb: &VictoriaMetrics, shards: u32) -> Result<Outcome, Failure> {
     let settings = Settings {
         model: "mad_online",
-        series: arguments.series,
+        series: arguments.read_series,
         infer_every: arguments.infer_every,
         writer: "mode: all",
     };
