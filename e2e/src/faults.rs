@@ -22,6 +22,12 @@ pub enum FaultError {
         /// How many there are.
         found: usize,
     },
+    /// It has ended.
+    #[error("process {process} is gone")]
+    Gone {
+        /// Its number.
+        process: u32,
+    },
     /// The system refused.
     #[error("{what}: {source}")]
     Io {
@@ -92,7 +98,10 @@ pub fn process(node: &Node, pod: &str) -> Result<u32, FaultError> {
 pub fn signal(process: u32, signal: Signal) -> Result<(), FaultError> {
     let mut command = Command::new("kill");
     command.args([signal.name(), &process.to_string()]);
-    run(command)
+    run(command).map_err(|error| match error {
+        FaultError::Command { .. } => FaultError::Gone { process },
+        other => other,
+    })
 }
 
 /// What a pod does not reach any more.
@@ -175,7 +184,7 @@ impl Iptables {
         let mut last = None;
         for candidate in std::iter::once(own).chain(unpacked) {
             let mut trial = candidate.inside(namespace);
-            trial.args(["-L", "INPUT"]);
+            trial.args(["-S", "INPUT"]);
             match run(trial) {
                 Ok(()) => return Ok(candidate),
                 Err(error) => last = Some(error),
@@ -188,7 +197,7 @@ impl Iptables {
         let mut command = Command::new("nsenter");
         // By way of this process: its own descriptors are closed in every program that it starts.
         command.arg(format!("--net=/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd())).arg("--");
-        command.arg(&self.program).args(&self.arguments).args(["--wait", "5", "--numeric"]);
+        command.arg(&self.program).args(&self.arguments).args(["--wait", "5"]);
         if let Some(libraries) = &self.libraries {
             command.env("XTABLES_LIBDIR", libraries.join("xtables")).env("LD_LIBRARY_PATH", libraries);
         }

@@ -132,7 +132,7 @@ async fn deed(stage: &mut Stage, chance: &mut Chance) -> Result<Option<Fault>, F
             Ok(fault)
         }
         // It starts or ends just now.
-        Err(FaultError::NoProcess { .. } | FaultError::Command { .. }) => Ok(None),
+        Err(FaultError::NoProcess { .. } | FaultError::Gone { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -45,7 +45,7 @@ pub struct Arguments {
     #[arg(long, env = "MODE", default_value = "failover")]
     mode: Mode,
     /// How often a tick of a query is read from the TSDB while nothing happens.
-    #[arg(long, env = "READS", default_value = "shard")]
+    #[arg(long, env = "READS", default_value = "one")]
     reads: Reads,
     /// Only the parts of the script whose names contain this; `none` is a name that none has.
     #[arg(long, env = "ONLY", default_value = "")]

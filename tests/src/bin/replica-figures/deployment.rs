@@ -61,8 +61,17 @@ impl Deployment {
         let (port, token) = (self.port, self.folder.path().join("token"));
         let place = format!("127.78.{{shard}}.{{rank}}:{port}");
         let peers = format!("peers: {{url: 'http://{place}', listen: '{place}', token_file: {}}}", token.display());
+        self.write_topology_file(&format!("{layout}\n{peers}\n"))
+    }
+
+    /// The same without a way to each other.
+    pub fn write_topology_of_strangers(&self, layout: &str) -> Result<(), Failure> {
+        self.write_topology_file(layout)
+    }
+
+    fn write_topology_file(&self, text: &str) -> Result<(), Failure> {
         let (new, file) = (self.folder.path().join("new"), self.folder.path().join("topology.yaml"));
-        std::fs::write(&new, format!("{layout}\n{peers}\n"))?;
+        std::fs::write(&new, text)?;
         Ok(std::fs::rename(new, file)?)
     }
 

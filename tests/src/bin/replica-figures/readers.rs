@@ -11,6 +11,8 @@ use crate::{Arguments, loaded, milliseconds};
 #[derive(Default)]
 struct Outcome {
     shards: u32,
+    /// Whether they reach each other.
+    together: bool,
     /// Of all workers together, for each tick.
     workers: Vec<Duration>,
     tsdb: Vec<Duration>,
@@ -24,29 +26,37 @@ struct Outcome {
 
 /// Measures and prints.
 pub async fn measure(arguments: &Arguments) -> Result<(), Failure> {
-    let mut outcomes = Vec::new();
+    // One shard has nobody to read with.
+    let strangers = arguments.shards.iter().filter(|shards| **shards > 1);
+    let wanted: Vec<_> =
+        arguments.shards.iter().map(|shards| (*shards, true)).chain(strangers.map(|shards| (*shards, false))).collect();
     let each = 60 + (arguments.ticks as i64 + 5) * arguments.infer_every;
-    let ahead = each * arguments.shards.len() as i64;
-    let (tsdb, _) = loaded(arguments.read_series, arguments.infer_every, ahead).await?;
-    for shards in &arguments.shards {
-        outcomes.push(one(arguments, &tsdb, *shards).await?);
+    let (tsdb, _) = loaded(arguments.read_series, arguments.infer_every, each * wanted.len() as i64).await?;
+    let mut outcomes = Vec::new();
+    for (shards, together) in wanted {
+        outcomes.push(one(arguments, &tsdb, shards, together).await?);
     }
     println!("\n{} series over shards, mad_online; medians of {} ticks\n", arguments.read_series, arguments.ticks);
-    let row = |name: &str, value: &dyn Fn(&Outcome) -> String| {
-        println!("| {name} | {} |", outcomes.iter().map(value).collect::<Vec<_>>().join(" | "));
-    };
-    row("shards", &|outcome| outcome.shards.to_string());
-    println!("|---|{}", "---|".repeat(outcomes.len()));
-    row("reads of the TSDB per tick", &|outcome| format!("{:.2}", outcome.reads));
-    row("CPU of all workers per tick", &|outcome| milliseconds(median(&outcome.workers).unwrap_or_default()));
-    row("CPU of the TSDB per tick, read and write", &|outcome| milliseconds(median(&outcome.tsdb).unwrap_or_default()));
-    row("bytes from the TSDB per tick", &|outcome| format!("{:.1} MB", outcome.read_bytes / 1e6));
-    row("bytes between workers per tick", &|outcome| format!("{:.1} MB", outcome.peer_bytes / 1e6));
-    row("RSS of all workers", &|outcome| format!("{:.0} MB", outcome.resident_bytes as f64 / 1e6));
+    println!(
+        "| shards | reads of the TSDB per tick | CPU of all workers per tick | CPU of the TSDB per tick, read and write | from the TSDB per tick | between workers per tick | RSS of all workers |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    for outcome in outcomes {
+        let Outcome { shards, together, reads, read_bytes, peer_bytes, resident_bytes, .. } = outcome;
+        println!(
+            "| {shards}{} | {reads:.2} | {} | {} | {:.1} MB | {:.2} MB | {:.0} MB |",
+            if together { "" } else { ", each for itself" },
+            milliseconds(median(&outcome.workers).unwrap_or_default()),
+            milliseconds(median(&outcome.tsdb).unwrap_or_default()),
+            read_bytes / 1e6,
+            peer_bytes / 1e6,
+            resident_bytes as f64 / 1e6,
+        );
+    }
     Ok(())
 }
 
-async fn one(arguments: &Arguments, tsdb: &VictoriaMetrics, shards: u32) -> Result<Outcome, Failure> {
+async fn one(arguments: &Arguments, tsdb: &VictoriaMetrics, shards: u32, together: bool) -> Result<Outcome, Failure> {
     let settings = Settings {
         model: "mad_online",
         series: arguments.read_series,
@@ -54,7 +64,12 @@ async fn one(arguments: &Arguments, tsdb: &VictoriaMetrics, shards: u32) -> Resu
         writer: "mode: all",
     };
     let mut deployment = Deployment::new(tsdb, settings)?;
-    deployment.write_topology(&format!("epoch: 1\nshards: {shards}"))?;
+    let layout = format!("epoch: 1\nshards: {shards}");
+    if together {
+        deployment.write_topology(&layout)?
+    } else {
+        deployment.write_topology_of_strangers(&layout)?
+    }
     let all: Vec<Identity> = (0..shards).map(|shard| (shard, 0)).collect();
     deployment.add(all.iter().copied()).await?;
     let mut last = deployment.tick_after(0, &all).await?;
@@ -70,7 +85,7 @@ async fn one(arguments: &Arguments, tsdb: &VictoriaMetrics, shards: u32) -> Resu
     for name in names {
         before.push(deployment.metric(name, &[]).await?);
     }
-    let mut outcome = Outcome { shards, ..Outcome::default() };
+    let mut outcome = Outcome { shards, together, ..Outcome::default() };
     let total = |deployment: &Deployment| Ok::<Duration, Failure>(deployment.cpu()?.values().sum());
     let mut cpu = (total(&deployment)?, tsdb.process().cpu_time()?);
     for _ in 0..arguments.ticks {
