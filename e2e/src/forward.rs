@@ -2,7 +2,9 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
+use ::tests::http::HttpError;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
@@ -99,6 +101,25 @@ impl Drop for Forward {
         self.task.abort();
     }
 }
+
+/// The answer to a request, which is sent again when a forwarded connection has gone meanwhile.
+///
+/// # Errors
+/// The request's own, at once; no answer, after ten attempts.
+pub async fn answered<T>(mut request: impl AsyncFnMut() -> Result<T, HttpError>) -> Result<T, HttpError> {
+    let mut attempts = 1;
+    loop {
+        match request().await {
+            Err(HttpError::Request { .. }) if attempts < ATTEMPTS => attempts += 1,
+            answer => return answer,
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// How often a request is sent at most, and how soon again.
+const ATTEMPTS: u32 = 10;
+const AGAIN: Duration = Duration::from_millis(200);
 
 async fn connect(client: Client, namespace: String, target: Target, mut stream: TcpStream) -> Result<(), ForwardError> {
     let (pod, port) = match target {

@@ -6,7 +6,7 @@ use config::status::Status;
 use crds::VMAnomaly;
 use e2e::catalogue::{self, Product, TOOLS};
 use e2e::cluster::Cluster;
-use e2e::forward::Forward;
+use e2e::forward::{self, Forward};
 use e2e::installation::Installation;
 use e2e::{installation, quickstart, rollout};
 use serde_json::{Value, json};
@@ -309,17 +309,8 @@ pub async fn exported(tsdb: &Endpoint, selector: &str) -> Vec<Series> {
 }
 
 /// The answer to a request, which is sent again when a forwarded connection has gone meanwhile.
-async fn answered<T>(mut request: impl AsyncFnMut() -> Result<T, HttpError>) -> T {
-    let mut last = None;
-    for _ in 0..10 {
-        match request().await {
-            Ok(answer) => return answer,
-            Err(error @ HttpError::Request { .. }) => last = Some(error),
-            Err(error) => panic!("{error}"),
-        }
-        tokio::time::sleep(POLL).await;
-    }
-    panic!("no answer: {}", last.unwrap());
+async fn answered<T>(request: impl AsyncFnMut() -> Result<T, HttpError>) -> T {
+    forward::answered(request).await.unwrap()
 }
 
 /// The first answer that is there.

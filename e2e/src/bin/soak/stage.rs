@@ -14,7 +14,7 @@ use crds::status::ConditionType;
 use e2e::catalogue::{self, Product};
 use e2e::cluster::{Cluster, ClusterError};
 use e2e::comparison::{Comparison, RUN};
-use e2e::forward::Forward;
+use e2e::forward::{Forward, answered};
 use e2e::installation::{self, Installation};
 use e2e::members::Member;
 use e2e::node::Node;
@@ -302,7 +302,7 @@ impl Stage {
     async fn count(&self, run: &str, tick: i64) -> Result<f64, Failure> {
         let window = self.step / 2;
         let expr = format!("count(count_over_time(anomaly_score{{{RUN}='{run}'}}[{window}ms]))");
-        let counted = self.tsdb.query(&expr, tick).await?;
+        let counted = answered(async || self.tsdb.query(&expr, tick).await).await?;
         Ok(counted.first().and_then(|series| series.samples.first()).map_or(0.0, |sample| sample.value))
     }
 

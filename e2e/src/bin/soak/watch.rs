@@ -82,7 +82,15 @@ async fn look(members: &[Member], tally: &Mutex<Tally>) {
 
 /// How many ranges the TSDB was asked for so far.
 pub async fn ranges_read(tsdb: &Endpoint) -> Result<f64, HttpError> {
-    let text = tsdb.get("/metrics", &[]).await?;
-    let metrics = Metrics::parse(&String::from_utf8_lossy(&text));
-    Ok(metrics.sum("vm_http_requests_total", &["path=\"/api/v1/query_range\""]).unwrap_or(0.0))
+    sum(tsdb, "vm_http_requests_total", &["path=\"/api/v1/query_range\""]).await
+}
+
+/// How many ranges a worker has asked for so far.
+pub async fn reads_of(worker: &Endpoint) -> Result<f64, HttpError> {
+    sum(worker, "vmanomaly_reader_responses_total", &[]).await
+}
+
+async fn sum(program: &Endpoint, metric: &str, labels: &[&str]) -> Result<f64, HttpError> {
+    let text = program.get("/metrics", &[]).await?;
+    Ok(Metrics::parse(&String::from_utf8_lossy(&text)).sum(metric, labels).unwrap_or(0.0))
 }
