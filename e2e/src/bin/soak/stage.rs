@@ -193,10 +193,9 @@ impl Stage {
 
     /// Reads of the database so far, those of the worker that is left alone, and the newest tick.
     async fn reads(&self) -> Result<(f64, f64, i64), Failure> {
-        let calm =
-            self.calm.metrics().await.ok_or_else(|| Failure::Late("the worker that is left alone".to_owned()))?;
-        let calm = calm.sum("vmanomaly_reader_responses_total", &[]).unwrap_or(0.0);
-        Ok((watch::ranges_read(&self.tsdb).await?, calm, self.latest()))
+        let calm = answered(async || watch::reads_of(&self.calm.endpoint).await).await?;
+        let all = answered(async || watch::ranges_read(&self.tsdb).await).await?;
+        Ok((all, calm, self.latest()))
     }
 
     /// Reads of each tick between two moments, without those of the worker that is left alone.
