@@ -74,3 +74,12 @@ fn the_objects_of_the_reference_and_of_the_quickstart_make_valid_configurations_
     assert_eq!(rendered(&examples).matches("kind: StatefulSet").count(), 3);
     assert_eq!(rendered(&repository().join("deploy/quickstart")).matches("kind: StatefulSet").count(), 1);
 }
+
+#[test]
+fn the_table_of_the_rules_between_workers_has_each_rule_of_the_code_once() {
+    let page = std::fs::read_to_string(repository().join("docs/reliability.md")).unwrap();
+    let rows = page.lines().filter(|line| line.starts_with("| ") && line.contains("<!-- "));
+    let named: Vec<&str> = rows.filter_map(|row| row.split("<!-- ").nth(1)?.split(" -->").next()).collect();
+    let rules: Vec<String> = worker::peers::Rule::ALL.iter().map(|rule| format!("{rule:?}")).collect();
+    assert_eq!(named, rules);
+}

@@ -387,7 +387,8 @@ impl JobState {
         for (position, model) in other.models.iter().enumerate() {
             let same = |own: &JobModel| own.plan.alias == model.plan.alias && own.signature == model.signature;
             let Some(own) = self.models.iter().position(same) else { continue };
-            self.models[own].fitted_to = model.fitted_to;
+            // A job without series may not have fitted lately.
+            self.models[own].fitted_to = self.models[own].fitted_to.max(model.fitted_to);
             for ((from, _), slot) in moved.iter().zip(&slots) {
                 if let Some(state) = other.save(*from, position) {
                     self.load(*slot, own, &state)?;

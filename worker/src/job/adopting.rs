@@ -53,6 +53,8 @@ impl<E: Environment> Job<E> {
     pub(super) async fn adopt_from(&mut self, rank: u32) {
         self.set_role(Phase::Adopting);
         self.following.leads_on = false;
+        // Jobs of arrived series go by it, and this takes its time.
+        self.view.leads.set(false);
         let member = Member { rank, ..self.context.place.get().member };
         let key = self.view.key.clone();
         let fetched = self.fetch_image(member, &key).await;
@@ -144,6 +146,11 @@ impl<E: Environment> Job<E> {
         let written = self.view.journal().standing.written;
         self.stand_at(Some(position));
         self.view.journal().restart(position, self.lineage);
+        if self.is_arrival() {
+            // Written as far as the giving rank has: that one may stand still there, where its series have joined, and
+            // would seem to get on for ever, and to count more.
+            self.view.journal().standing.written = written.max(image.standing.written.min(position));
+        }
         self.take_ticks_since_fit(image);
         if had_state && !self.following.lacks_arrival {
             self.following.written_elsewhere = self.following.written_elsewhere.max(Some(written));

@@ -16,7 +16,7 @@ use crate::{
     context::Environment,
     environment::Clock,
     metrics::HandoverStatus,
-    peers::{Answer, Member, Phase, Request, journal::Content},
+    peers::{Answer, Member, Phase, Request, Rule, journal::Content},
     plan::JobPlan,
     share::Handover,
 };
@@ -249,7 +249,7 @@ impl<E: Environment> Job<E> {
         for handover in arrived {
             let Some(arrival) = self.arrivals.running.get(&handover) else { continue };
             let Some(there) = here(self, arrival) else { continue };
-            if !self.leads().await {
+            if self.keeps(Rule::OneJoins) && !self.leads().await {
                 return;
             }
             if let Some(given) = self.take_state(handover, there).await {

@@ -289,7 +289,7 @@ impl<E: Environment> Job<E> {
         }
         // One that only follows this rank does not get on by itself.
         let is_ahead = position > own.position || written > own.written;
-        if rank < own.rank && (is_ahead || (working_on.is_some() && !self.is_stuck(rank))) {
+        if rank < own.rank && ((is_ahead && !stands_still) || (working_on.is_some() && !self.is_stuck(rank))) {
             self.following.lower_got_on_at = Some(now);
         }
         if position > own.position {
@@ -402,9 +402,6 @@ impl<E: Environment> Job<E> {
     pub(super) async fn join(&mut self) -> bool {
         self.set_role(Phase::Joining);
         let started = self.context.clock.monotonic();
-        if !self.keeps(Rule::Join) {
-            return true;
-        }
         loop {
             let round = self.round().await;
             let waited = self.context.clock.monotonic().saturating_sub(started);

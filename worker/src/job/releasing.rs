@@ -10,7 +10,7 @@ use crate::{
     environment::Clock,
     metrics::HandoverStatus,
     peers::{
-        Answer, Lineage, Member, Phase, Request,
+        Answer, Lineage, Member, Phase, Request, Rule,
         journal::{self, Content, StateImage},
     },
     plan::JobPlan,
@@ -42,13 +42,18 @@ struct Departure {
 impl<E: Environment> Job<E> {
     /// Releases what others have asked for, if this rank decides.
     pub(super) async fn release_wanted(&mut self) {
-        let wanted: Vec<u32> = self.view.journal().wanted_releases();
+        let wanted = match self.keeps(Rule::GoOnUntilAsked) {
+            true => self.view.journal().wanted_releases(),
+            false => self.state.plan.share.departures().iter().map(|handover| handover.to).collect(),
+        };
         let is_open = |to: &u32| self.state.plan.share.moves(self.state.plan.share.shard, *to);
         let wanted: Vec<u32> = wanted.into_iter().filter(is_open).collect();
-        if wanted.is_empty() || self.position.is_none() || !self.rests() || !self.leads().await {
+        if wanted.is_empty() || self.position.is_none() || !self.rests() {
             return;
         }
-        self.release(&wanted).await;
+        if !self.keeps(Rule::OneReleases) || self.leads().await {
+            self.release(&wanted).await;
+        }
     }
 
     /// Whether nothing is under way that would have to be split: no fit, and nothing of an earlier epoch.
@@ -98,7 +103,11 @@ impl<E: Environment> Job<E> {
             let (before, digest) = self.before_record();
             let lineage = self.lineage.release(*to, position);
             let images = moved.images(position, lineage);
-            self.state.plan.share.release(*to);
+            if self.keeps(Rule::LetGo) {
+                self.state.plan.share.release(*to);
+            } else {
+                self.state.plan.share.progress.released.insert(*to);
+            }
             self.offer(Content::Released { to: *to }, position, digest, before);
             tracing::info!(job = %self.view.key, %handover, position, series = moved.series.active(), "series released");
             blocks.extend(images.iter().cloned());
@@ -160,7 +169,7 @@ impl<E: Environment> Job<E> {
         let (epoch, settled_epoch) = (share.progress.epoch, share.settled_epoch);
         let all: Vec<Handover> = self.departures.kept.keys().copied().collect();
         for handover in all {
-            if handover.epoch <= settled_epoch {
+            if handover.epoch <= settled_epoch || !self.keeps(Rule::KeepReleased) {
                 self.forget_departure(handover).await;
             } else if handover.epoch < epoch {
                 self.settle_earlier(handover).await;

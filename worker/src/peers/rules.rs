@@ -1,6 +1,6 @@
 //! The rules of the protocol by name, so that a simulation can show of each that it is needed.
 
-/// A rule that ranks keep among themselves.
+/// A rule that workers keep among themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     /// A record that another rank has is taken instead of reading the tick.
@@ -13,28 +13,40 @@ pub enum Rule {
     CompareChains,
     /// A fit takes over before the same record everywhere.
     FollowTakeovers,
-    /// A starting rank hears where the others stand before it goes on.
-    Join,
     /// A rank that answers but does not get on counts as absent.
     PassStuck,
     /// With `writer.mode: failover`, a rank leaves writing to the lower ones.
     OneWriter,
     /// A tick that was in flight when a process ended is learnt, even if others have written it.
     LearnInFlight,
+    /// The former owner goes on with series until their new owner asks for them.
+    GoOnUntilAsked,
+    /// Only the leading rank releases series; the others do so when they follow its record.
+    OneReleases,
+    /// Only the leading rank lets arrived series join; the others do so when they follow its record.
+    OneJoins,
+    /// Released series are no longer scored by their former owner.
+    LetGo,
+    /// What was released is kept until the epoch has settled.
+    KeepReleased,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::TakeRecords,
         Self::LowestReads,
         Self::AskAgain,
         Self::CompareChains,
         Self::FollowTakeovers,
-        Self::Join,
         Self::LearnInFlight,
         Self::PassStuck,
         Self::OneWriter,
+        Self::GoOnUntilAsked,
+        Self::OneReleases,
+        Self::OneJoins,
+        Self::LetGo,
+        Self::KeepReleased,
     ];
 }
 

@@ -1,6 +1,11 @@
 //! A time series database whose answers are a function of the seed, the series and the time; and which can be away.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use detect::model::MISSING;
@@ -11,7 +16,7 @@ use worker::{
 };
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::clock::VirtualClock;
+use super::{chance::Chance, clock::VirtualClock};
 
 #[derive(Clone)]
 pub struct Database {
@@ -39,9 +44,17 @@ struct Inner {
     delays: BTreeMap<i64, i64>,
     /// How many samples of a score each worker has written at a time.
     scores_by: BTreeMap<(Member, i64), u64>,
+    /// The shard that has written a sample.
+    writers: HashMap<(String, i64), u32>,
+    /// Times at which another shard has written a sample, and when that was.
+    doubles: BTreeMap<i64, i64>,
+    /// Ticks that others than the lowest ranks have read.
+    read_in_place: u64,
 }
 
 const SERIES: u64 = 12;
+/// A fit reads far more.
+const MOST_POINTS_OF_A_TICK: usize = 8;
 
 impl Database {
     pub fn new(seed: u64, clock: VirtualClock) -> Self {
@@ -76,6 +89,16 @@ impl Database {
         self.inner.borrow().conflicts.clone()
     }
 
+    /// Times at which a shard has written a sample that another one had written, and when that was.
+    pub fn doubles(&self) -> BTreeMap<i64, i64> {
+        self.inner.borrow().doubles.clone()
+    }
+
+    /// How often others than the lowest ranks have read a tick.
+    pub fn ticks_read_in_place(&self) -> u64 {
+        self.inner.borrow().read_in_place
+    }
+
     /// The longest time from a tick's time to the first write of one of its scores after `from`, ms.
     pub fn longest_delay(&self, from: i64) -> i64 {
         self.inner.borrow().delays.range(from..).map(|(_, delay)| *delay).max().unwrap_or(0)
@@ -103,8 +126,9 @@ impl Database {
         (inner.written.clone(), inner.rewritten)
     }
 
-    fn value(&self, query: &str, series: u64, time: i64) -> f64 {
-        let hash = xxh3_64(format!("{} {query} {series} {time}", self.seed).as_bytes());
+    /// `query` is the hash of its name.
+    fn value(&self, query: u64, series: u64, time: i64) -> f64 {
+        let hash = Chance::of(self.seed, &[query, series, time.cast_unsigned()]).next();
         let noise = (hash % 10_000) as f64 / 1e4;
         match hash >> 32 {
             // Now and then a sample is not there, is no number, or is far off.
@@ -171,19 +195,19 @@ impl Tsdb for Database {
             let reads =
                 inner.reads.entry((read.query_alias.to_owned(), read.grid.start, read.grid.points)).or_default();
             *reads += 1;
-            *reads
+            let reads = *reads;
+            let is_tick = read.grid.points <= MOST_POINTS_OF_A_TICK;
+            inner.read_in_place += u64::from(is_tick && self.member.rank > 0);
+            reads
         };
         let shift = if self.shifting { reads as f64 / 64.0 } else { 0.0 };
+        let query = xxh3_64(read.query_alias.as_bytes());
         for series in 0..SERIES {
             let row: Vec<f64> = read
                 .grid
                 .times()
                 .map(|time| {
-                    if Self::present(series, time) {
-                        shifted(self.value(read.query_alias, series, time), shift)
-                    } else {
-                        MISSING
-                    }
+                    if Self::present(series, time) { shifted(self.value(query, series, time), shift) } else { MISSING }
                 })
                 .collect();
             let labels = Labels::new([
@@ -232,6 +256,10 @@ impl Database {
                 let value = value.as_f64().expect("a number").to_bits();
                 let time = time.as_i64().expect("a time");
                 let before = inner.written.insert((series.clone(), time), value);
+                let writer = *inner.writers.entry((series.clone(), time)).or_insert(self.member.shard);
+                if writer != self.member.shard {
+                    inner.doubles.insert(time, self.clock.unix());
+                }
                 if before.is_none() && series.contains("minutely") {
                     let now = self.clock.unix();
                     let delay = inner.delays.entry(now).or_default();
@@ -239,6 +267,9 @@ impl Database {
                 }
                 if before.is_some_and(|before| before != value) {
                     inner.rewritten += 1;
+                    if super::deployment::trace::is_on() {
+                        eprintln!("{}: another value of {series} at {time}", self.member);
+                    }
                     inner.conflicts.insert(time, self.clock.unix());
                 }
                 if name == "anomaly_score" {

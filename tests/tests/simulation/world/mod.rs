@@ -2,10 +2,13 @@
 
 #![expect(clippy::expect_used, reason = "the world of a test fails by panicking")]
 
+pub mod chance;
 mod clock;
 mod database;
 pub mod deployment;
+mod drive;
 mod network;
+pub mod shortening;
 
 use std::{
     cell::Cell,
@@ -21,6 +24,7 @@ use std::{
     task::{Context as TaskContext, Poll, Wake, Waker},
 };
 
+use chance::Chance;
 use clock::VirtualClock;
 use config::topology::Topology;
 use database::Database;
@@ -43,28 +47,6 @@ impl Environment for Simulated {
     type Disk = Memory;
     type Tsdb = Database;
     type Peers = Alone;
-}
-
-/// Small numbers from a seed (SplitMix64).
-#[derive(Clone)]
-pub struct Chance(u64);
-
-impl Chance {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
 }
 
 /// What goes wrong in a run.
@@ -162,7 +144,7 @@ pub struct World {
     config: String,
 }
 
-const MINUTE: i64 = 60_000;
+pub const MINUTE: i64 = 60_000;
 const START: i64 = 1_700_000_040_000;
 
 const CONFIG: &str = r#"
