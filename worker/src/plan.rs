@@ -211,10 +211,17 @@ impl JobPlan {
         self
     }
 
-    /// Most series of this shard.
+    /// Most series of this shard: its part of the query's limit, while series move that of the smallest deployment.
+    ///
+    /// Hashing gives each shard its part up to a deviation of the root of that, and here are five of them. A spread that
+    /// keeps series together may give all of them to one shard.
     #[must_use]
     pub fn series_limit(&self) -> usize {
-        self.query.series_limit.div_ceil(self.share.shards.get()) as usize
+        let all = self.query.series_limit as usize;
+        let Share { shards, previous, spread, .. } = &self.share;
+        let fewest = previous.iter().fold(*shards, |fewest, former| fewest.min(*former));
+        let part = all.div_ceil(fewest.get() as usize);
+        if *spread == Spread::Series { all.min(part + 5 * part.isqrt()) } else { all }
     }
 
     /// Everything that a model's state was learnt from: a state goes on exactly while this stays the same.
@@ -290,6 +297,36 @@ pub fn arrival_of_key(key: &str) -> Option<(Handover, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn plan_of(series_limit: u32, spread: Spread, shards: u32, previous: &[u32]) -> JobPlan {
+        let count = |number: u32| NonZeroU32::new(number).unwrap();
+        let text = "
+schedulers: {s: {class: periodic, infer_every: 1m, fit_every: 1d, fit_window: 1d}}
+models: {m: {class: zscore_online}}
+reader: {datasource_url: 'http://tsdb:8428', sampling_period: 1m, queries: {q: {expr: up}}}
+writer: {datasource_url: 'http://tsdb:8428'}
+";
+        let source = config::load::Source::new("worker.yaml", text.to_owned());
+        let mut config = config::load::load(&[source], &|_| None, 2).unwrap().config;
+        config.reader.queries.get_mut("q").unwrap().series_limit = series_limit;
+        let mut plan = plan(&config, &config::topology::Topology::default(), 0).unwrap().remove(0);
+        plan.share.shards = count(shards);
+        plan.share.spread = spread;
+        plan.share.previous = previous.iter().map(|former| count(*former)).collect();
+        plan
+    }
+
+    #[test]
+    fn a_shard_takes_its_part_of_the_series_limit_and_what_hashing_may_give_it_more() {
+        let limit = |limit, spread, shards, previous: &[u32]| plan_of(limit, spread, shards, previous).series_limit();
+        assert_eq!(limit(100_000, Spread::Series, 1, &[]), 100_000);
+        assert_eq!(limit(100_000, Spread::Series, 8, &[]), 12_500 + 5 * 111);
+        assert_eq!(limit(10, Spread::Series, 3, &[]), 10);
+        // Until they have moved, the former owner has more.
+        assert_eq!(limit(100_000, Spread::Series, 8, &[1]), 100_000);
+        assert_eq!(limit(100_000, Spread::Query, 8, &[]), 100_000);
+        assert_eq!(limit(100_000, Spread::Label("zone".to_owned()), 8, &[]), 100_000);
+    }
 
     #[test]
     fn the_name_of_a_job_of_arrived_series_leads_to_the_job_that_they_join() {
