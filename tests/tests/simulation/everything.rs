@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The seeds of the normal run.
-const SEEDS: std::ops::Range<u64> = 400..410;
+const SEEDS: std::ops::Range<u64> = 400..416;
 /// Of these, seeds that show faults which are not mended yet.
 const OPEN: [u64; 1] = [406];
 /// Runs to shorten a schedule that shows a violation; `SIM_RERUNS` says otherwise.
