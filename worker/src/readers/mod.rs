@@ -16,7 +16,12 @@ pub mod shelf;
 
 use bytes::Bytes;
 
-use crate::{engine::TickInput, environment::Grid, labels::Labels, peers::message::DictionaryVersion};
+use crate::{
+    engine::TickInput,
+    environment::{Grid, RangeAnswer},
+    labels::Labels,
+    peers::message::DictionaryVersion,
+};
 
 /// What a read is for. Answers to different purposes do not stand in for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,6 +32,23 @@ pub enum Purpose {
     Probe,
     /// A part of a fit's window.
     Fit,
+}
+
+/// The series of an answer that are wanted, with their rows of `points` values; `None` is nobody's.
+fn kept<'a>(
+    series: impl Iterator<Item = Option<&'a Labels>>,
+    values: &[f64],
+    points: usize,
+    keep: &mut dyn FnMut(&Labels) -> bool,
+) -> RangeAnswer {
+    let mut answer = RangeAnswer::default();
+    for (labels, row) in series.zip(values.chunks(points.max(1))) {
+        if let Some(labels) = labels.filter(|labels| keep(labels)) {
+            answer.series.push(labels.clone());
+            answer.values.extend_from_slice(row);
+        }
+    }
+    answer
 }
 
 /// What is wanted of a reader.

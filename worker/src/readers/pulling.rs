@@ -10,7 +10,7 @@ use bytes::Bytes;
 use config::ownership::home_shard;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Demand, Slice, SliceQuestion, Wanted};
+use super::{Demand, Slice, SliceQuestion, Wanted, kept};
 use crate::{
     context::{Context, Environment},
     environment::{Clock, Peers, RangeAnswer, ReadError},
@@ -190,7 +190,9 @@ impl<E: Environment> Context<E> {
                 Pulled::Answer(answer) => {
                     self.metrics.slice_pulled(labels, SliceResult::Pulled);
                     self.observe_server_time(answer.server_time);
-                    return Ok(only(answer, demand.wanted.grid.points, keep));
+                    let RangeAnswer { series, values, received_series, .. } = &answer;
+                    let wanted = kept(series.iter().map(Some), values, demand.wanted.grid.points, keep);
+                    return Ok(RangeAnswer { received_series: *received_series, ..wanted });
                 }
                 Pulled::Failed(error) => {
                     self.metrics.slice_pulled(labels, SliceResult::Failed);
@@ -246,17 +248,4 @@ impl<E: Environment> Context<E> {
             () = self.clock.sleep(within) => None,
         }
     }
-}
-
-/// The series of an answer that are wanted.
-fn only(answer: RangeAnswer, points: usize, keep: &mut dyn FnMut(&Labels) -> bool) -> RangeAnswer {
-    let RangeAnswer { series, values, .. } = &answer;
-    let mut wanted = RangeAnswer { received_series: answer.received_series, ..RangeAnswer::default() };
-    for (labels, row) in series.iter().zip(values.chunks(points.max(1))) {
-        if keep(labels) {
-            wanted.series.push(labels.clone());
-            wanted.values.extend_from_slice(row);
-        }
-    }
-    wanted
 }

@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{
     Demand, Slice, SliceQuestion, Wanted,
     dictionary::Dictionary,
+    kept,
     pulling::Pulling,
     shelf::{Found, Shelf, Whole},
 };
@@ -44,23 +45,64 @@ struct Room {
 }
 
 impl Readers {
-    fn room(&mut self, reading: u64, incarnation: u64, now: Duration) -> &mut Room {
+    /// A read begins in a run of the process that `incarnation` tells from others.
+    fn begin(&mut self, reading: u64, wanted: Wanted, incarnation: u64, now: Duration) {
         self.rooms.retain(|known, room| *known == reading || now.saturating_sub(room.used_at) < KEPT_FOR);
-        let dictionaries = &mut self.dictionaries;
-        let room = self.rooms.entry(reading).or_insert_with(|| {
-            *dictionaries += 1;
-            let dictionary = Dictionary::new(incarnation.wrapping_add(*dictionaries));
-            Room { shelf: Shelf::default(), dictionary, used_at: now }
-        });
-        room.used_at = now;
-        room
+        if !self.rooms.contains_key(&reading) {
+            let dictionary = self.new_dictionary(incarnation);
+            self.rooms.insert(reading, Room { shelf: Shelf::default(), dictionary, used_at: now });
+        }
+        if let Some(room) = self.rooms.get_mut(&reading) {
+            room.used_at = now;
+            room.shelf.begin(wanted);
+        }
     }
 
-    fn find(&mut self, reading: u64, wanted: &Wanted, fresh: bool, now: Duration) -> Found {
+    /// What there is of a read.
+    fn find(&mut self, reading: u64, demand: &Demand, now: Duration) -> Found {
         self.rooms.get_mut(&reading).map_or(Found::Nothing, |room| {
             room.used_at = now;
-            room.shelf.find(wanted, fresh, now)
+            room.shelf.find(&demand.wanted, demand.fresh, now)
         })
+    }
+
+    /// Gives a shard an answer that was found: calls `take` with the dictionary of its numbers.
+    fn give<T>(
+        &mut self,
+        reading: u64,
+        wanted: &Wanted,
+        shard: u32,
+        take: impl FnOnce(&mut Dictionary) -> T,
+    ) -> Option<T> {
+        let Room { shelf, dictionary, .. } = self.rooms.get_mut(&reading)?;
+        shelf.given(wanted, shard);
+        Some(take(dictionary))
+    }
+
+    /// A read is over. `shards`: as many will ask for it.
+    fn land(
+        &mut self,
+        reading: u64,
+        wanted: &Wanted,
+        outcome: Result<RangeAnswer, ReadError>,
+        (incarnation, shards): (u64, u32),
+        now: Duration,
+    ) {
+        let is_worn = |room: &Room| outcome.as_ref().is_ok_and(|answer| room.dictionary.is_worn(answer.series.len()));
+        let renewed = self.rooms.get(&reading).is_some_and(is_worn).then(|| self.new_dictionary(incarnation));
+        let Some(room) = self.rooms.get_mut(&reading) else { return };
+        if let Some(dictionary) = renewed {
+            room.dictionary = dictionary;
+            room.shelf.clear();
+        }
+        room.used_at = now;
+        let outcome = outcome.map(|answer| room.whole(answer, now));
+        room.shelf.land(wanted, outcome, now, shards);
+    }
+
+    fn new_dictionary(&mut self, incarnation: u64) -> Dictionary {
+        self.dictionaries += 1;
+        Dictionary::new(incarnation.wrapping_add(self.dictionaries))
     }
 }
 
@@ -82,31 +124,38 @@ impl<E: Environment> Context<E> {
         keep: &mut dyn FnMut(&Labels) -> bool,
     ) -> Result<RangeAnswer, ReadError> {
         let reading = plan.reading();
-        let Demand { wanted, mut fresh } = demand;
+        let (wanted, mut demand) = (demand.wanted, demand);
         loop {
             let now = self.clock.monotonic();
-            let found = self.readers.borrow_mut().find(reading, &wanted, fresh, now);
+            let found = self.readers.borrow_mut().find(reading, &demand, now);
             match found {
                 Found::Answer(whole) => {
                     let mut readers = self.readers.borrow_mut();
-                    let room = readers.room(reading, self.incarnation(), now);
-                    room.shelf.given(&wanted, plan.share.shard);
-                    return Ok(kept(&room.dictionary, &whole, wanted.grid.points, keep));
+                    let answer = readers.give(reading, &wanted, plan.share.shard, |dictionary| {
+                        let series = whole.numbers.iter().map(|number| dictionary.labels(*number));
+                        RangeAnswer {
+                            received_series: whole.received_series,
+                            server_time: whole.server_time,
+                            ..kept(series, &whole.values, wanted.grid.points, keep)
+                        }
+                    });
+                    return Ok(answer.unwrap_or_default());
                 }
                 Found::Failed(error) => return Err(error),
                 Found::Reading(notify) => {
                     notify.notified().await;
                     // What was under way when it was asked for is fresh.
-                    fresh = false;
+                    demand.fresh = false;
                 }
-                Found::Nothing => self.begin_reading(plan, labels, wanted),
+                Found::Nothing => self.begin_reading(reading, plan, labels, wanted),
             }
         }
     }
 
     /// Another shard's question for its series.
     pub(crate) fn slice(self: &Rc<Self>, view: &JobView, question: &SliceQuestion) -> Answer {
-        let SliceQuestion { shard, reading, demand: Demand { wanted, fresh }, custody, dictionary } = question;
+        let SliceQuestion { shard, reading, demand, custody, dictionary } = question;
+        let wanted = &demand.wanted;
         let Some(plan) = view.plan().filter(|plan| plan.reading() == *reading) else { return Answer::Nothing };
         let Ok(has) = serde_json::from_slice::<Custody>(custody) else { return Answer::Nothing };
         if !is_readable(&plan, wanted) {
@@ -116,58 +165,44 @@ impl<E: Environment> Context<E> {
             return Answer::Later;
         }
         let now = self.clock.monotonic();
-        let found = self.readers.borrow_mut().find(*reading, wanted, *fresh, now);
+        let found = self.readers.borrow_mut().find(*reading, demand, now);
         match found {
             Found::Answer(whole) => {
-                let mut readers = self.readers.borrow_mut();
-                let Room { shelf, dictionary: known, .. } = readers.room(*reading, self.incarnation(), now);
-                shelf.given(wanted, *shard);
-                let owned = known.owned(xxh3_64(custody), |labels| plan.is_in(&has, labels));
-                let is_owned = |(number, _): &(u32, usize)| owned.get(*number as usize).is_some_and(|owned| *owned);
-                let mut rows: Vec<(u32, usize)> = whole.numbers.iter().copied().zip(0..).filter(is_owned).collect();
-                rows.sort_unstable();
-                self.metrics.slice_given(&view.labels);
                 let age = i64::try_from(now.saturating_sub(whole.at).as_millis()).unwrap_or(i64::MAX);
-                Answer::Slice(Box::new(Slice {
-                    input: TickInput::of_rows(wanted.until, wanted.grid, &rows, &whole.values),
-                    dictionary: known.version(),
-                    definitions: known.definitions(*dictionary, &owned),
-                    received_series: whole.received_series,
-                    server_time: whole.server_time.map(|time| time.saturating_add(age)),
-                }))
+                let slice = self.readers.borrow_mut().give(*reading, wanted, *shard, |known| {
+                    let owned = known.owned(xxh3_64(custody), |labels| plan.is_in(&has, labels));
+                    let is_owned = |(number, _): &(u32, usize)| owned.get(*number as usize).is_some_and(|owned| *owned);
+                    let mut rows: Vec<(u32, usize)> = whole.numbers.iter().copied().zip(0..).filter(is_owned).collect();
+                    rows.sort_unstable();
+                    Slice {
+                        input: TickInput::of_rows(wanted.until, wanted.grid, &rows, &whole.values),
+                        dictionary: known.version(),
+                        definitions: known.definitions(*dictionary, &owned),
+                        received_series: whole.received_series,
+                        server_time: whole.server_time.map(|time| time.saturating_add(age)),
+                    }
+                });
+                self.metrics.slice_given(&view.labels);
+                slice.map_or(Answer::Later, |slice| Answer::Slice(Box::new(slice)))
             }
             Found::Failed(error) => Answer::Failed(error),
             Found::Reading(_) => Answer::Later,
             Found::Nothing => {
-                self.begin_reading(&plan, &view.labels, *wanted);
+                self.begin_reading(*reading, &plan, &view.labels, *wanted);
                 Answer::Later
             }
         }
     }
 
     /// Starts a read beside the jobs: whoever has asked for it may be gone when the answer comes.
-    fn begin_reading(self: &Rc<Self>, plan: &Rc<JobPlan>, labels: &JobLabels, wanted: Wanted) {
-        let now = self.clock.monotonic();
-        let reading = plan.reading();
-        self.readers.borrow_mut().room(reading, self.incarnation(), now).shelf.begin(wanted);
+    fn begin_reading(self: &Rc<Self>, reading: u64, plan: &Rc<JobPlan>, labels: &JobLabels, wanted: Wanted) {
+        self.readers.borrow_mut().begin(reading, wanted, self.incarnation(), self.clock.monotonic());
         let (context, plan, labels) = (self.clone(), plan.clone(), labels.clone());
         self.spawn(Box::pin(async move {
             let outcome = context.read_once(&plan, &labels, wanted, &mut |_| true).await;
-            let at = context.clock.monotonic();
-            let mut readers = context.readers.borrow_mut();
-            let is_worn = |room: &Room, present| room.dictionary.is_worn(present);
-            let present = outcome.as_ref().map_or(usize::MAX / 4, |answer| answer.series.len());
-            if readers.rooms.get(&reading).is_some_and(|room| is_worn(room, present)) {
-                readers.dictionaries += 1;
-                let incarnation = context.incarnation().wrapping_add(readers.dictionaries);
-                if let Some(room) = readers.rooms.get_mut(&reading) {
-                    room.dictionary = Dictionary::new(incarnation);
-                    room.shelf.clear();
-                }
-            }
-            let room = readers.room(reading, context.incarnation(), at);
-            let outcome = outcome.map(|answer| room.whole(answer, at));
-            room.shelf.land(&wanted, outcome, at, plan.share.shards.get());
+            let (incarnation, now) = (context.incarnation(), context.clock.monotonic());
+            let shards = plan.share.shards.get();
+            context.readers.borrow_mut().land(reading, &wanted, outcome, (incarnation, shards), now);
         }));
     }
 
@@ -202,20 +237,4 @@ fn is_readable(plan: &JobPlan, wanted: &Wanted) -> bool {
         && (1..=longest.max(1)).contains(&grid.points)
         && grid.start.checked_add(grid.step.saturating_mul(grid.points as i64)).is_some()
         && grid.end() <= until.saturating_add(plan.query.offset)
-}
-
-/// The series that are wanted of an answer.
-fn kept(dictionary: &Dictionary, whole: &Whole, points: usize, keep: &mut dyn FnMut(&Labels) -> bool) -> RangeAnswer {
-    let mut answer = RangeAnswer {
-        received_series: whole.received_series,
-        server_time: whole.server_time,
-        ..RangeAnswer::default()
-    };
-    for (number, row) in whole.numbers.iter().zip(whole.values.chunks(points.max(1))) {
-        if let Some(labels) = dictionary.labels(*number).filter(|labels| keep(labels)) {
-            answer.series.push(labels.clone());
-            answer.values.extend_from_slice(row);
-        }
-    }
-    answer
 }
