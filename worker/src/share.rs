@@ -95,12 +95,6 @@ impl Progress {
     pub fn has_taken(&self, epoch: u64, from: u32) -> bool {
         (epoch == self.epoch && self.taken.contains(&from)) || self.before.contains(&(epoch, from))
     }
-
-    /// Of two states of one job, the one of the greater key has gone further.
-    #[must_use]
-    pub fn key(&self) -> (u64, usize) {
-        (self.epoch, self.released.len() + self.taken.len())
-    }
 }
 
 /// Which part of the series a job has.
@@ -191,6 +185,15 @@ impl Share {
                 self
             }
         }
+    }
+
+    /// Of two states of one job, the one of the greater key has followed the topology further: its epoch, and how many
+    /// shards have released or taken series in it, all of them when it has settled.
+    #[must_use]
+    pub fn key(&self) -> (u64, usize) {
+        let Progress { epoch, released, taken, .. } = &self.progress;
+        let moved = if self.settled_epoch >= *epoch { usize::MAX } else { released.len() + taken.len() };
+        (*epoch, moved)
     }
 
     fn owned_by(&self, shard: u32, owns: bool) -> Condition {

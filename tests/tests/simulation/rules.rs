@@ -1,5 +1,7 @@
 //! Each rule of the protocol is needed.
 
+use std::{num::NonZero, sync::Mutex};
+
 use worker::peers::Rule;
 
 use crate::{
@@ -16,13 +18,23 @@ use crate::{
 #[test]
 fn every_rule_of_the_protocol_is_missed_when_it_is_broken() {
     let only = std::env::var("SIM_RULE").ok();
-    let mut needless = Vec::new();
-    for rule in Rule::ALL.into_iter().filter(|rule| only.as_ref().is_none_or(|only| *only == format!("{rule:?}"))) {
-        match missed(rule) {
-            Some(missed) => println!("without {rule:?}: {missed:.160}"),
-            None => needless.push(rule),
+    let rules = Rule::ALL.into_iter().filter(|rule| only.as_ref().is_none_or(|only| *only == format!("{rule:?}")));
+    let rules = Mutex::new(rules);
+    let needless = Mutex::new(Vec::new());
+    let next = || rules.lock().unwrap().next();
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
+            scope.spawn(|| {
+                while let Some(rule) = next() {
+                    match missed(rule) {
+                        Some(missed) => println!("without {rule:?}: {missed:.160}"),
+                        None => needless.lock().unwrap().push(rule),
+                    }
+                }
+            });
         }
-    }
+    });
+    let needless = needless.into_inner().unwrap();
     assert!(needless.is_empty(), "nobody misses {needless:?}");
 }
 

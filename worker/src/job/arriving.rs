@@ -289,6 +289,7 @@ impl<E: Environment> Job<E> {
         self.state.plan.share.join(&state.plan.share);
         self.settle_after_join();
         if is_first {
+            self.stand_in_topology();
             self.view.journal().restart(position, self.lineage);
             self.set_role(Phase::Running);
         } else {

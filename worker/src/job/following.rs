@@ -7,12 +7,9 @@ use std::{
 
 use futures_util::future::join_all;
 
-use config::worker::WriterMode;
-
-use super::{Job, Wait};
+use super::{Job, Wait, failover::Failover};
 use crate::{
     context::Environment,
-    engine::TickInput,
     environment::{Clock, Peers},
     labels::Labels,
     peers::{
@@ -27,34 +24,26 @@ pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// The same for a rank that did not answer last time and has not asked since: a tick must not wait for it for long.
 const SILENT_ANSWERS_WITHIN: Duration = Duration::from_millis(300);
 /// Pause between two questions while another rank reads.
-const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
+pub(super) const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// Pause between two questions while this rank cannot go on by itself.
+const FOLLOW_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// After this time without asking, a rank asks again before its record counts: it may have been paused.
-const ASKED_LATELY: Duration = Duration::from_secs(3);
+pub(super) const ASKED_LATELY: Duration = Duration::from_secs(3);
 
 /// What a job knows of the other ranks.
 #[derive(Default)]
 pub(super) struct Following {
     /// How many ranks there are. It changes between ticks only.
     ranks: u32,
-    dictionaries: HashMap<u32, Dictionary>,
+    pub(super) dictionaries: HashMap<u32, Dictionary>,
     /// Ranks that did not answer last time.
     silent: HashSet<u32>,
-    /// The releases of ranks that answer.
-    releases: HashMap<u32, u64>,
     /// When the others had last been asked.
     asked_at: Option<Duration>,
     /// A rank with a finished fit that this one does not have.
-    offered_fit: Option<(u32, i64)>,
-    /// What the other ranks were doing, and since when.
-    progress: HashMap<u32, Progress>,
-    /// Until when ranks that did not get on are not waited for.
-    passed_until: HashMap<u32, Duration>,
-    /// Until when this rank writes without waiting for lower ones, which did not.
-    writes_until: Option<Duration>,
-    /// When a lower rank had last got on: it had read or written something, or was reading.
-    lower_got_on_at: Option<Duration>,
-    /// The newest tick that another rank says is written.
-    confirmed: Option<i64>,
+    pub(super) offered_fit: Option<(u32, i64)>,
+    /// How they get on.
+    pub(super) failover: Failover,
     /// Whether another rank's state is taken over only because series have joined it which have not arrived here.
     pub(super) lacks_arrival: bool,
     /// Since when the former owner of series that are to arrive does not answer.
@@ -72,38 +61,11 @@ impl Following {
     }
 }
 
+/// The series of another rank's records.
 #[derive(Default)]
-struct Dictionary {
-    version: DictionaryVersion,
-    labels: HashMap<u32, Labels>,
-}
-
-/// What a rank has come to, and when it did.
-#[derive(Debug, Clone, Copy)]
-struct Progress {
-    position: i64,
-    written: i64,
-    working_on: Option<i64>,
-    recording: bool,
-    since: Duration,
-}
-
-impl Progress {
-    /// Whether there is something that it should get on with.
-    fn has_work(&self) -> bool {
-        self.working_on.is_some() || self.written < self.position
-    }
-}
-
-/// Whose the scores of a logged tick are to write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum WriteTurn {
-    /// This rank's.
-    Own,
-    /// Another rank has written them.
-    Confirmed,
-    /// Nobody's: another rank's record of the tick counts.
-    Outranked,
+pub(super) struct Dictionary {
+    pub(super) version: DictionaryVersion,
+    pub(super) labels: HashMap<u32, Labels>,
 }
 
 /// What asking all other ranks has brought.
@@ -116,15 +78,15 @@ pub(super) struct Round {
     /// The rank that is ahead and has not kept the records that lead there.
     ahead: Option<Standing>,
     /// Whether another rank's state counts more than the own one, be it to be had yet or not.
-    outranked: bool,
+    pub(super) outranked: bool,
     /// Whether a lower rank is there to read.
     led: bool,
     /// Whether another rank is reading already.
     busy: bool,
     /// Whether a rank that is stuck is passed over.
     passed: bool,
-    /// Lower ranks whose states differ and do not count: they will take this one's over.
-    overruled: u32,
+    /// Lower ranks that write nothing: their states differ and do not count, or they are taking another one over.
+    pub(super) overruled: u32,
     /// Whether every rank has said where it stands.
     complete: bool,
 }
@@ -199,11 +161,16 @@ impl<E: Environment> Job<E> {
 
     /// Everything about this rank that others have to know.
     fn standing(&self) -> Standing {
+        self.stand_in_topology();
         let mut journal = self.view.journal();
         journal.standing.lineage = self.lineage;
-        journal.standing.progress = self.state.plan.share.progress.key();
         journal.standing.release = self.context.release.get();
         journal.standing
+    }
+
+    /// What other ranks judge a state by has to be known together with the state.
+    pub(super) fn stand_in_topology(&self) {
+        self.view.journal().standing.progress = self.state.plan.share.key();
     }
 
     /// Asks another rank of the own shard; [`Answer::Nothing`] where it does not answer.
@@ -265,85 +232,42 @@ impl<E: Environment> Job<E> {
             let Answer::Next { standing: theirs, next } = answer else {
                 round.complete = false;
                 self.following.silent.insert(rank);
-                self.following.releases.remove(&rank);
+                self.following.failover.is_silent(rank);
                 continue;
             };
             self.following.silent.remove(&rank);
-            self.following.releases.insert(rank, theirs.release);
+            self.following.failover.runs(rank, theirs.release);
             self.weigh(&own, Standing { rank, ..theirs }, next, &mut round);
         }
         round
-    }
-
-    /// Notes whether another rank, with the same state, gets on.
-    fn note_progress(&mut self, own: &Standing, theirs: &Standing) {
-        let Standing { rank, position, written, working_on, recording, .. } = *theirs;
-        let now = self.context.clock.monotonic();
-        let before = self.following.progress.get(&rank);
-        let stands_still = before.is_some_and(|before| {
-            (before.position, before.written, before.working_on, before.recording)
-                == (position, written, working_on, recording)
-        });
-        if !stands_still {
-            self.following.progress.insert(rank, Progress { position, written, working_on, recording, since: now });
-        }
-        // One that only follows this rank does not get on by itself.
-        let is_ahead = position > own.position || written > own.written;
-        if rank < own.rank && ((is_ahead && !stands_still) || (working_on.is_some() && !self.is_stuck(rank))) {
-            self.following.lower_got_on_at = Some(now);
-        }
-        if position > own.position {
-            self.following.passed_until.remove(&rank);
-        }
-        if rank < own.rank && written > own.written {
-            self.following.writes_until = None;
-        }
-    }
-
-    /// Whether a rank that answers has not got on with its work for so long that it counts as absent, and for some time
-    /// from then on: else every tick would wait for it so long.
-    fn is_stuck(&mut self, rank: u32) -> bool {
-        let now = self.context.clock.monotonic();
-        let longest = 3 * self.failover_after();
-        let has_work = self.following.progress.get(&rank).filter(|progress| progress.has_work());
-        let Some(progress) = has_work.copied().filter(|_| self.keeps(Rule::PassStuck)) else { return false };
-        if now.saturating_sub(progress.since) >= longest {
-            self.following.passed_until.insert(rank, now + self.passing());
-        }
-        self.following.passed_until.get(&rank).is_some_and(|until| now < *until)
-    }
-
-    /// Whether a rank is about to log a tick, or was when it was seen last and has not asked again since.
-    fn is_recording(&self, theirs: &Standing) -> bool {
-        let now = self.context.clock.monotonic();
-        let since = self.following.progress.get(&theirs.rank).map(|progress| progress.since);
-        theirs.recording && since.is_some_and(|since| now.saturating_sub(since) < 2 * ASKED_LATELY)
-    }
-
-    /// How long a rank that did not get on is not waited for.
-    fn passing(&self) -> Duration {
-        10 * self.failover_after()
-    }
-
-    /// How long a rank waits for the one before it.
-    fn failover_after(&self) -> Duration {
-        self.context.failover_after(self.schedule.infer_every)
     }
 
     /// What one rank's answer means.
     fn weigh(&mut self, own: &Standing, theirs: Standing, next: Next, round: &mut Round) {
         match theirs.phase {
             Phase::Restoring => round.complete = false,
-            Phase::Adopting => {}
+            // It has no state to write from, and waits for one of this rank's or of one that counts more.
+            Phase::Adopting => round.overruled += u32::from(theirs.rank < own.rank),
             // It will know of this rank soon.
             Phase::Alone => {
                 round.complete = false;
                 round.led |= theirs.rank < own.rank;
             }
-            Phase::Beginning => round.led |= theirs.rank < own.rank,
+            Phase::Beginning => {
+                let (position, written) = (i64::MIN, i64::MIN);
+                self.note_progress(own, &Standing { rank: theirs.rank, position, written, ..Standing::default() });
+                // Series that are to arrive may take long, and one rank decides when they have done so.
+                let is_passed = !self.waits_for_arrivals() && self.is_stuck(theirs.rank);
+                round.led |= theirs.rank < own.rank && !is_passed;
+            }
             Phase::Joining | Phase::Running if theirs.position == i64::MIN => {}
             Phase::Joining | Phase::Running => {
                 let has_state = own.position != i64::MIN;
+                // What has not followed the topology so far still has what another shard has taken over since.
+                if !has_state && theirs.progress.0 < own.progress.0 && self.waits_for_arrivals() {
+                    round.led |= theirs.rank < own.rank;
+                    return;
+                }
                 let behind = has_state && self.view.journal().has_been_at(&theirs);
                 // One that is ahead, or as far, has compared the chains itself.
                 let refuses = matches!(next, Next::Diverged | Next::Gone);
@@ -360,7 +284,7 @@ impl<E: Environment> Job<E> {
                     }
                     let counts = !has_state || theirs.precedes(own);
                     round.overruled += u32::from(!counts && theirs.rank < own.rank);
-                    self.following.progress.remove(&theirs.rank);
+                    self.following.failover.differs(theirs.rank);
                     let gone = !has_state || matches!(next, Next::Gone);
                     let adopt = if gone { &mut round.ahead } else { &mut round.diverged };
                     let best = adopt.is_none_or(|best| theirs.precedes(&best));
@@ -376,7 +300,6 @@ impl<E: Environment> Job<E> {
                     return;
                 }
                 self.note_progress(own, &theirs);
-                self.following.confirmed = self.following.confirmed.max(Some(theirs.written));
                 let is_stuck = self.is_stuck(theirs.rank);
                 if let Some(fitted_to) = theirs.fit {
                     self.following.offered_fit = Some((theirs.rank, fitted_to));
@@ -426,11 +349,29 @@ impl<E: Environment> Job<E> {
         self.joins.as_ref().is_none_or(|main| main.leads.get())
     }
 
+    /// Takes note that this rank waits for another one to go on.
+    fn waits(&mut self) {
+        let now = self.context.clock.monotonic();
+        self.following.failover.waits_at(self.position, now);
+    }
+
+    /// This rank cannot go on by itself: takes what others have recorded meanwhile.
+    pub(super) async fn follow_meanwhile(&mut self) {
+        match self.round().await.into_turn() {
+            Turn::Take(rank, record) => self.take(rank, *record).await,
+            Turn::Adopt(rank) => self.adopt_from(rank).await,
+            Turn::Wait | Turn::Lead => {
+                self.sleep(FOLLOW_AGAIN_AFTER).await;
+            }
+        }
+    }
+
     /// How to go on with the tick after the position.
     pub(super) async fn turn(&mut self, tick: i64) -> Turn {
         let turn = if self.alone() {
             Turn::Lead
         } else {
+            self.waits();
             let round = self.round().await;
             self.following.leads_on &= !round.passed;
             round.into_turn()
@@ -466,65 +407,6 @@ impl<E: Environment> Job<E> {
             || self.following.asked_at.is_some_and(|at| now.saturating_sub(at) < ASKED_LATELY)
     }
 
-    /// Ranks of different releases may score otherwise, so one writes, whatever is configured.
-    fn writer_mode(&self) -> WriterMode {
-        let own = self.context.release.get();
-        let all_equal = self.following.releases.values().all(|release| *release == own);
-        if all_equal { self.context.writing.get().mode } else { WriterMode::Failover }
-    }
-
-    /// Whose the scores of a logged tick are to write. With `writer.mode: failover` this returns when another rank has
-    /// written them, or when none of the lower ones has got on for too long.
-    pub(super) async fn write_turn(&mut self, tick: i64) -> WriteTurn {
-        let rank = self.context.place.get().member.rank;
-        while !self.view.stopping() {
-            // After a pause, others may have another record of the tick, or may have written it.
-            if !self.asked_lately() && self.round().await.outranked {
-                return WriteTurn::Outranked;
-            }
-            if self.alone() || self.writer_mode() == WriterMode::All {
-                break;
-            }
-            if self.following.confirmed >= Some(tick) {
-                return WriteTurn::Confirmed;
-            }
-            let now = self.context.clock.monotonic();
-            let got_on_at = *self.following.lower_got_on_at.get_or_insert(now);
-            let writes = self.following.writes_until.is_some_and(|until| now < until);
-            if rank == 0 || writes || !self.keeps(Rule::OneWriter) {
-                break;
-            }
-            if now >= got_on_at + rank * self.failover_after() {
-                self.following.writes_until = Some(now + self.passing());
-                break;
-            }
-            self.sleep_through_mail(ASK_AGAIN_AFTER).await;
-            let round = self.round().await;
-            if round.outranked {
-                return WriteTurn::Outranked;
-            }
-            if round.overruled == rank {
-                break;
-            }
-        }
-        WriteTurn::Own
-    }
-
-    /// Whose the scores are to write, directly before they are sent.
-    pub(super) async fn send_turn(&mut self, tick: i64) -> WriteTurn {
-        if self.asked_lately() {
-            return WriteTurn::Own;
-        }
-        let outranked = self.round().await.outranked;
-        let is_confirmed = self.following.confirmed >= Some(tick);
-        tracing::debug!(job = %self.view.key, outranked, is_confirmed, "asked again before writing");
-        match self.writer_mode() {
-            _ if outranked => WriteTurn::Outranked,
-            WriterMode::Failover if is_confirmed => WriteTurn::Confirmed,
-            _ => WriteTurn::Own,
-        }
-    }
-
     pub(super) async fn pause_between_questions(&mut self) -> Wait {
         self.sleep(ASK_AGAIN_AFTER).await
     }
@@ -539,6 +421,7 @@ impl<E: Environment> Job<E> {
     /// Takes over what another rank has begun, or leaves it to a lower one to begin. Returns whether this rank is to.
     pub(super) async fn begin_with_others(&mut self) -> bool {
         self.set_role(Phase::Beginning);
+        self.waits();
         match self.round().await.into_turn() {
             Turn::Adopt(rank) => self.adopt_from(rank).await,
             Turn::Lead => return true,
@@ -583,6 +466,7 @@ impl<E: Environment> Job<E> {
         }
         let after = self.position.unwrap_or(position);
         let series = &self.state.series;
+        self.stand_in_topology();
         let mut journal = self.view.journal();
         let entry = Entry { after, position, plan, before, content, chain: self.lineage.chain };
         journal.push(entry, |slot| series.labels(slot));
@@ -609,118 +493,5 @@ impl<E: Environment> Job<E> {
             // Who releases or joins states needs their lineage, too, and books it then.
             Content::Released { .. } | Content::Joined { .. } => {}
         }
-    }
-
-    /// Takes another rank's record: its configuration, the fit that took over before it, and what it says.
-    pub(super) async fn take(&mut self, rank: u32, record: NextRecord) {
-        let NextRecord { entry, plan, dictionary, definitions } = record;
-        self.following.leads_on = false;
-        self.note_definitions(rank, dictionary, definitions);
-        if let Some(plan) = plan {
-            match serde_json::from_slice(&plan) {
-                Ok(plan) => {
-                    self.put_in_force(plan);
-                    self.want_again();
-                }
-                Err(error) => {
-                    tracing::error!(job = %self.view.key, rank, %error, "another rank's configuration cannot be read");
-                    self.pause_between_questions().await;
-                    return;
-                }
-            }
-        }
-        let follows = (self.position, self.lineage.chain) == (Some(entry.after), entry.before);
-        if !follows || entry.plan != self.state.plan.digest() {
-            return;
-        }
-        match &entry.content {
-            Content::Tick(input) => {
-                let Some(input) = self.translate(rank, input) else {
-                    self.following.dictionaries.remove(&rank);
-                    return;
-                };
-                if self.log_tick(&input).await == Wait::Interrupted {
-                    return;
-                }
-                self.recorded(Content::Tick(input.clone()), Some(input.tick));
-                self.context.metrics.ticks_followed.with_label_values(&self.labels.values()).inc();
-                self.check(rank, &entry);
-                let is_written = self.score_and_write(&input).await;
-                if !self.view.stopping() {
-                    self.finish(input, is_written);
-                }
-            }
-            Content::Skipped { from, to, reason } => self.skip(*from, *to, reason.clone()).await,
-            Content::TakenOver(takeover) if self.keeps(Rule::FollowTakeovers) => {
-                if self.follow_takeover(rank, *takeover, entry.after + self.schedule.infer_every).await {
-                    self.check(rank, &entry);
-                } else {
-                    self.adopt_from(rank).await;
-                }
-            }
-            Content::TakenOver(_) => self.recorded(entry.content.clone(), self.position),
-            Content::Released { to } => {
-                self.release(&[*to]).await;
-                self.check(rank, &entry);
-            }
-            Content::Joined { handover, chain } => self.follow_join(rank, *handover, *chain, entry.chain).await,
-        }
-    }
-
-    /// Equal records after equal states give equal chains.
-    fn check(&self, rank: u32, entry: &Entry) {
-        if self.lineage.chain != entry.chain {
-            let tick = entry.position;
-            tracing::error!(job = %self.view.key, rank, tick, "the state differs from another rank's after the same record");
-        }
-    }
-
-    async fn follow_takeover(&mut self, rank: u32, takeover: Takeover, tick: i64) -> bool {
-        let Takeover { fitted_to, digest } = takeover;
-        if self.fitting.ready_fit() != Some((fitted_to, digest)) && !self.fetch_fit(rank, fitted_to, Some(digest)).await
-        {
-            return false;
-        }
-        self.put_fit_in_force(tick).await == Wait::Over
-    }
-
-    fn note_definitions(&mut self, rank: u32, version: DictionaryVersion, definitions: Vec<(u32, Labels)>) {
-        let known = self.following.dictionaries.entry(rank).or_default();
-        if known.version.incarnation != version.incarnation {
-            known.labels.clear();
-        }
-        known.version = version;
-        // Where the own table has the same series, one text serves both.
-        let own = |labels: Labels| self.state.series.own(&labels).unwrap_or(labels);
-        known.labels.extend(definitions.into_iter().map(|(slot, labels)| (slot, own(labels))));
-    }
-
-    /// Another rank's accepted input in own slots.
-    fn translate(&mut self, rank: u32, theirs: &TickInput) -> Option<TickInput> {
-        let known = &self.following.dictionaries.get(&rank)?.labels;
-        let format = &self.state.models.first()?.format;
-        let mut rows = Vec::with_capacity(theirs.slots.len());
-        for (row, slot) in theirs.slots.iter().enumerate() {
-            let labels = known.get(slot)?;
-            rows.push((self.state.series.take_in(labels, theirs.tick, &self.state.plan, format), row));
-        }
-        rows.sort_unstable();
-        Some(TickInput::of_rows(theirs.tick, theirs.grid, &rows, &theirs.values))
-    }
-
-    /// Fetches a fit that another rank has finished, if this one lacks it.
-    pub(super) async fn fetch_offered_fit(&mut self) {
-        let Some((rank, fitted_to)) = self.following.offered_fit.take() else { return };
-        if self.wants_fit(fitted_to) {
-            self.fetch_fit(rank, fitted_to, None).await;
-        }
-    }
-
-    /// Whether an offered fit is one that this job would begin now.
-    fn wants_fit(&self, fitted_to: i64) -> bool {
-        let newest = self.state.models.iter().map(|model| model.fitted_to).min().flatten();
-        self.fitting.is_idle()
-            && newest.is_none_or(|newest| newest < fitted_to)
-            && !self.fitting.has_taken_over(fitted_to)
     }
 }

@@ -3,12 +3,14 @@
 
 mod adopting;
 mod arriving;
+mod failover;
 mod fitting;
 mod following;
 mod reading;
 mod releasing;
 mod restore;
 mod saving;
+mod taking;
 mod view;
 mod writing;
 
@@ -30,8 +32,9 @@ use crate::{
     share::Share,
 };
 use arriving::Arrivals;
+use failover::WriteTurn;
 use fitting::Fitting;
-use following::{Following, WriteTurn};
+use following::Following;
 use reading::TickRead;
 use releasing::Departures;
 use saving::Saving;
@@ -174,9 +177,7 @@ impl<E: Environment> Job<E> {
             }
             if self.must_wait_for_fit(tick) {
                 self.view.set_waiting_for_fit();
-                let settle = self.context.settle();
-                self.report_lag(self.schedule.due_at(tick, settle));
-                self.sleep(LONGEST_SLEEP).await;
+                self.wait_for_fit(tick).await;
                 continue;
             }
             if self.may_take_over_fit(tick)
@@ -187,10 +188,22 @@ impl<E: Environment> Job<E> {
             }
             match self.wait_until_due(tick).await {
                 Wait::Over => self.tick(tick).await,
+                Wait::Interrupted if self.lacks_server_time() => self.follow_meanwhile().await,
                 Wait::Interrupted => self.follow_between_ticks().await,
             }
         }
         self.fitting.cancel();
+    }
+
+    /// Waits for the running fit. Ranks that have passed this one meanwhile may have taken another one over.
+    async fn wait_for_fit(&mut self, tick: i64) {
+        let due = self.schedule.due_at(tick, self.context.settle());
+        self.report_lag(due);
+        if !self.alone() && self.context.agreed_now() >= due {
+            self.follow_meanwhile().await;
+        } else {
+            self.sleep(LONGEST_SLEEP).await;
+        }
     }
 
     /// A former job of the same name may have left slots in the log that other series had.
@@ -268,6 +281,7 @@ impl<E: Environment> Job<E> {
         let elsewhere = self.following.written_elsewhere.is_some_and(|until| input.tick <= until);
         let turn = if elsewhere { WriteTurn::Outranked } else { self.write_turn(input.tick).await };
         if turn != WriteTurn::Own {
+            self.view.journal().standing.writes = false;
             self.state.learn(input, |_, _| true);
             return turn == WriteTurn::Confirmed;
         }
@@ -284,7 +298,9 @@ impl<E: Environment> Job<E> {
                 self.context.metrics.model_run(&labels, Stage::Infer, run);
             }
         }
-        self.write_scores(input, &scores).await != WriteTurn::Outranked
+        let turn = self.write_scores(input, &scores).await;
+        self.view.journal().standing.writes = turn == WriteTurn::Own;
+        turn != WriteTurn::Outranked
     }
 
     /// Ends a tick whose scores are accepted.
@@ -486,19 +502,24 @@ impl<E: Environment> Job<E> {
         }
     }
 
-    /// Asks the TSDB for its time, once.
+    fn lacks_server_time(&self) -> bool {
+        let known = self.context.server_time.borrow().at(self.context.clock.monotonic()).is_some();
+        !known && !self.context.without_server_time.get()
+    }
+
+    /// Asks the TSDB for its time, once. One rank among several returns when there is no answer: others may have one.
     async fn wait_for_server_time(&self) -> Wait {
         let mut pauses = crate::context::backoff();
         loop {
-            let known = self.context.server_time.borrow().at(self.context.clock.monotonic()).is_some();
-            if known || self.context.without_server_time.get() {
+            if !self.lacks_server_time() {
                 return Wait::Over;
             }
             match self.context.tsdb().server_time().await {
                 Ok(time) => self.context.observe_server_time(time),
                 Err(error) => {
                     self.stand_still(error.kind(), &error.to_string());
-                    if self.sleep(pauses.next().unwrap_or(LONGEST_SLEEP)).await == Wait::Interrupted {
+                    let pause = pauses.next().unwrap_or(LONGEST_SLEEP);
+                    if !self.alone() || self.sleep(pause).await == Wait::Interrupted {
                         return Wait::Interrupted;
                     }
                 }

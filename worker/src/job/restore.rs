@@ -124,8 +124,8 @@ impl<E: Environment> Job<E> {
         self.logged_plan = logged.configuration.filter(|_| former.is_some());
         let mut plan = former.unwrap_or_else(|| self.state.plan.clone());
         // What has moved is as durable as the states that have, and with them.
-        if let Some(share) = blocks.iter().map(|block| &block.share).max_by_key(|share| share.progress.key())
-            && share.progress.key() >= plan.share.progress.key()
+        if let Some(share) = blocks.iter().map(|block| &block.share).max_by_key(|share| share.key())
+            && share.key() >= plan.share.key()
         {
             plan.share.clone_from(share);
         }

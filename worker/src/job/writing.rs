@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Job, LONGEST_SLEEP, Wait, following::WriteTurn};
+use super::{Job, LONGEST_SLEEP, Wait, failover::WriteTurn};
 use config::status::ErrorKind;
 
 use crate::{

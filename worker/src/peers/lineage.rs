@@ -134,6 +134,8 @@ pub struct Standing {
     pub lineage: Lineage,
     /// The newest tick whose scores the TSDB has accepted from this rank, or from one that writes in its place, ms.
     pub written: i64,
+    /// Whether this rank has sent the scores of its newest tick itself.
+    pub writes: bool,
     /// The tick that this rank is reading, ms.
     pub working_on: Option<i64>,
     /// Whether it has read that tick and is about to log it: no other rank may, then.

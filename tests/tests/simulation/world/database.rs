@@ -16,7 +16,7 @@ use worker::{
 };
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{chance::Chance, clock::VirtualClock};
+use super::{START, chance::Chance, clock::VirtualClock};
 
 #[derive(Clone)]
 pub struct Database {
@@ -45,7 +45,7 @@ struct Inner {
     /// How many samples of a score each worker has written at a time.
     scores_by: BTreeMap<(Member, i64), u64>,
     /// The shard that has written a sample.
-    writers: HashMap<(String, i64), u32>,
+    writers: HashMap<(String, i64), (Member, i64)>,
     /// Times at which another shard has written a sample, and when that was.
     doubles: BTreeMap<i64, i64>,
     /// Ticks that others than the lowest ranks have read.
@@ -256,21 +256,25 @@ impl Database {
                 let value = value.as_f64().expect("a number").to_bits();
                 let time = time.as_i64().expect("a time");
                 let before = inner.written.insert((series.clone(), time), value);
-                let writer = *inner.writers.entry((series.clone(), time)).or_insert(self.member.shard);
-                if writer != self.member.shard {
-                    inner.doubles.insert(time, self.clock.unix());
+                let now = self.clock.unix();
+                let (first, first_at) = *inner.writers.entry((series.clone(), time)).or_insert((self.member, now));
+                if first.shard != self.member.shard {
+                    inner.doubles.insert(time, now);
                 }
                 if before.is_none() && series.contains("minutely") {
-                    let now = self.clock.unix();
                     let delay = inner.delays.entry(now).or_default();
                     *delay = (*delay).max(now - time);
                 }
                 if before.is_some_and(|before| before != value) {
                     inner.rewritten += 1;
                     if super::deployment::trace::is_on() {
-                        eprintln!("{}: another value of {series} at {time}", self.member);
+                        let at = (first_at - START) as f64 / 1e3;
+                        eprintln!(
+                            "{}: another value of {series} at {time}, which {first} wrote at +{at} s",
+                            self.member
+                        );
                     }
-                    inner.conflicts.insert(time, self.clock.unix());
+                    inner.conflicts.insert(time, now);
                 }
                 if name == "anomaly_score" {
                     *inner.scores_by.entry((self.member, time)).or_default() += 1;

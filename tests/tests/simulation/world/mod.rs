@@ -145,7 +145,7 @@ pub struct World {
 }
 
 pub const MINUTE: i64 = 60_000;
-const START: i64 = 1_700_000_040_000;
+pub const START: i64 = 1_700_000_040_000;
 
 const CONFIG: &str = r#"
 schedulers:

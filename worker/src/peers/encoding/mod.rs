@@ -125,19 +125,22 @@ mod tests {
             any::<[u64; 4]>().prop_map(|[chain, adopted, rebuilds, era]| Lineage { chain, adopted, rebuilds, era });
         let phases =
             [Phase::Restoring, Phase::Joining, Phase::Beginning, Phase::Running, Phase::Adopting, Phase::Alone];
-        let numbers = any::<(u32, i64, i64, Option<i64>, bool, Option<i64>, u64, (u64, usize))>();
+        let numbers = any::<(u32, i64, i64, bool, Option<i64>, bool, Option<i64>, u64, (u64, usize))>();
         (numbers, lineage, prop::sample::select(phases.to_vec())).prop_map(
-            |((rank, position, written, working_on, recording, fit, release, progress), lineage, phase)| Standing {
-                rank,
-                phase,
-                position,
-                lineage,
-                written,
-                working_on,
-                recording,
-                fit,
-                release,
-                progress,
+            |((rank, position, written, writes, working_on, recording, fit, release, progress), lineage, phase)| {
+                Standing {
+                    rank,
+                    phase,
+                    position,
+                    lineage,
+                    written,
+                    writes,
+                    working_on,
+                    recording,
+                    fit,
+                    release,
+                    progress,
+                }
             },
         )
     }

@@ -86,12 +86,14 @@ const PHASES: [Phase; 6] =
     [Phase::Restoring, Phase::Joining, Phase::Beginning, Phase::Running, Phase::Adopting, Phase::Alone];
 
 pub(super) fn put_standing(out: &mut Vec<u8>, standing: &Standing) {
-    let Standing { rank, phase, position, lineage, written, working_on, recording, fit, release, progress } = *standing;
+    let Standing { rank, phase, position, lineage, written, writes, working_on, recording, fit, release, progress } =
+        *standing;
     put_number(out, rank);
     out.push(PHASES.iter().position(|known| *known == phase).map_or(u8::MAX, |phase| phase as u8));
     put_signed(out, position);
     put_lineage(out, lineage);
     put_signed(out, written);
+    put_flag(out, writes);
     put_option(out, working_on, put_signed);
     put_flag(out, recording);
     put_option(out, fit, put_signed);
@@ -107,6 +109,7 @@ pub(super) fn standing(cursor: &mut Cursor<'_>) -> Option<Standing> {
         position: cursor.signed()?,
         lineage: lineage(cursor)?,
         written: cursor.signed()?,
+        writes: flag(cursor)?,
         working_on: option(cursor, Cursor::signed)?,
         recording: flag(cursor)?,
         fit: option(cursor, Cursor::signed)?,
