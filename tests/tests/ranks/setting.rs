@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use config::topology::{MemberTemplate, Peers, Topology};
 use tempfile::TempDir;
 use tests::fault_proxy::FaultProxy;
 use tests::process::free_port;
 use tests::scores::Scores;
+use tests::series::Series;
 use tests::signal::{gauge, now, this_second};
 use tests::victoria_metrics::VictoriaMetrics;
 use tests::worker::{Worker, WorkerSetup};
@@ -35,9 +37,14 @@ pub struct Rank {
 }
 
 impl Rank {
+    /// What it wrote.
+    pub fn imported(&self) -> Vec<Series> {
+        self.writes.imported()
+    }
+
     /// What it wrote, bit for bit.
     pub fn sent(&self) -> Scores {
-        Scores::of(&self.writes.imported(), "default")
+        Scores::of(&self.imported(), "default")
     }
 
     pub async fn wait_for_tick(&mut self, tick: i64) {
@@ -89,12 +96,22 @@ impl Setting {
     }
 
     pub fn write_topology_of(&self, name: &str, ranks: u32, token: &std::path::Path) {
-        let port = self.port;
-        let text = format!(
-            "epoch: 1\nranks: {ranks}\npeers:\n  url: 'http://127.77.{{shard}}.{{rank}}:{port}'\n  listen: \
-             '127.77.{{shard}}.{{rank}}:{port}'\n  token_file: {}\n",
-            token.display()
-        );
+        self.write_topology_text(name, &self.topology_of(ranks, token).text());
+    }
+
+    /// So many ranks of one shard.
+    pub fn topology_of(&self, ranks: u32, token: &std::path::Path) -> Topology {
+        let own = format!("127.77.{{shard}}.{{rank}}:{}", self.port);
+        let peers = Peers {
+            url: MemberTemplate::new(&format!("http://{own}")).unwrap(),
+            listen: MemberTemplate::new(&own).unwrap(),
+            token_file: token.to_owned(),
+        };
+        let ranks = ranks.try_into().unwrap();
+        Topology { epoch: 1, settled_epoch: 1, ranks, peers: Some(peers), ..Topology::default() }
+    }
+
+    pub fn write_topology_text(&self, name: &str, text: &str) {
         let (new, file) = (self.folder.path().join("new"), self.folder.path().join(name));
         std::fs::write(&new, text).unwrap();
         std::fs::rename(new, file).unwrap();
@@ -106,6 +123,23 @@ impl Setting {
 
     /// A rank whose topology stands in the file `topology`.
     pub async fn rank_with(&self, rank: u32, topology: &str) -> Rank {
+        let arguments = [
+            format!("--topology={}", self.folder.path().join(topology).display()),
+            format!("--stateFolder={}", self.state(rank).display()),
+            format!("--rank={rank}"),
+            "--watch".to_owned(),
+            "--configCheckInterval=300ms".to_owned(),
+        ];
+        self.worker(arguments.to_vec()).await
+    }
+
+    /// Where rank `rank` keeps its state.
+    pub fn state(&self, rank: u32) -> PathBuf {
+        self.folder.path().join(format!("state-{rank}"))
+    }
+
+    /// A worker with these arguments.
+    pub async fn worker(&self, arguments: Vec<String>) -> Rank {
         let writes = FaultProxy::start(self.tsdb.address()).await.unwrap();
         let start = jiff::Timestamp::from_millisecond(self.first_fit).unwrap().strftime("%Y-%m-%dT%H:%M:%S");
         let config = format!(
@@ -121,15 +155,7 @@ settings: {{settle: 5ms, n_workers: 1, snapshot_interval: 2s, catch_up_delay: 1s
             self.reads.url(),
             writes.url(),
         );
-        let state = self.folder.path().join(format!("state-{rank}"));
-        let arguments = [
-            format!("--topology={}", self.folder.path().join(topology).display()),
-            format!("--stateFolder={}", state.display()),
-            format!("--rank={rank}"),
-            "--watch".to_owned(),
-            "--configCheckInterval=300ms".to_owned(),
-        ];
-        let setup = WorkerSetup { config, arguments: arguments.to_vec(), ..WorkerSetup::default() };
+        let setup = WorkerSetup { config, arguments, ..WorkerSetup::default() };
         Rank { worker: Worker::start(setup).await.unwrap(), writes }
     }
 
