@@ -1,6 +1,6 @@
 //! Several ranks of one shard as processes, each on a loopback address of its own.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use tests::worker::{Worker, WorkerSetup};
 pub const SECOND: i64 = 1_000;
 pub const SOON: Duration = Duration::from_secs(40);
 pub const SERIES: u64 = 5;
+/// Time between fits.
+pub const FIT_EVERY: i64 = 8 * SECOND;
 const QUERY_RANGE: &str = "/api/v1/query_range";
 
 pub struct Setting {
@@ -176,26 +178,26 @@ settings: {{settle: 5ms, n_workers: 1, snapshot_interval: 2s, catch_up_delay: 1s
     }
 }
 
-/// Waits until all have stood at one position from `after` on, and returns whether their chains were equal there.
+/// Waits until all have stood at one position from `after` on with one chain; `false` if that does not come. One look at a
+/// common position is not enough: a fit that takes over changes the chain, and not the position.
 pub async fn have_equal_chains(ranks: &[&Rank], after: i64) -> bool {
-    let mut seen: Vec<BTreeMap<i64, String>> = vec![BTreeMap::new(); ranks.len()];
+    let mut seen: Vec<BTreeSet<(i64, String)>> = vec![BTreeSet::new(); ranks.len()];
     let begin = std::time::Instant::now();
     while begin.elapsed() < SOON {
         for (rank, seen) in ranks.iter().zip(&mut seen) {
             let job = rank.worker.status().await.unwrap()["jobs"][0].clone();
             if let (Some(position), Some(chain)) = (job["position_ms"].as_i64(), job["chain"].as_str()) {
-                seen.insert(position, chain.to_owned());
+                seen.insert((position, chain.to_owned()));
             }
         }
-        let common = seen[0]
-            .iter()
-            .find(|(position, _)| **position >= after && seen.iter().all(|seen| seen.contains_key(position)));
-        if let Some((position, chain)) = common {
-            return seen.iter().all(|seen| seen[position] == *chain);
+        let is_common = |stand: &&(i64, String)| stand.0 >= after && seen.iter().all(|seen| seen.contains(*stand));
+        if seen[0].iter().any(|stand| is_common(&stand)) {
+            return true;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("the ranks do not meet: {seen:?}");
+    eprintln!("the ranks do not agree: {seen:?}");
+    false
 }
 
 /// Every tick of `from..=to`.
