@@ -122,7 +122,6 @@ impl Visit<'_> {
         failures.extend(self.scrape_objects(&plan, &scrape_kinds).await?);
         failures.extend(self.remove_orphans(&plan).await?);
         if failures.is_empty() && plan.worker_too_old.is_none() {
-            self.tell_contract(&plan, &around).await;
             self.touch_pods(&plan, &around.workers).await?;
         }
 
@@ -226,12 +225,12 @@ impl Visit<'_> {
     }
 
     /// Says when the workers' files were written in another contract than before.
-    async fn tell_contract(&self, plan: &Plan, around: &Surroundings) {
+    async fn tell_contract(&self, plan: &Plan, live: Option<&DynamicObject>) {
         let now = plan.topology.contract_version;
         let Some(before) = plan.recorded_contract.filter(|before| *before != now) else { return };
         let note = format!("the topology is written in contract {now} from now on, it was in contract {before}");
         // The own write may not have come back yet at the next visit.
-        let version = around.topology.as_ref().and_then(ResourceExt::resource_version).unwrap_or_default();
+        let version = live.and_then(ResourceExt::resource_version).unwrap_or_default();
         if !self.operator.is_news(format!("{} {version} {note}", self.owner().uid)) {
             return;
         }
@@ -257,6 +256,7 @@ impl Visit<'_> {
     }
 
     async fn write(&self, plan: &Plan) -> Result<Vec<ApplyError>, ReconcileError> {
+        let topology = ChildNames::of(&self.key.name).topology;
         let mut failures = Vec::new();
         for child in &plan.children {
             if matches!(child.kind, ChildKind::Scrape(_)) {
@@ -267,7 +267,12 @@ impl Visit<'_> {
             if plan.worker_too_old.is_some() && child.kind == ChildKind::ConfigMap && live.is_some() {
                 continue;
             }
+            let before = failures.len();
             self.apply(child, live.as_deref(), &mut failures).await?;
+            // At once: a later child may end the visit.
+            if child.key.name == topology && child.kind == ChildKind::ConfigMap && failures.len() == before {
+                self.tell_contract(plan, live.as_deref()).await;
+            }
         }
         Ok(failures)
     }

@@ -147,13 +147,14 @@ impl Setting {
         let config = format!(
             "
 schedulers:
-  s: {{class: periodic, fit_window: 30s, fit_every: 8s, infer_every: 1s, start_from: '{start}'}}
+  s: {{class: periodic, fit_window: 30s, fit_every: {}s, infer_every: 1s, start_from: '{start}'}}
 models:
   zscore: {{class: zscore_online, z_threshold: 3, queries: all, schedulers: all}}
 reader: {{datasource_url: '{}', sampling_period: 1s, queries: {{load: {{expr: load}}}}}}
 writer: {{datasource_url: '{}'}}
 settings: {{settle: 5ms, n_workers: 1, snapshot_interval: 2s, catch_up_delay: 1s}}
 ",
+            FIT_EVERY / SECOND,
             self.reads.url(),
             writes.url(),
         );
