@@ -1,6 +1,6 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help tools tools-standalone tools-kubernetes tools-node tools-argocd build lint test e2e test-argocd bench
+.PHONY: help tools tools-standalone tools-kubernetes tools-node tools-argocd build lint test test-contracts e2e test-argocd bench
 .PHONY: bench-operator bench-replicas soak images manifests run run-standalone docs reference clean-tools
 
 help: ## list these targets
@@ -39,7 +39,17 @@ test: ## all tests, against the real components of `make tools`; of the stories 
 	then cargo test --locked -p e2e --test stories -- quickstart:: shards:: killed_worker::; \
 	else echo "this user may not make namespaces, as root may: the stories on a Kubernetes node were left out" >&2; fi
 
-e2e: tools ## all stories on a whole one-node Kubernetes in namespaces of its own; needs root; CLUSTER=: on that cluster
+# The newer release is a build of its own, with the feature `next-contract`. All packages are named each time, so that what
+# they depend on is built once.
+WITH_NEXT_CONTRACT = -p worker -p operator -p tests --features tests/next-contract
+test-contracts: ## upgrade and downgrade between two contracts of operator and workers, with a second build of both
+	cargo build --locked -p worker -p operator -p tests --bins
+	cargo build --locked $(WITH_NEXT_CONTRACT) --bin vmanomaly-next-contract
+	cargo test --locked -p config --features next-contract --lib topology
+	cargo test --locked $(WITH_NEXT_CONTRACT) --test ranks upgrades::
+	cargo test --locked $(WITH_NEXT_CONTRACT) --test operator contract
+
+e2e: tools test-contracts ## all stories on a whole one-node Kubernetes in namespaces of its own; needs root; CLUSTER=: on that cluster
 	cargo build --workspace --bins --locked
 	cargo test --locked -p e2e
 

@@ -1,6 +1,7 @@
 //! The worker's contract: its configuration, its topology, who owns a series, and its status answer.
 
 mod class;
+pub mod contract;
 pub mod duration;
 mod fields;
 pub mod load;

@@ -5,13 +5,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Version of this contract; goes up when a reader of an older version would misunderstand the answer.
-pub const CONTRACT_VERSION: u32 = 1;
-
 /// The whole answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// [`CONTRACT_VERSION`] of the worker.
+    /// [`CONTRACT_VERSION`](crate::contract::CONTRACT_VERSION) of the worker: the newest contract that it understands.
     pub contract_version: u32,
     /// Release of the worker.
     pub worker_version: String,
@@ -60,6 +57,8 @@ pub enum NotReadyReason {
     Stopping,
     /// The topology in effect has no such shard or rank: the worker waits for one that has.
     NotInTopology,
+    /// The topology file is of a newer contract than this release understands, and no topology is remembered.
+    NewerContract,
     /// A reason that this reader's version does not know.
     #[serde(other)]
     Unknown,
@@ -206,6 +205,7 @@ fn is_zero(value: &u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::CONTRACT_VERSION;
 
     fn status() -> Status {
         Status {

@@ -5,7 +5,9 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
+use crate::contract::{CONTRACT_VERSION, CORE, OLDEST_CONTRACT_VERSION, listen_key};
 use crate::fields::{Fields, not_allowed, wrong_type};
 use crate::ownership::Spread;
 use crate::problem::{ConfigErrors, Fault, Problems};
@@ -13,13 +15,10 @@ use crate::schema::{Key, Kind, Presence, Section};
 use crate::tree::{Node, Value};
 use crate::yaml::{self, Source};
 
-/// Version of the file's contract that this build understands.
-pub const CONTRACT_VERSION: u32 = 1;
-
 /// How a deployment is laid out. The default is one worker alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topology {
-    /// Version of the contract, at most [`CONTRACT_VERSION`].
+    /// Version of the contract in which the file is written.
     pub contract_version: u32,
     /// Goes up with every change of shards or placements.
     pub epoch: u64,
@@ -79,7 +78,8 @@ impl MemberTemplate {
 impl Default for Topology {
     fn default() -> Self {
         Self {
-            contract_version: CONTRACT_VERSION,
+            // Also that of a file that names none.
+            contract_version: OLDEST_CONTRACT_VERSION,
             epoch: 0,
             shards: NonZeroU32::MIN,
             previous_shards: Vec::new(),
@@ -142,10 +142,19 @@ pub(crate) const SECTION: Section = Section {
     ],
 };
 
-pub(crate) const PEERS: Section = Section {
-    title: "`peers`",
-    about: "How workers reach each other. `{shard}` and `{rank}` stand for the numbers of a worker.",
-    keys: &[
+pub(crate) const PEERS: Section = peers_section(&peers_keys(CONTRACT_VERSION));
+const OLDEST_PEERS: Section = peers_section(&peers_keys(OLDEST_CONTRACT_VERSION));
+
+const fn peers_section(keys: &'static [Key]) -> Section {
+    Section {
+        title: "`peers`",
+        about: "How workers reach each other. `{shard}` and `{rank}` stand for the numbers of a worker.",
+        keys,
+    }
+}
+
+const fn peers_keys(contract_version: u32) -> [Key; 3] {
+    [
         Key::new(
             "url",
             Kind::Special("text", "an http URL, as in `http://anomaly-r{rank}-{shard}.anomaly:8491`"),
@@ -154,15 +163,15 @@ pub(crate) const PEERS: Section = Section {
         )
         .own(),
         Key::new(
-            "listen",
+            listen_key(contract_version),
             Kind::Special("text", "an address and a port, as in `0.0.0.0:8491`"),
             Presence::Default("0.0.0.0:8491"),
             "Where a worker listens for the others: address and port.",
         )
         .own(),
         Key::new("token_file", Kind::File, Presence::Required, "File with the token that the workers share.").own(),
-    ],
-};
+    ]
+}
 
 pub(crate) const PLACEMENT: Section = Section {
     title: "`placements.<alias>`",
@@ -210,6 +219,60 @@ impl Topology {
         problems.finish(topology, std::slice::from_ref(source)).map(|(topology, _)| topology)
     }
 
+    /// The version of a file's contract, if this build does not understand it.
+    #[must_use]
+    pub fn newer_contract(source: &Source) -> Option<u32> {
+        newer_contract(&yaml::parse(source, &mut Problems::default())?)
+    }
+
+    /// What a file of whatever contract says of who owns which series and who may still have them; `None` if it does not
+    /// say that, or not in a way that this build knows. It never says how workers reach each other.
+    #[must_use]
+    pub fn parse_core(source: &Source) -> Option<Self> {
+        let mut problems = Problems::default();
+        let mut root = yaml::parse(source, &mut problems)?;
+        let Value::Map(entries) = &mut root.value else { return None };
+        entries.retain(|entry| CORE.contains(&entry.key.as_str()));
+        // What would have a default is not guessed.
+        let says = |key: &&str| root.get(key).is_some();
+        if !["contract_version", "epoch", "settled_epoch", "shards", "ranks"].iter().all(says) {
+            return None;
+        }
+        let fields = Fields::open(&[&SECTION], &root, "", &mut problems)?;
+        let topology = core(&fields, &mut problems);
+        problems.finish(topology, std::slice::from_ref(source)).ok().map(|(topology, _)| topology)
+    }
+
+    /// The text of the file, in the contract [`Topology::contract_version`]. JSON is YAML.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let placement = |(alias, spread): (&String, &Spread)| {
+            let value = match spread {
+                Spread::Series => json!({ "type": "series" }),
+                Spread::Query => json!({ "type": "query" }),
+                Spread::Label(label) => json!({ "type": "label", "label": label }),
+            };
+            (alias.clone(), value)
+        };
+        let mut text = format!(
+            "contract_version: {}\nepoch: {}\nsettled_epoch: {}\nshards: {}\nranks: {}\n",
+            self.contract_version, self.epoch, self.settled_epoch, self.shards, self.ranks
+        );
+        if !self.previous_shards.is_empty() {
+            text.push_str(&format!("previous_shards: {}\n", json!(self.previous_shards)));
+        }
+        if !self.placements.is_empty() {
+            let placements: BTreeMap<String, serde_json::Value> = self.placements.iter().map(placement).collect();
+            text.push_str(&format!("placements: {}\n", json!(placements)));
+        }
+        if let Some(Peers { url, listen, token_file }) = &self.peers {
+            let listen_key = listen_key(self.contract_version);
+            let peers = json!({ "url": url, listen_key: listen, "token_file": token_file });
+            text.push_str(&format!("peers: {peers}\n"));
+        }
+        text
+    }
+
     /// The placement of a query.
     #[must_use]
     pub fn spread(&self, query_alias: &str) -> &Spread {
@@ -217,13 +280,43 @@ impl Topology {
     }
 }
 
+/// The version, if it is above this build's.
+fn newer_contract(root: &Node) -> Option<u32> {
+    let Value::Scalar(scalar) = &root.get("contract_version")?.value else { return None };
+    scalar.text.parse().ok().filter(|version| *version > CONTRACT_VERSION)
+}
+
 fn build(root: &Node, problems: &mut Problems) -> Option<Topology> {
-    let fields = Fields::open(&[&SECTION], root, "", problems)?;
-    let contract_version = fields.whole("contract_version", problems);
-    if contract_version.is_some_and(|version: u32| version > CONTRACT_VERSION) {
+    if let (Some(_), Some(node)) = (newer_contract(root), root.get("contract_version"))
+        && let Value::Scalar(scalar) = &node.value
+    {
+        // What else stands there may have another meaning.
         let reason = format!("newer than this build understands, {CONTRACT_VERSION}");
-        fields.not_allowed("contract_version", reason, problems);
+        problems.error(&node.place, "contract_version", not_allowed(scalar, reason, String::new));
+        return None;
     }
+    let fields = Fields::open(&[&SECTION], root, "", problems)?;
+    let topology = core(&fields, problems);
+    let version = topology.as_ref().map_or(CONTRACT_VERSION, |topology| topology.contract_version);
+    let peers = fields.raw("peers").and_then(|node| peers(node, version, problems));
+    let topology = topology?;
+    match &peers {
+        None if topology.ranks.get() > 1 && fields.raw("peers").is_none() => {
+            let expected = "how the ranks reach each other, because there is more than one".into();
+            fields.error("peers", Fault::Missing { expected }, problems);
+        }
+        Some(peers) if !peers.url.tells_apart(topology.shards, topology.ranks) => {
+            let reason = "must have a `url` for each worker: use `{shard}` and `{rank}`";
+            fields.conflict("peers", reason, problems);
+        }
+        _ => {}
+    }
+    Some(Topology { peers, ..topology })
+}
+
+/// All but how workers reach each other.
+fn core(fields: &Fields<'_>, problems: &mut Problems) -> Option<Topology> {
+    let contract_version = fields.whole("contract_version", problems);
     let epoch: Option<u64> = fields.whole("epoch", problems);
     let settled_epoch: Option<u64> = fields.whole("settled_epoch", problems);
     if let (Some(epoch), Some(settled)) = (epoch, settled_epoch)
@@ -258,20 +351,6 @@ fn build(root: &Node, problems: &mut Problems) -> Option<Topology> {
             }
         }
     }
-    let peers = fields.raw("peers").and_then(|node| peers(node, problems));
-    if let (Some(shards), Some(ranks)) = (shards, ranks) {
-        match &peers {
-            None if ranks.get() > 1 && fields.raw("peers").is_none() => {
-                let expected = "how the ranks reach each other, because there is more than one".into();
-                fields.error("peers", Fault::Missing { expected }, problems);
-            }
-            Some(peers) if !peers.url.tells_apart(shards, ranks) => {
-                let reason = "must have a `url` for each worker: use `{shard}` and `{rank}`";
-                fields.conflict("peers", reason, problems);
-            }
-            _ => {}
-        }
-    }
     Some(Topology {
         contract_version: contract_version?,
         epoch: epoch?,
@@ -280,18 +359,19 @@ fn build(root: &Node, problems: &mut Problems) -> Option<Topology> {
         settled_epoch: settled_epoch?,
         ranks: ranks?,
         placements,
-        peers,
+        peers: None,
     })
 }
 
-fn peers(node: &Node, problems: &mut Problems) -> Option<Peers> {
-    let fields = Fields::open(&[&PEERS], node, "peers", problems)?;
+fn peers(node: &Node, contract_version: u32, problems: &mut Problems) -> Option<Peers> {
+    let section = if contract_version < CONTRACT_VERSION { &OLDEST_PEERS } else { &PEERS };
+    let fields = Fields::open(&[section], node, "peers", problems)?;
     let url = fields.parsed("url", problems, |text| {
         let template = MemberTemplate::new(text)?;
         let is_http = ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme));
         if is_http { Ok(template) } else { Err("must start with `http://` or `https://`".into()) }
     });
-    let listen = fields.parsed("listen", problems, |text| {
+    let listen = fields.parsed(listen_key(contract_version), problems, |text| {
         let template = MemberTemplate::new(text)?;
         let port = template.of(0, 0).rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
         if port.is_some() { Ok(template) } else { Err("must end in `:` and a port".into()) }
@@ -348,7 +428,7 @@ mod tests {
     #[test]
     fn every_mistake_is_named_with_its_place() {
         let text = "epoch: -1\nshards: 0\nrank: 2\nprevious_shards: [x]\nplacements:\n  cpu: {type: serie}\n  \
-                    disk: {type: label}\n  net: {type: query, label: x}\ncontract_version: 9\n";
+                    disk: {type: label}\n  net: {type: query, label: x}\ncontract_version: 0\n";
         let errors = parse(text).unwrap_err();
         for (place, key) in [
             ("1:8", "epoch"),
@@ -358,11 +438,59 @@ mod tests {
             ("6:15", "placements.cpu.type: `serie`: must be one of `series`, `query`, `label`; did you mean `series`?"),
             ("7:9", "placements.disk.label: is required"),
             ("8:29", "placements.net.label: is not allowed with `type: query`"),
-            ("9:19", "contract_version: `9`: newer than this build understands, 1"),
+            ("9:19", "contract_version: `0`"),
         ] {
             assert!(errors.contains(&format!("topology.yaml:{place}: {key}")), "{key} in\n{errors}");
         }
         assert_eq!(errors.lines().count(), 8, "{errors}");
+    }
+
+    #[test]
+    fn a_file_reads_as_it_was_written_in_every_contract_and_not_as_one_of_another() {
+        let text = "epoch: 4\nsettled_epoch: 2\nshards: 5\nprevious_shards: [3, 2]\nranks: 2\n\
+                    placements: {cpu: {type: query}, disk: {type: label, label: host}, net: {type: series}}\n\
+                    peers: {url: 'http://w-r{rank}-{shard}:8491', token_file: /etc/token}\n";
+        let versions = OLDEST_CONTRACT_VERSION..=CONTRACT_VERSION;
+        for contract_version in versions.clone() {
+            let topology = Topology { contract_version, ..parse(text).unwrap() };
+            assert_eq!(parse(&topology.text()).unwrap(), topology);
+            for other in versions.clone().filter(|other| *other != contract_version) {
+                let (named, claimed) = (format!("version: {contract_version}"), format!("version: {other}"));
+                let error = parse(&topology.text().replace(&named, &claimed)).unwrap_err();
+                assert!(error.contains("peers.") && error.contains("unknown key"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_of_a_newer_contract_is_refused_by_that_alone_and_its_core_is_known() {
+        let newer = CONTRACT_VERSION + 1;
+        let core = format!(
+            "contract_version: {newer}\nepoch: 4\nsettled_epoch: 2\nshards: 5\nprevious_shards: [3]\nranks: 2\n"
+        );
+        let text = format!("{core}peers: [something, else]\nflavour: vanilla\n");
+        let source = Source::new("topology.yaml", text.as_str());
+        let error = parse(&text).unwrap_err();
+        assert_eq!(error.lines().count(), 1, "{error}");
+        let reason = format!(
+            "topology.yaml:1:19: contract_version: `{newer}`: newer than this build understands, {CONTRACT_VERSION}"
+        );
+        assert!(error.contains(&reason), "{error}");
+        assert_eq!(Topology::newer_contract(&source), Some(newer));
+        let known = Topology::parse_core(&source).unwrap();
+        assert_eq!((known.contract_version, known.epoch, known.settled_epoch), (newer, 4, 2));
+        assert_eq!((known.shards.get(), known.ranks.get(), known.peers), (5, 2, None));
+        assert_eq!(known.previous_shards.iter().map(|count| count.get()).collect::<Vec<_>>(), [3]);
+
+        let own = Source::new("topology.yaml", Topology::default().text());
+        assert_eq!(Topology::newer_contract(&own), None);
+        // Nothing of the core is guessed.
+        for without in ["epoch: 4\n", "settled_epoch: 2\n", "shards: 5\n", "ranks: 2\n"] {
+            let text = core.replacen(&format!("\n{without}"), "\n", 1);
+            assert_eq!(Topology::parse_core(&Source::new("topology.yaml", text.as_str())), None, "{text}");
+        }
+        let unknown = format!("{core}placements: {{cpu: {{type: zigzag}}}}\n");
+        assert_eq!(Topology::parse_core(&Source::new("topology.yaml", unknown)), None);
     }
 
     #[test]

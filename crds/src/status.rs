@@ -159,8 +159,10 @@ reasons! {
     SeriesLimitReached => "Raise `seriesLimit`, or make the expression return less.",
     /// Series are refused, because they would write the output of another series, or are scores themselves.
     OutputsCollide => "Make the expressions disjoint, or change `writer.metricFormat`.",
-    /// A worker is too old for what the objects ask for.
-    WorkerTooOld => "Use a newer image.",
+    /// A worker understands no version of the contract that this operator writes; configuration and topology stay as they are.
+    WorkerTooOld => "Use a newer image for the workers, or an older operator.",
+    /// The topology is written in another version of the contract between operator and workers, because workers of another release have come or gone (event).
+    ContractChanged => "Nothing.",
     /// A newer operator wrote the configuration; this one keeps away from it.
     NewerOperator => "Use the newer operator, or start this one with --allow-downgrade.",
     /// Series are on their way to other shards; they are scored meanwhile.

@@ -16,4 +16,4 @@ pub mod watch;
 pub mod workers;
 
 /// Release of the operator.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub const VERSION: &str = config::contract::RELEASE;

@@ -11,6 +11,10 @@ use crate::status::resharding::NewsKind;
 /// Seconds of a visit: most are far below one, a slow API server takes several.
 const SECONDS: &[f64] = &[0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0];
 
+/// Values of the label `direction`.
+const RAISED: &str = "raised";
+const LOWERED: &str = "lowered";
+
 /// The operator's own metrics. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -22,6 +26,7 @@ pub struct Metrics {
     poll_seconds: Histogram,
     objects: IntGaugeVec,
     reshardings: IntCounterVec,
+    contract_changes: IntCounterVec,
     in_flight: IntGauge,
 }
 
@@ -66,9 +71,14 @@ impl Metrics {
                 "Changes of shards or replicas, by how far they came",
                 &["event"],
             )?,
+            contract_changes: counter(
+                "contract_changes_total",
+                "Topologies that were written in another version of the contract with workers than before",
+                &["direction"],
+            )?,
             in_flight: IntGauge::new(name("reconciles_in_flight"), "Visits that are under way")?,
         };
-        let own: [Box<dyn prometheus::core::Collector>; 8] = [
+        let own: [Box<dyn prometheus::core::Collector>; 9] = [
             Box::new(metrics.visits.clone()),
             Box::new(metrics.seconds.clone()),
             Box::new(metrics.writes.clone()),
@@ -76,6 +86,7 @@ impl Metrics {
             Box::new(metrics.poll_seconds.clone()),
             Box::new(metrics.objects.clone()),
             Box::new(metrics.reshardings.clone()),
+            Box::new(metrics.contract_changes.clone()),
             Box::new(metrics.in_flight.clone()),
         ];
         for collector in own {
@@ -84,6 +95,9 @@ impl Metrics {
         // Without these, the first one would not be an increase.
         for event in [NewsKind::Begun, NewsKind::Settled, NewsKind::TimedOut] {
             metrics.reshardings.with_label_values(&[event.name()]);
+        }
+        for direction in [RAISED, LOWERED] {
+            metrics.contract_changes.with_label_values(&[direction]);
         }
         let about = Opts::new(name("build_info"), "Release of the operator").const_label("version", crate::VERSION);
         let release = IntGauge::with_opts(about)?;
@@ -105,6 +119,12 @@ impl Metrics {
     pub fn begin_visit(&self) -> InFlight {
         self.in_flight.inc();
         InFlight(self.in_flight.clone())
+    }
+
+    /// Counts a topology that is written in another contract than before.
+    pub fn contract_changed(&self, before: u32, now: u32) {
+        let direction = if now > before { RAISED } else { LOWERED };
+        self.contract_changes.with_label_values(&[direction]).inc();
     }
 
     /// Counts a write.

@@ -70,6 +70,7 @@ fn settled(anomaly: &VMAnomaly) -> Surroundings {
         let pods = plan.topology.shards.get();
         groups.insert(rank, Group { existing: pods, ready: pods, rolled_out: true, ..Group::of(&set) });
         let report = Arc::new(Report {
+            contract_version: config::contract::CONTRACT_VERSION,
             epoch: plan.topology.epoch,
             ranks: Some(plan.topology.ranks.get()),
             revision: Some(plan.configuration.as_ref().unwrap().revision.clone()),
@@ -97,7 +98,7 @@ fn lose(around: &mut Surroundings, rank: u32) {
 }
 
 fn told(anomaly: &VMAnomaly, plan: &Plan, workers: &[Worker]) -> VMAnomalyStatus {
-    let facts = Facts { plan, workers, failures: &[], worker_too_old: false, now: Timestamp::UNIX_EPOCH };
+    let facts = Facts { plan, workers, failures: &[], now: Timestamp::UNIX_EPOCH };
     status(anomaly, &facts)
 }
 

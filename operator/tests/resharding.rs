@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use config::contract::{CONTRACT_VERSION, OLDEST_CONTRACT_VERSION};
 use crds::VMAnomaly;
 use crds::anomaly::VMAnomalyStatus;
 use jiff::{SignedDuration, Timestamp};
@@ -70,7 +71,7 @@ impl Deployment {
         let shards = self.plan.topology.shards.get();
         let current: Vec<_> = self.around.workers.iter().filter(|worker| worker.shard < shards).cloned().collect();
         let now = self.around.now.unwrap();
-        let facts = Facts { plan: &self.plan, workers: &current, failures: &[], worker_too_old: false, now };
+        let facts = Facts { plan: &self.plan, workers: &current, failures: &[], now };
         let after = status(&self.anomaly, &facts);
         let news = news(before.as_ref(), &after).map(|news| news.kind);
         self.anomaly.status = Some(after);
@@ -87,6 +88,7 @@ impl Deployment {
     /// The worker of a shard has the newest topology, and all series that it owns, or not.
     fn report(&mut self, shard: u32, settled: bool) {
         let report = Report {
+            contract_version: CONTRACT_VERSION,
             epoch: self.plan.topology.epoch,
             ranks: Some(1),
             revision: Some(self.plan.configuration.as_ref().unwrap().revision.clone()),
@@ -95,6 +97,13 @@ impl Deployment {
             ..Report::default()
         };
         self.around.workers[usize::try_from(shard).unwrap()].state = WorkerState::Answers(Arc::new(report));
+    }
+
+    /// The worker of a shard is one of a release that understands this contract.
+    fn understands(&mut self, shard: u32, contract_version: u32) {
+        let worker = &mut self.around.workers[usize::try_from(shard).unwrap()];
+        let report = worker.report().cloned().unwrap_or_default();
+        worker.state = WorkerState::Answers(Arc::new(Report { contract_version, ..report }));
     }
 
     fn scale(&mut self, shards: i32) -> Option<NewsKind> {
@@ -167,6 +176,47 @@ fn more_shards_come_at_once_and_a_further_wish_waits_until_series_have_come_ther
     assert_eq!((main.topology(), main.pods(), main.plan.topology.settled_epoch), ((3, 2, vec![]), 2, 3));
     main.says("Resharding", "False", "ShardsSettled", "");
     assert_eq!(main.visit(), None);
+}
+
+#[test]
+fn while_a_worker_is_too_old_nothing_moves_and_no_epoch_is_used_up() {
+    let mut main = Deployment::settled(2);
+    main.understands(1, OLDEST_CONTRACT_VERSION - 1);
+    for _ in 0..3 {
+        main.scale(3);
+        assert_eq!(main.topology(), (1, 2, vec![]));
+        main.says("ConfigValid", "False", "WorkerTooOld", "anomaly-main-r0-1 understands contract 0");
+        assert_eq!(main.anomaly.status.as_ref().unwrap().epoch, Some(1));
+    }
+    main.understands(1, CONTRACT_VERSION);
+    assert_eq!(main.visit(), Some(NewsKind::Begun));
+    assert_eq!(main.topology(), (2, 3, vec![2]));
+}
+
+#[test]
+fn an_older_operator_goes_on_with_a_hand_over_that_a_newer_one_has_begun() {
+    let mut main = Deployment::settled(2);
+    main.scale(3);
+    let begun = main.topology();
+    let newer = CONTRACT_VERSION + 1;
+    let rewrite = |main: &mut Deployment, text: String| {
+        let map = main.around.topology.as_mut().unwrap();
+        map.data = Some([("topology.yaml".to_owned(), text)].into());
+    };
+    let core = "epoch: 2\nsettled_epoch: 1\nshards: 3\nranks: 1\nprevious_shards: [2]\n";
+    rewrite(&mut main, format!("contract_version: {newer}\n{core}flavour: vanilla\n"));
+    main.visit();
+    assert_eq!((main.topology(), main.plan.topology.settled_epoch), (begun.clone(), 1));
+    assert_eq!((main.plan.topology.contract_version, main.plan.recorded_contract), (CONTRACT_VERSION, Some(newer)));
+    let written = main.around.topology.as_ref().unwrap().data.as_ref().unwrap()["topology.yaml"].clone();
+    assert!(
+        written.starts_with(&format!("contract_version: {CONTRACT_VERSION}\nepoch: 2\nsettled_epoch: 1\n")),
+        "{written}"
+    );
+
+    rewrite(&mut main, format!("contract_version: {newer}\nlayers: 3\n"));
+    let refused = plan(&main.anomaly, &main.around, &WorkerDefaults::default()).unwrap_err().to_string();
+    assert!(refused.contains(&format!("the topology is of contract {newer}")), "{refused}");
 }
 
 #[test]

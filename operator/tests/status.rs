@@ -47,7 +47,7 @@ fn planned(anomaly: &VMAnomaly, queries: usize) -> Plan {
 
 fn facts<'a>(plan: &'a Plan, workers: &'a [Worker], second: i64) -> Facts<'a> {
     let now = Timestamp::from_second(second).unwrap();
-    Facts { plan, workers, failures: &[], worker_too_old: false, now }
+    Facts { plan, workers, failures: &[], now }
 }
 
 fn condition(status: &VMAnomalyStatus, type_: ConditionType) -> &Condition {
@@ -157,7 +157,7 @@ fn a_status_stays_small_whatever_it_has_to_say() {
     let plan = planned(&anomaly, 500);
     let report = QueryReport { query_refused: Some("words ".repeat(2000)), first_fit: true, ..QueryReport::default() };
     let aliases = (0..500).map(|number| (format!("a-query-with-a-name-of-some-length-{number}"), report.clone()));
-    let report = Arc::new(Report { ready: true, queries: aliases.collect(), ..Report::default() });
+    let report = Arc::new(Report { contract_version: 1, ready: true, queries: aliases.collect(), ..Report::default() });
     let workers: Vec<Worker> = (0..1000)
         .map(|shard| Worker {
             pod: format!("anomaly-main-r0-{shard}"),

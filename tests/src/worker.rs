@@ -24,6 +24,8 @@ pub struct WorkerSetup {
     pub environment: Vec<(String, String)>,
     /// Port to listen on; a free one unless set.
     pub port: Option<u16>,
+    /// Another build of the worker, by the name that cargo gives to its program.
+    pub build: Option<&'static str>,
     /// A program with arguments that becomes the worker, whose own command line is put behind them; empty: none.
     pub launcher: Vec<String>,
 }
@@ -107,6 +109,17 @@ impl Worker {
     /// When it ends or does not answer.
     pub async fn restart(&mut self) -> Result<(), StartError> {
         self.kill();
+        self.process = launch(self.folder.path(), self.address, &self.setup).await?;
+        Ok(())
+    }
+
+    /// Ends it with SIGTERM, as a kubelet does, and starts another build on the same folder, address and environment.
+    ///
+    /// # Errors
+    /// When cargo has not built it, or it ends or does not answer.
+    pub async fn replace(&mut self, build: Option<&'static str>) -> Result<(), StartError> {
+        self.terminate().await;
+        self.setup.build = build;
         self.process = launch(self.folder.path(), self.address, &self.setup).await?;
         Ok(())
     }
@@ -272,6 +285,7 @@ async fn launch(folder: &Path, address: SocketAddr, setup: &WorkerSetup) -> Resu
     std::fs::write(&server, listen).map_err(io)?;
 
     let program = find(Program::Worker)?;
+    let program = setup.build.map_or_else(|| program.clone(), |build| program.with_file_name(build));
     let mut command = match setup.launcher.split_first() {
         Some((launcher, arguments)) => {
             let mut command = Command::new(launcher);

@@ -9,6 +9,7 @@ use std::{
 };
 
 use backon::BackoffBuilder;
+use config::contract::RELEASE;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::{Semaphore, mpsc};
 use xxhash_rust::xxh3::xxh3_64;
@@ -151,7 +152,7 @@ impl<E: Environment> Context<E> {
         let context = Self {
             incarnation: clock.now().cast_unsigned(),
             place: Cell::new(place),
-            release: Cell::new(xxh3_64(env!("CARGO_PKG_VERSION").as_bytes())),
+            release: Cell::new(xxh3_64(RELEASE.as_bytes())),
             rules: Cell::default(),
             clock,
             tsdb: RefCell::new(Rc::new(tsdb)),

@@ -6,8 +6,9 @@ mod status;
 use std::{num::NonZeroU32, process::ExitCode, rc::Rc, sync::Arc, time::Duration};
 
 use config::{
+    contract::RELEASE,
     load::Source,
-    status::{ConfigStatus, ReloadState},
+    status::{ConfigStatus, NotReady, NotReadyReason, ReloadState},
     topology::Topology,
     worker::WorkerConfig,
 };
@@ -59,8 +60,8 @@ struct Staged {
     place: Place,
     /// `None` while the topology has no place for this worker.
     jobs: Option<Vec<JobPlan>>,
-    /// Why it has none, for people.
-    displaced: Option<String>,
+    /// Why it has none.
+    displaced: Option<NotReady>,
     tsdb: HttpTsdb,
     digest: String,
 }
@@ -77,6 +78,11 @@ enum At<'a> {
 }
 
 impl Staged {
+    /// Whether there is no topology that this release understands.
+    fn awaits_older_contract(&self) -> bool {
+        self.displaced.as_ref().is_some_and(|why| why.reason == NotReadyReason::NewerContract)
+    }
+
     fn job_count(&self) -> usize {
         self.jobs.as_ref().map_or(0, Vec::len)
     }
@@ -86,7 +92,7 @@ impl Staged {
         let Place { member, ranks } = self.place;
         let rank = if ranks > 1 { format!(", rank {} of {ranks}", member.rank) } else { String::new() };
         let (jobs, shards) = (self.job_count(), self.topology.shards);
-        let idle = self.displaced.as_ref().map(|why| format!("; {why}")).unwrap_or_default();
+        let idle = self.displaced.as_ref().map(|why| format!("; {}", why.message)).unwrap_or_default();
         format!("configuration is valid: {jobs} job(s) on shard {} of {shards}{rank}{idle}", member.shard)
     }
 }
@@ -135,7 +141,7 @@ fn serve(arguments: &Arguments, logging: &Logging, clock: SystemClock) -> Result
     let files = read_files(arguments)?;
     let staged = stage(arguments, &files, logging, At::Start)?;
     tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
+        version = RELEASE,
         jobs = staged.job_count(),
         shard = staged.place.member.shard,
         rank = staged.place.member.rank,
@@ -152,7 +158,7 @@ fn serve(arguments: &Arguments, logging: &Logging, clock: SystemClock) -> Result
         .num_threads(threads)
         .thread_name(|index| format!("learn-{index}"))
         .build_global()?;
-    let metrics = Arc::new(Metrics::new(&staged.config.preset, env!("CARGO_PKG_VERSION"), clock.now())?);
+    let metrics = Arc::new(Metrics::new(&staged.config.preset, RELEASE, clock.now())?);
     metrics.capacity(&capacity, threads);
     metrics.config_reload_enabled.set(i64::from(arguments.watch));
     metrics.config_loaded(clock.now());
@@ -185,13 +191,24 @@ fn stage(arguments: &Arguments, files: &ConfigFiles, logging: &Logging, at: At) 
     let cpus = Capacity::of_this_process().threads(0);
     let mut sources: Vec<Source> =
         files.sources.iter().map(|(name, text)| Source::new(name.clone(), text.clone().into_bytes())).collect();
+    let (mut unreadable, mut counted_by) = (None, None);
     let topology = match &arguments.topology {
         Some(TopologySource::File(path)) => {
-            let given = sources.pop().map(|source| Topology::parse(&source)).transpose()?.unwrap_or_default();
-            match at {
-                At::Start => given,
-                At::Resumption(known) => known_topology::in_place_of(&given, known),
-                At::Reload(_, known) => {
+            let source = sources.pop().unwrap_or_else(|| Source::new(path.display().to_string(), Vec::new()));
+            let is_newer = Topology::newer_contract(&source).is_some();
+            match (at, Topology::parse(&source)) {
+                // Ending would not help: who writes the file learns from this worker's status that it has to be older.
+                (At::Start, Err(error)) if is_newer && arguments.watch && !arguments.dry_run => {
+                    let message = error.to_string().trim_end().to_owned();
+                    unreadable = Some(NotReady { reason: NotReadyReason::NewerContract, message });
+                    counted_by = Topology::parse_core(&source);
+                    Topology::default()
+                }
+                (At::Resumption(known), Err(_)) if is_newer => known.clone(),
+                (_, Err(error)) => return Err(error.into()),
+                (At::Start, Ok(given)) => given,
+                (At::Resumption(known), Ok(given)) => known_topology::in_place_of(&given, known),
+                (At::Reload(_, known), Ok(given)) => {
                     known_topology::check(known, &given).map_err(|refused| format!("{}: {refused}", path.display()))?;
                     given
                 }
@@ -206,8 +223,9 @@ fn stage(arguments: &Arguments, files: &ConfigFiles, logging: &Logging, at: At) 
         // Of a deployment that shrinks to one shard, not every worker becomes that one.
         At::Reload(shard, _) => shard,
         At::Start | At::Resumption(_) => {
-            let former = topology.previous_shards.iter().copied();
-            arguments.shard(former.fold(topology.shards, NonZeroU32::max).get())?
+            let counted_by = counted_by.as_ref().unwrap_or(&topology);
+            let former = counted_by.previous_shards.iter().copied();
+            arguments.shard(former.fold(counted_by.shards, NonZeroU32::max).get())?
         }
     };
     let member = Member { shard, rank: arguments.rank() };
@@ -222,12 +240,17 @@ fn stage(arguments: &Arguments, files: &ConfigFiles, logging: &Logging, at: At) 
     }
     // A shard that the topology does not have is a mistake where nothing can change it.
     let may_come = !matches!(at, At::Start) || (arguments.watch && topology_file(arguments).is_some());
+    let no_place = |message| NotReady { reason: NotReadyReason::NotInTopology, message };
     let (jobs, displaced) = match plan::plan(&config, &topology, member.shard) {
-        Err(error) if may_come => (None, Some(error.to_string())),
+        _ if unreadable.is_some() => (None, unreadable),
+        Err(error) if may_come => (None, Some(no_place(error.to_string()))),
         planned => {
             let displaced = (member.rank >= place.ranks).then(|| {
                 let Place { member: Member { rank, .. }, ranks } = place;
-                format!("this worker is rank {rank}, but the topology has {ranks} rank(s) (0 to {})", ranks - 1)
+                no_place(format!(
+                    "this worker is rank {rank}, but the topology has {ranks} rank(s) (0 to {})",
+                    ranks - 1
+                ))
             });
             (Some(planned?).filter(|_| displaced.is_none()), displaced)
         }
@@ -260,7 +283,9 @@ async fn work(
         metrics.entities(staged.job_count(), staged.job_count());
     }
     follow(&mut link, &staged)?;
-    remember(memory.as_deref(), &staged.topology).await;
+    if !staged.awaits_older_contract() {
+        remember(memory.as_deref(), &staged.topology).await;
+    }
     let folder =
         storage.is_some().then(|| arguments.state_folder.as_ref().map(|path| path.display().to_string())).flatten();
     let job_count = staged.job_count();
@@ -364,7 +389,8 @@ fn follow(link: &mut Link, staged: &Staged) -> Result<(), LinkError> {
     }
 }
 
-/// What to start with if a former process has followed a topology that the file does not go on from: that one, and why.
+/// What to start with if a former process has followed a topology that the file does not go on from, or that is all this
+/// release understands: that one, and why.
 async fn resume(
     arguments: &Arguments,
     files: &ConfigFiles,
@@ -372,16 +398,22 @@ async fn resume(
     staged: Staged,
     memory: Option<&FileSystem>,
 ) -> Result<(Staged, Option<String>), Fatal> {
-    let Some((disk, path)) = memory.zip(topology_file(arguments)) else { return Ok((staged, None)) };
+    let unreadable =
+        staged.displaced.as_ref().filter(|_| staged.awaits_older_contract()).map(|why| why.message.clone());
+    let Some((disk, path)) = memory.zip(topology_file(arguments)) else { return Ok((staged, unreadable)) };
     let known = match known_topology::recall(disk).await {
         Ok(Some(known)) => known,
-        Ok(None) => return Ok((staged, None)),
+        Ok(None) => return Ok((staged, unreadable)),
         Err(problem @ RecallError::Damaged) => {
             tracing::error!("damaged state: {problem}");
-            return Ok((staged, None));
+            return Ok((staged, unreadable));
         }
         Err(error) => return Err(error.into()),
     };
+    if let Some(why) = unreadable {
+        tracing::error!(known_epoch = known.epoch, "{why}: this worker goes on with epoch {}", known.epoch);
+        return Ok((stage(arguments, files, logging, At::Resumption(&known))?, Some(why)));
+    }
     let Err(refused) = known_topology::check(&known, &staged.topology) else { return Ok((staged, None)) };
     let (path, epoch) = (path.display(), staged.topology.epoch);
     let why = format!("{path}: {refused}");

@@ -7,9 +7,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use config::status::{
-    CONTRACT_VERSION, ConfigStatus, JobPhase, JobStatus, NotReady, NotReadyReason, ReloadState, Status,
-};
+use config::contract::CONTRACT_VERSION;
+use config::status::{ConfigStatus, JobPhase, JobStatus, NotReady, NotReadyReason, ReloadState, Status};
 use config::worker::Server;
 use serde_json::Value;
 use tokio::sync::watch;

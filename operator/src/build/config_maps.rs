@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use config::ownership::Spread;
-use config::topology::{CONTRACT_VERSION, MemberTemplate, Peers, Topology};
+use config::contract::CONTRACT_VERSION;
+use config::load::Source;
+use config::topology::{MemberTemplate, Peers, Topology};
 use crds::VMAnomaly;
 use flate2::{Compression, GzBuilder};
 use jiff::Timestamp;
@@ -41,7 +42,7 @@ const COMPRESS_FROM: usize = 128 * 1024;
 pub struct Inputs {
     /// Release of the operator that made it.
     pub operator_version: String,
-    /// Version of the workers' contract.
+    /// Newest contract with workers that this release knows.
     pub contract_version: u32,
     /// Generation of the VMAnomaly.
     pub generation: i64,
@@ -116,7 +117,7 @@ pub fn recorded_inputs(map: &ConfigMap) -> Option<Inputs> {
 #[must_use]
 pub fn topology(anomaly: &VMAnomaly, topology: &Topology, asked_at: Option<Timestamp>) -> ConfigMap {
     let names = ChildNames::of(&anomaly.name_any());
-    let data = BTreeMap::from([(TOPOLOGY.to_owned(), topology_text(topology))]);
+    let data = BTreeMap::from([(TOPOLOGY.to_owned(), topology.text())]);
     let mut metadata = names::metadata(anomaly, names.topology);
     metadata.annotations = asked_at.map(|time| BTreeMap::from([(ASKED_AT.to_owned(), time.to_string())]));
     ConfigMap { metadata, data: Some(data), ..ConfigMap::default() }
@@ -126,36 +127,6 @@ pub fn topology(anomaly: &VMAnomaly, topology: &Topology, asked_at: Option<Times
 #[must_use]
 pub fn recorded_asked_at(map: &ConfigMap) -> Option<Timestamp> {
     map.annotations().get(ASKED_AT)?.parse().ok()
-}
-
-/// `topology.yaml`. JSON is YAML.
-fn topology_text(topology: &Topology) -> String {
-    let placements: BTreeMap<&str, serde_json::Value> = topology
-        .placements
-        .iter()
-        .map(|(alias, spread)| {
-            let value = match spread {
-                Spread::Series => json!({ "type": "series" }),
-                Spread::Query => json!({ "type": "query" }),
-                Spread::Label(label) => json!({ "type": "label", "label": label }),
-            };
-            (alias.as_str(), value)
-        })
-        .collect();
-    let mut text = format!(
-        "contract_version: {CONTRACT_VERSION}\nepoch: {}\nsettled_epoch: {}\nshards: {}\nranks: {}\n",
-        topology.epoch, topology.settled_epoch, topology.shards, topology.ranks
-    );
-    if !topology.previous_shards.is_empty() {
-        text.push_str(&format!("previous_shards: {}\n", json!(topology.previous_shards)));
-    }
-    if !placements.is_empty() {
-        text.push_str(&format!("placements: {}\n", json!(placements)));
-    }
-    if let Some(peers) = &topology.peers {
-        text.push_str(&format!("peers: {}\n", json!(peers)));
-    }
-    text
 }
 
 /// How the workers of a VMAnomaly reach each other: by the names that the headless Service gives to their pods.
@@ -172,9 +143,27 @@ pub fn peers(anomaly: &VMAnomaly) -> Option<Peers> {
     })
 }
 
-/// The topology that a ConfigMap holds; `None` when somebody made it unreadable.
-#[must_use]
-pub fn recorded_topology(map: &ConfigMap) -> Option<Topology> {
-    let text = map.data.as_ref()?.get(TOPOLOGY)?;
-    Topology::parse(&config::load::Source::new(TOPOLOGY, text.as_str())).ok()
+/// The live topology was written in a contract that this operator cannot even read the core of.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the topology is of contract {found} and this operator knows contracts up to {CONTRACT_VERSION}: where series are \
+     cannot be read from it, so nothing is changed"
+)]
+pub struct UnknownContract {
+    /// Its contract.
+    pub found: u32,
+}
+
+/// The topology that a ConfigMap holds; `None` when somebody made it unreadable. Of one in a newer contract it is what
+/// all contracts have in common.
+///
+/// # Errors
+/// The contract is newer, and too different: it must not be taken for one that is not there.
+pub fn recorded_topology(map: &ConfigMap) -> Result<Option<Topology>, UnknownContract> {
+    let Some(text) = map.data.as_ref().and_then(|data| data.get(TOPOLOGY)) else { return Ok(None) };
+    let source = Source::new(TOPOLOGY, text.as_str());
+    match Topology::newer_contract(&source) {
+        Some(found) => Topology::parse_core(&source).map(Some).ok_or(UnknownContract { found }),
+        None => Ok(Topology::parse(&source).ok()),
+    }
 }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use config::contract::CONTRACT_VERSION;
+use config::topology::Topology;
 use crds::VMAnomaly;
 use crds::anomaly::VMAnomalyStatus;
 use crds::status::{ConditionType, Reason};
@@ -18,6 +20,7 @@ use serde_json::json;
 use tokio::sync::OnceCell;
 
 use crate::build::config::{path_prefix, server_port};
+use crate::build::config_maps::recorded_topology;
 use crate::build::scrape::ScrapeKind;
 use crate::kubernetes::apply::{ApplyError, Owner, is_conflict, is_not_found};
 use crate::kubernetes::child::{ChildKind, is_controlled_by};
@@ -26,7 +29,7 @@ use crate::operator::{Guarded, Objects, Operator};
 use crate::reconcile::error::ReconcileError;
 use crate::reconcile::freshness::{is_by_newer_operator, verify_inputs};
 use crate::reconcile::peer_token;
-use crate::reconcile::plan::{self, Plan, Surroundings, plan};
+use crate::reconcile::plan::{self, Plan, PlanError, Surroundings, plan};
 use crate::reconcile::report::verdict;
 use crate::reconcile::rollout::Group;
 use crate::reconcile::undecodable;
@@ -90,42 +93,42 @@ impl Visit<'_> {
             && !self.operator.settings.allow_downgrade
             && is_by_newer_operator(recorded)
         {
-            let note =
-                format!("operator {} wrote the configuration, this is {}", recorded.operator_version, crate::VERSION);
-            if self.operator.is_news(format!("{} {note}", self.owner().uid)) {
-                tracing::warn!(anomaly = %self.key, note, "kept away");
-                self.operator.event(self.anomaly, true, Reason::NewerOperator.name(), &note).await;
-            }
-            return Ok(Next::After(self.operator.settings.resync));
+            let by = &recorded.operator_version;
+            return Ok(self
+                .keep_away(format!("operator {by} wrote the configuration, this is {}", crate::VERSION))
+                .await);
         }
-        let plan = plan(self.anomaly, &around, &self.operator.settings.workers)?;
+        let plan = match plan(self.anomaly, &around, &self.operator.settings.workers) {
+            // Also with leave to go back: what it says of series on their way would be lost.
+            Err(PlanError::UnknownContract(unknown)) => return Ok(self.keep_away(unknown.to_string()).await),
+            plan => plan?,
+        };
+        if let Some(recorded) = plan.recorded_contract.filter(|recorded| *recorded > CONTRACT_VERSION)
+            && !self.operator.settings.allow_downgrade
+        {
+            let note = format!("the topology is of contract {recorded}, this operator writes up to {CONTRACT_VERSION}");
+            return Ok(self.keep_away(note).await);
+        }
         if let Some(recorded) = &recorded
             && *recorded != plan.inputs
         {
             verify_inputs(&self.operator.client, self.anomaly, recorded, &plan.inputs).await?;
         }
-        let worker_too_old = recorded.is_some()
-            && around
-                .workers
-                .iter()
-                .filter_map(Worker::report)
-                .any(|report| report.contract_version < config::status::CONTRACT_VERSION);
         let mut failures = Vec::new();
         if plan.runs {
             failures.extend(self.make_sure_of_token(&around.workers).await?);
         }
-        failures.extend(self.write(&plan, worker_too_old).await?);
+        failures.extend(self.write(&plan).await?);
         failures.extend(self.scrape_objects(&plan, &scrape_kinds).await?);
         failures.extend(self.remove_orphans(&plan).await?);
-        if failures.is_empty() && !worker_too_old {
+        if failures.is_empty() && plan.worker_too_old.is_none() {
             self.touch_pods(&plan, &around.workers).await?;
         }
 
         let (shards, ranks) = (plan.topology.shards.get(), plan.topology.ranks.get());
         let is_current = |worker: &&Worker| worker.shard < shards && worker.rank < ranks;
         let current: Vec<Worker> = around.workers.iter().filter(is_current).cloned().collect();
-        let facts =
-            Facts { plan: &plan, workers: &current, failures: &failures, worker_too_old, now: Timestamp::now() };
+        let facts = Facts { plan: &plan, workers: &current, failures: &failures, now: Timestamp::now() };
         publish(self.operator, self.anomaly, status(self.anomaly, &facts)).await?;
         let judged = verdict(&plan, &current);
         self.operator.triggers.rejudged(self.operator.verdicts.take(&self.key, Some(judged)));
@@ -154,7 +157,7 @@ impl Visit<'_> {
         };
         let groups: BTreeMap<u32, Group> = (0..MOST_RANKS).filter_map(group).collect();
         let topology: Option<ConfigMap> = child(ChildKind::ConfigMap, &names.topology).as_deref().and_then(parsed);
-        let recorded = topology.as_ref().and_then(crate::build::config_maps::recorded_topology);
+        let recorded = topology.as_ref().and_then(|map| recorded_topology(map).ok().flatten());
         let number = |number: i32| u32::try_from(number).unwrap_or(1);
         let (shards, ranks) = recorded.map_or((1, 1), |recorded| (recorded.shards.get(), recorded.ranks.get()));
         let shards = shards.max(number(self.anomaly.spec.shards));
@@ -212,6 +215,30 @@ impl Visit<'_> {
         self.verified.get_or_try_init(read).await.copied()
     }
 
+    /// Leaves everything as it is, and says once why.
+    async fn keep_away(&self, note: String) -> Next {
+        if self.operator.is_news(format!("{} {note}", self.owner().uid)) {
+            tracing::warn!(anomaly = %self.key, note, "kept away");
+            self.operator.event(self.anomaly, true, Reason::NewerOperator.name(), &note).await;
+        }
+        Next::After(self.operator.settings.resync)
+    }
+
+    /// Says when the workers' files were written in another contract than before.
+    async fn tell_contract(&self, plan: &Plan, live: Option<&DynamicObject>) {
+        let now = plan.topology.contract_version;
+        let Some(before) = plan.recorded_contract.filter(|before| *before != now) else { return };
+        let note = format!("the topology is written in contract {now} from now on, it was in contract {before}");
+        // The own write may not have come back yet at the next visit.
+        let version = live.and_then(ResourceExt::resource_version).unwrap_or_default();
+        if !self.operator.is_news(format!("{} {version} {note}", self.owner().uid)) {
+            return;
+        }
+        tracing::info!(anomaly = %self.key, note, "contract changed");
+        self.operator.metrics.contract_changed(before, now);
+        self.operator.event(self.anomaly, false, Reason::ContractChanged.name(), &note).await;
+    }
+
     fn owner(&self) -> Owner<'_> {
         Owner { name: &self.key.name, uid: self.anomaly.metadata.uid.as_deref().unwrap_or_default() }
     }
@@ -228,16 +255,24 @@ impl Visit<'_> {
         Ok(peer_token::create(self.operator, self.anomaly).await.err())
     }
 
-    async fn write(&self, plan: &Plan, worker_too_old: bool) -> Result<Vec<ApplyError>, ReconcileError> {
-        let config = ChildNames::of(&self.key.name).config;
+    async fn write(&self, plan: &Plan) -> Result<Vec<ApplyError>, ReconcileError> {
+        let topology = ChildNames::of(&self.key.name).topology;
         let mut failures = Vec::new();
         for child in &plan.children {
-            let kept_back = worker_too_old && child.key.name == config;
-            if kept_back || matches!(child.kind, ChildKind::Scrape(_)) {
+            if matches!(child.kind, ChildKind::Scrape(_)) {
                 continue;
             }
             let live = self.operator.child(child.kind, &child.key);
+            // Without a file not even a newer worker starts.
+            if plan.worker_too_old.is_some() && child.kind == ChildKind::ConfigMap && live.is_some() {
+                continue;
+            }
+            let before = failures.len();
             self.apply(child, live.as_deref(), &mut failures).await?;
+            // At once: a later child may end the visit.
+            if child.key.name == topology && child.kind == ChildKind::ConfigMap && failures.len() == before {
+                self.tell_contract(plan, live.as_deref()).await;
+            }
         }
         Ok(failures)
     }
@@ -321,7 +356,8 @@ impl Visit<'_> {
     /// Makes the kubelet bring new files to workers that do not have them yet.
     async fn touch_pods(&self, plan: &Plan, workers: &[Worker]) -> Result<(), ReconcileError> {
         let Ok(rendered) = &plan.configuration else { return Ok(()) };
-        let expected = format!("{}.{}.{}", rendered.revision, plan.topology.epoch, plan.topology.ranks);
+        let Topology { epoch, ranks, contract_version, .. } = plan.topology;
+        let expected = format!("{}.{epoch}.{ranks}.{contract_version}", rendered.revision);
         let api: Api<Pod> = Api::namespaced(self.operator.client.clone(), &self.key.namespace);
         for worker in workers {
             if worker.report().is_none_or(|report| has_newest(report, plan)) {

@@ -1,6 +1,7 @@
 //! Why a visit has to be repeated.
 
 use crate::kubernetes::apply::ApplyError;
+use crate::reconcile::plan::PlanError;
 
 /// Why a visit has to be repeated.
 #[derive(Debug, thiserror::Error)]
@@ -19,9 +20,9 @@ pub enum ReconcileError {
     /// Children could not be written; the VMAnomaly's status says so, too.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Children(Vec<ApplyError>),
-    /// A built object cannot be written as JSON.
-    #[error("a child cannot be written as JSON: {0}")]
-    Json(#[from] serde_json::Error),
+    /// There is no plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
 }
 
 impl ReconcileError {

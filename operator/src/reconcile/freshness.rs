@@ -21,7 +21,7 @@ pub fn inputs(anomaly: &VMAnomaly, selection: &Selection) -> Inputs {
     let queries = selection.queries.iter().map(|query| input(QUERIES, &*query.object));
     Inputs {
         operator_version: crate::VERSION.to_owned(),
-        contract_version: config::status::CONTRACT_VERSION,
+        contract_version: config::contract::CONTRACT_VERSION,
         generation: anomaly.metadata.generation.unwrap_or_default(),
         objects: models.chain(queries).collect(),
     }
@@ -47,10 +47,11 @@ pub fn is_by_newer_operator(recorded: &Inputs) -> bool {
         let release = text.split(['-', '+']).next()?;
         release.split('.').map(|number| number.parse().ok()).collect()
     };
-    match (version(&recorded.operator_version), version(crate::VERSION)) {
-        (Some(recorded), Some(own)) => recorded > own,
-        _ => false,
-    }
+    recorded.contract_version > config::contract::CONTRACT_VERSION
+        || match (version(&recorded.operator_version), version(crate::VERSION)) {
+            (Some(recorded), Some(own)) => recorded > own,
+            _ => false,
+        }
 }
 
 /// Reads every input live whose state is not what the live configuration was made from.
@@ -130,10 +131,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_higher_release_is_a_newer_operator() {
+    fn only_a_higher_release_or_contract_is_a_newer_operator() {
         let by =
             |version: &str| is_by_newer_operator(&Inputs { operator_version: version.into(), ..Inputs::default() });
         assert!(by("99.0.0") && by(&format!("{}.1", crate::VERSION)));
+        let contract_version = config::contract::CONTRACT_VERSION + 1;
+        assert!(is_by_newer_operator(&Inputs { contract_version, ..Inputs::default() }));
         assert!(!by(crate::VERSION) && !by("0.0.9") && !by("something"));
     }
 }

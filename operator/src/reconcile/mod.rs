@@ -2,6 +2,7 @@
 
 pub mod anomaly;
 pub mod binding;
+pub mod contract;
 pub mod error;
 pub mod following;
 pub mod freshness;

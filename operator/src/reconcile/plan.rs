@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use config::contract::CONTRACT_VERSION;
 use config::topology::Topology;
 use crds::status::Reason;
 use crds::{AnomalyModel, AnomalyQuery, VMAnomaly};
@@ -15,7 +16,7 @@ use kube::ResourceExt;
 
 use crate::build::WorkerDefaults;
 use crate::build::config::{HANDOVER_TIMEOUT, Rendered, render, schedulers};
-use crate::build::config_maps::{self, Inputs, recorded_asked_at, recorded_inputs, recorded_topology};
+use crate::build::config_maps::{self, Inputs, UnknownContract, recorded_asked_at, recorded_inputs, recorded_topology};
 use crate::build::disruption_budget::disruption_budget;
 use crate::build::network_policy::network_policy;
 use crate::build::scrape::{ScrapeKind, scrape};
@@ -24,6 +25,7 @@ use crate::build::service_account::service_account;
 use crate::build::stateful_set::stateful_set;
 use crate::kubernetes::child::{Child, ChildKind};
 use crate::names::{ChildNames, TEMPLATE};
+use crate::reconcile::contract::{WRITTEN, WorkerTooOld, contract};
 use crate::reconcile::following::Following;
 use crate::reconcile::freshness::inputs;
 use crate::reconcile::rollout::{self, Group, Hold, Progress};
@@ -61,6 +63,17 @@ pub struct ConfigFault {
     pub message: String,
 }
 
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The live topology cannot be read, and is not to be written over.
+    #[error(transparent)]
+    UnknownContract(#[from] UnknownContract),
+    /// A built object cannot be written as JSON.
+    #[error("a child cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
 /// What a VMAnomaly's children should be.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -72,6 +85,11 @@ pub struct Plan {
     pub inputs: Inputs,
     /// The topology.
     pub topology: Topology,
+    /// The contract of the live topology.
+    pub recorded_contract: Option<u32>,
+    /// Set while a worker understands no contract that this operator writes: configuration and topology stay as they
+    /// are.
+    pub worker_too_old: Option<WorkerTooOld>,
     /// How far workers have followed it.
     pub following: Following,
     /// The number of shards that is asked for, where it has to wait.
@@ -92,8 +110,9 @@ pub struct Plan {
 /// Plans the children.
 ///
 /// # Errors
-/// When a built object cannot be written as JSON, which its types rule out.
-pub fn plan(anomaly: &VMAnomaly, around: &Surroundings, defaults: &WorkerDefaults) -> Result<Plan, serde_json::Error> {
+/// When the live topology is of a contract that this operator does not know at all; or when a built object cannot be
+/// written as JSON, which its types rule out.
+pub fn plan(anomaly: &VMAnomaly, around: &Surroundings, defaults: &WorkerDefaults) -> Result<Plan, PlanError> {
     let names = ChildNames::of(anomaly.metadata.name.as_deref().unwrap_or_default());
     let timetable: Vec<String> = schedulers(anomaly).into_iter().map(|scheduler| scheduler.name).collect();
     let mut selection = select(anomaly, around.models.iter().cloned(), around.queries.iter().cloned(), &timetable);
@@ -121,7 +140,13 @@ pub fn plan(anomaly: &VMAnomaly, around: &Surroundings, defaults: &WorkerDefault
         }
     }
 
-    let Course { topology, following, asked_at, next_shards } = course(anomaly, around, configuration.as_ref().ok());
+    let recorded = around.topology.as_ref().map(recorded_topology).transpose()?.flatten();
+    let recorded_contract = recorded.as_ref().map(|recorded| recorded.contract_version);
+    let contract = contract(&WRITTEN, recorded_contract, &around.workers);
+    let Course { topology, following, asked_at, next_shards } =
+        course(anomaly, around, recorded, configuration.as_ref().ok(), contract.as_ref().ok().copied());
+    // What is not there yet cannot be kept.
+    let worker_too_old = contract.err().filter(|_| around.config.is_some());
     let runs = configuration.is_ok() || around.config.is_some();
     let mut hold = None;
     let going = around.groups.keys().copied().filter(|rank| *rank >= topology.ranks.get()).collect();
@@ -146,7 +171,21 @@ pub fn plan(anomaly: &VMAnomaly, around: &Surroundings, defaults: &WorkerDefault
     {
         children.push(Child::new(ChildKind::Scrape(kind), &object)?);
     }
-    Ok(Plan { selection, configuration, inputs, topology, following, next_shards, children, runs, kept, hold, going })
+    Ok(Plan {
+        selection,
+        configuration,
+        inputs,
+        topology,
+        recorded_contract,
+        worker_too_old,
+        following,
+        next_shards,
+        children,
+        runs,
+        kept,
+        hold,
+        going,
+    })
 }
 
 /// What becomes of the StatefulSets.
@@ -228,8 +267,13 @@ struct Course {
     next_shards: Option<NonZeroU32>,
 }
 
-fn course(anomaly: &VMAnomaly, around: &Surroundings, rendered: Option<&Rendered>) -> Course {
-    let recorded = around.topology.as_ref().and_then(recorded_topology);
+fn course(
+    anomaly: &VMAnomaly,
+    around: &Surroundings,
+    recorded: Option<Topology>,
+    rendered: Option<&Rendered>,
+    contract: Option<u32>,
+) -> Course {
     let count = |number: i32| u32::try_from(number).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
     let placements = match (rendered, &recorded) {
         (Some(rendered), _) => rendered.placements.iter().cloned().collect(),
@@ -241,6 +285,7 @@ fn course(anomaly: &VMAnomaly, around: &Surroundings, rendered: Option<&Rendered
     let floor = reported.chain(published).max().unwrap_or(0);
     let shards = count(anomaly.spec.shards);
     let wanted = Layout {
+        contract_version: contract.unwrap_or(CONTRACT_VERSION),
         shards,
         ranks: count(anomaly.spec.replicas.unwrap_or(1)),
         placements,
@@ -252,7 +297,11 @@ fn course(anomaly: &VMAnomaly, around: &Surroundings, rendered: Option<&Rendered
         Duration::try_from(now.duration_since(asked_at)).is_ok_and(|elapsed| elapsed >= timeout)
     });
     let before = recorded.as_ref().map(|recorded| Following::of(recorded, &around.workers, overdue));
-    let topology = topology::next(recorded.as_ref(), floor, wanted, before.as_ref().unwrap_or(&Following::default()));
+    let topology = match &recorded {
+        // With a worker that would not understand it, no other one is written.
+        Some(recorded) if contract.is_none() => recorded.clone(),
+        _ => topology::next(recorded.as_ref(), floor, wanted, before.as_ref().unwrap_or(&Following::default())),
+    };
     let is_asked =
         recorded.is_some_and(|recorded| (recorded.epoch, recorded.ranks) == (topology.epoch, topology.ranks));
     let following = match before {

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use config::ownership::Spread;
-use config::topology::{CONTRACT_VERSION, Peers, Topology};
+use config::topology::{Peers, Topology};
 
 use crate::reconcile::following::Following;
 
 /// What a topology is asked to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
+    /// Version of the contract in which it is written.
+    pub contract_version: u32,
     /// Number of shards.
     pub shards: NonZeroU32,
     /// Replicas of every shard.
@@ -31,15 +33,14 @@ pub struct Layout {
 /// does not hold up the next epoch any more. An epoch and a number of replicas never change at once.
 #[must_use]
 pub fn next(recorded: Option<&Topology>, floor: u64, wanted: Layout, following: &Following) -> Topology {
-    let Layout { shards, ranks, placements, peers } = wanted;
+    let Layout { contract_version, shards, ranks, placements, peers } = wanted;
     let Some(recorded) = recorded else {
-        let (epoch, contract_version) = (floor + 1, CONTRACT_VERSION);
-        let (previous_shards, settled_epoch) = (Vec::new(), 0);
+        let (epoch, previous_shards, settled_epoch) = (floor + 1, Vec::new(), 0);
         return Topology { contract_version, epoch, shards, previous_shards, settled_epoch, ranks, placements, peers };
     };
     let settled = following.settled || recorded.settled_epoch == recorded.epoch;
     let is_moving = !settled && !recorded.previous_shards.is_empty();
-    let mut next = Topology { contract_version: CONTRACT_VERSION, peers, ..recorded.clone() };
+    let mut next = Topology { contract_version, peers, ..recorded.clone() };
     if settled {
         next.previous_shards.clear();
         next.settled_epoch = recorded.epoch;
@@ -91,7 +92,8 @@ mod tests {
 
     fn next(recorded: Option<&Topology>, floor: u64, shards: u32, ranks: u32, following: &Following) -> Topology {
         let placements = BTreeMap::new();
-        let wanted = Layout { shards: count(shards), ranks: count(ranks), placements, peers: None };
+        let (shards, ranks) = (count(shards), count(ranks));
+        let wanted = Layout { contract_version: 1, shards, ranks, placements, peers: None };
         super::next(recorded, floor, wanted, following)
     }
 

@@ -27,8 +27,6 @@ pub struct Facts<'a> {
     pub workers: &'a [Worker],
     /// Children that could not be written.
     pub failures: &'a [ApplyError],
-    /// Whether some live worker is too old for the configuration, which is kept back.
-    pub worker_too_old: bool,
     /// The time.
     pub now: Timestamp,
 }
@@ -150,8 +148,8 @@ fn conditions(anomaly: &VMAnomaly, facts: &Facts<'_>) -> Vec<(ConditionType, Fin
 }
 
 fn config_valid(facts: &Facts<'_>) -> Finding {
-    if facts.worker_too_old {
-        let message = "a worker does not understand what the objects ask for; the configuration before stays in effect";
+    if let Some(too_old) = &facts.plan.worker_too_old {
+        let message = format!("{too_old}; configuration and topology stay as they are until it is replaced");
         return Finding::no(Reason::WorkerTooOld, message);
     }
     let rendered = match &facts.plan.configuration {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "functions that tests share are tests, too")]
 
 mod children;
+mod contracts;
 mod convergence;
 mod fixtures;
 mod program;

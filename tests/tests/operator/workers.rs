@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use axum::routing::get;
 use axum::{Json, Router};
-use config::status::{CONTRACT_VERSION, ErrorKind, JobPhase, JobStatus, ModelStatus, Status};
+use config::contract::{CONTRACT_VERSION, OLDEST_CONTRACT_VERSION};
+use config::status::{ErrorKind, JobPhase, JobStatus, ModelStatus, Status};
 use crds::{AnomalyQuery, VMAnomaly};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -186,7 +187,7 @@ async fn a_worker_that_is_too_old_keeps_the_configuration_that_it_understands() 
     wait_until_rolled_out(&installation).await;
     let worker = Scripted::start(&installation, 0, 0).await;
     worker.follow(&installation).await;
-    worker.say(|status| status.contract_version = CONTRACT_VERSION - 1);
+    worker.say(|status| status.contract_version = OLDEST_CONTRACT_VERSION - 1);
     installation.wait::<VMAnomaly>("main", |main| is(ready(main), "False", "WorkerTooOld")).await.unwrap();
     let before = installation.api::<ConfigMap>().get("anomaly-main-config").await.unwrap();
     installation.declare("AnomalyQuery", "up", json!({"expr": "up == 0"})).await.unwrap();

@@ -5,6 +5,8 @@
 mod changes;
 mod failures;
 mod setting;
+#[cfg(feature = "next-contract")]
+mod upgrades;
 
 use setting::{SECOND, Setting, assert_no_gap, have_equal_chains};
 use tests::scores::Scores;

@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use config::{
-    status::{CONTRACT_VERSION, ConfigStatus, NotReady, NotReadyReason, ReloadState, Status},
+    contract::{CONTRACT_VERSION, RELEASE},
+    status::{ConfigStatus, NotReady, NotReadyReason, ReloadState, Status},
     topology::Topology,
 };
 use tokio::sync::mpsc;
@@ -24,8 +25,8 @@ pub(super) struct StatusSource {
     pub(super) topology: Topology,
     /// How many jobs there are to be.
     pub(super) job_count: usize,
-    /// Why the topology has no place for it.
-    pub(super) displaced: Option<String>,
+    /// Why it runs no jobs.
+    pub(super) displaced: Option<NotReady>,
     pub(super) folder: Option<String>,
     pub(super) stopping: bool,
     pub(super) config: ConfigStatus,
@@ -87,10 +88,10 @@ impl StatusSource {
         }
     }
 
-    /// Says once that the topology has no place for this worker.
+    /// Says once why this worker runs no jobs.
     pub(super) fn report_displacement(&self) {
         if let Some(why) = &self.displaced {
-            tracing::warn!("{why}: it runs no jobs until the topology has a place for it");
+            tracing::warn!("{}: it runs no jobs until the topology has a place for it", why.message);
         }
     }
 
@@ -114,14 +115,14 @@ impl StatusSource {
             not_ready.push(NotReady { reason: NotReadyReason::Restoring, message });
         }
         if let Some(why) = &self.displaced {
-            not_ready.push(NotReady { reason: NotReadyReason::NotInTopology, message: why.clone() });
+            not_ready.push(why.clone());
         }
         if self.stopping {
             not_ready.push(NotReady { reason: NotReadyReason::Stopping, message: "the process is going down".into() });
         }
         Status {
             contract_version: CONTRACT_VERSION,
-            worker_version: env!("CARGO_PKG_VERSION").to_owned(),
+            worker_version: RELEASE.to_owned(),
             shard: self.place.member.shard,
             rank: self.place.member.rank,
             ranks: self.place.ranks,
