@@ -10,7 +10,10 @@ use crate::{
     fit::{FitScope, read},
     input_log::{Record, SkipReason},
     labels::Labels,
-    peers::{Lineage, journal::Content},
+    peers::{
+        Lineage,
+        journal::{Content, Entry},
+    },
     plan::JobPlan,
     readers::{Demand, Purpose, Wanted},
     schedule::Schedule,
@@ -158,12 +161,15 @@ impl<E: Environment> Job<E> {
             .map(|block| (block.watermark, block.lineage))
             .max_by_key(|(watermark, lineage)| (*watermark, lineage.rebuilds));
         self.lineage = newest.map_or_else(Lineage::default, |(_, lineage)| lineage);
+        self.view.journal().restart(newest_watermark.unwrap_or(last), self.lineage);
         if self.state.models.iter().any(|model| model.fitted_to.is_some()) {
             let in_flight = if self.alone() || !rebuild.is_empty() { InFlight::Write } else { InFlight::Keep };
             self.replay(&logged, &labels, &watermarks, last, in_flight).await;
         }
         self.stand_at(Some(last));
-        self.view.journal().restart(last, self.lineage);
+        if self.view.journal().standing.position != last {
+            self.view.journal().restart(last, self.lineage);
+        }
         self.view.journal().standing.written =
             if self.in_flight.is_some() { last - self.schedule.infer_every } else { last };
         self.settle_series();
@@ -279,7 +285,7 @@ impl<E: Environment> Job<E> {
                 self.see(input, labels);
                 if tick > newest && !self.alone() {
                     let plan = logged.configuration_at(tick).unwrap_or_else(|| self.state.plan.digest());
-                    self.chain_on(plan, &Content::Tick(input.clone()));
+                    self.replay_record(plan, Content::Tick(input.clone()));
                 }
                 let input = &input.filtered(|slot| self.state.series.get(slot).is_some());
                 // A written tick may be in a snapshot, so one that no snapshot has may be unwritten.
@@ -301,10 +307,30 @@ impl<E: Environment> Job<E> {
                 && let Some(skipped) = logged.skipped_from(tick)
             {
                 let plan = logged.configuration_at(tick).unwrap_or_else(|| self.state.plan.digest());
-                self.chain_on(plan, &skipped);
+                self.replay_record(plan, skipped);
             }
             self.expire(tick);
             tick += self.schedule.infer_every;
+        }
+    }
+
+    /// Books a replayed record, and offers it to the other ranks: they may not have taken it before the process ended.
+    fn replay_record(&mut self, plan: u64, content: Content) {
+        let series = &self.state.series;
+        let (position, is_known) = match &content {
+            Content::Tick(input) => (input.tick, input.slots.iter().all(|slot| series.get(*slot).is_some())),
+            Content::Skipped { to, .. } => (*to, true),
+            Content::TakenOver(_) | Content::Released { .. } | Content::Joined { .. } => return,
+        };
+        let before = self.lineage.chain;
+        self.chain_on(plan, &content);
+        let (mut journal, series) = (self.view.journal(), &self.state.series);
+        if is_known {
+            let after = journal.standing.position;
+            let entry = Entry { after, position, plan, before, content, chain: self.lineage.chain };
+            journal.push(entry, |slot| series.labels(slot));
+        } else {
+            journal.restart(position, self.lineage);
         }
     }
 
