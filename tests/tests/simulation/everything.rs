@@ -40,7 +40,7 @@ fn whatever_goes_wrong_in_the_simulation_no_tick_is_missing_and_ranks_agree() {
     let seeds: Vec<u64> = named.map_or_else(|| SEEDS.filter(|seed| !OPEN.contains(seed)).collect(), Iterator::collect);
     let reruns = std::env::var("SIM_RERUNS").map_or(MOST_RERUNS, |text| text.parse().expect("SIM_RERUNS is a number"));
     let (mut total, mut violations) = (Observed::default(), 0);
-    for (observed, shortened) in in_parallel(&seeds, |seed| shown(seed, reruns)).into_values() {
+    for (observed, shortened) in in_parallel(&seeds, |seed| shown(seed, reruns)) {
         total.add(&observed);
         violations += usize::from(shortened.is_some());
     }
@@ -73,22 +73,24 @@ fn parse_seeds(text: &str) -> Option<std::ops::Range<u64>> {
     Some(first.parse().ok()?..end.parse().ok()?)
 }
 
-/// Runs on all processors; the results come in the order of the seeds.
-fn in_parallel<T: Send>(seeds: &[u64], run: impl Fn(u64) -> T + Sync) -> BTreeMap<u64, T> {
+/// Runs on all processors; the results come in the order of the items.
+pub fn in_parallel<I: Copy + Sync, T: Send>(items: &[I], run: impl Fn(I) -> T + Sync) -> Vec<T> {
     let (next, results) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     // Logs of several runs would be mixed.
     let threads = if trace::is_on() { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let result = run(*seed);
-                    results.lock().expect("no run panics").insert(*seed, result);
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(index) else { break };
+                    let result = run(*item);
+                    results.lock().expect("no run panics").insert(index, result);
                 }
             });
         }
     });
-    results.into_inner().expect("no run panics")
+    results.into_inner().expect("no run panics").into_values().collect()
 }
 
 /// A run with the layout of its seed.

@@ -1,11 +1,9 @@
 //! Each rule of the protocol is needed.
 
-use std::{num::NonZero, sync::Mutex};
-
 use worker::peers::Rule;
 
 use crate::{
-    everything::everything,
+    everything::{everything, in_parallel},
     replicas::{shifting, stuck, two_writers},
     resharding::{calm, hasty},
     world::deployment::{
@@ -18,23 +16,16 @@ use crate::{
 #[test]
 fn every_rule_of_the_protocol_is_missed_when_it_is_broken() {
     let only = std::env::var("SIM_RULE").ok();
-    let rules = Rule::ALL.into_iter().filter(|rule| only.as_ref().is_none_or(|only| *only == format!("{rule:?}")));
-    let rules = Mutex::new(rules);
-    let needless = Mutex::new(Vec::new());
-    let next = || rules.lock().unwrap().next();
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
-            scope.spawn(|| {
-                while let Some(rule) = next() {
-                    match missed(rule) {
-                        Some(missed) => println!("without {rule:?}: {missed:.160}"),
-                        None => needless.lock().unwrap().push(rule),
-                    }
-                }
-            });
+    let is_named = |rule: &Rule| only.as_ref().is_none_or(|only| *only == format!("{rule:?}"));
+    let rules: Vec<Rule> = Rule::ALL.into_iter().filter(is_named).collect();
+    let needless = in_parallel(&rules, |rule| match missed(rule) {
+        Some(missed) => {
+            println!("without {rule:?}: {missed:.160}");
+            None
         }
+        None => Some(rule),
     });
-    let needless = needless.into_inner().unwrap();
+    let needless: Vec<Rule> = needless.into_iter().flatten().collect();
     assert!(needless.is_empty(), "nobody misses {needless:?}");
 }
 

@@ -121,15 +121,14 @@ impl<E: Environment> Job<E> {
     /// else every tick would wait for it so long. It may say what it is doing, or this rank may wait for it in vain:
     /// it may be waiting for a TSDB that it does not reach.
     pub(super) fn is_stuck(&mut self, rank: u32) -> bool {
+        if !self.keeps(Rule::PassStuck) {
+            return false;
+        }
         let now = self.context.clock.monotonic();
         let failover_after = self.failover_after();
         let position = self.position;
         let failover = &mut self.following.failover;
-        let Some(progress) =
-            failover.progress.get(&rank).copied().filter(|_| self.context.rules.get().has(Rule::PassStuck))
-        else {
-            return false;
-        };
+        let Some(progress) = failover.progress.get(&rank).copied() else { return false };
         let waits_since = failover.waits.filter(|(at, _)| *at == position).map(|(_, since)| since.max(progress.since));
         let since = if progress.has_work() { Some(progress.since) } else { waits_since };
         // One that was passed and has not got on since then is only given the chance to.

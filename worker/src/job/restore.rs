@@ -284,8 +284,7 @@ impl<E: Environment> Job<E> {
             if let Some(input) = logged.ticks.get(&tick).or(reread.as_ref()) {
                 self.see(input, labels);
                 if tick > newest && !self.alone() {
-                    let plan = logged.configuration_at(tick).unwrap_or_else(|| self.state.plan.digest());
-                    self.replay_record(plan, Content::Tick(input.clone()));
+                    self.replay_record(logged, tick, Content::Tick(input.clone()));
                 }
                 let input = &input.filtered(|slot| self.state.series.get(slot).is_some());
                 // A written tick may be in a snapshot, so one that no snapshot has may be unwritten.
@@ -306,8 +305,7 @@ impl<E: Environment> Job<E> {
                 && !self.alone()
                 && let Some(skipped) = logged.skipped_from(tick)
             {
-                let plan = logged.configuration_at(tick).unwrap_or_else(|| self.state.plan.digest());
-                self.replay_record(plan, skipped);
+                self.replay_record(logged, tick, skipped);
             }
             self.expire(tick);
             tick += self.schedule.infer_every;
@@ -315,7 +313,8 @@ impl<E: Environment> Job<E> {
     }
 
     /// Books a replayed record, and offers it to the other ranks: they may not have taken it before the process ended.
-    fn replay_record(&mut self, plan: u64, content: Content) {
+    fn replay_record(&mut self, logged: &Logged, tick: i64, content: Content) {
+        let plan = logged.configuration_at(tick).unwrap_or_else(|| self.state.plan.digest());
         let series = &self.state.series;
         let (position, is_known) = match &content {
             Content::Tick(input) => (input.tick, input.slots.iter().all(|slot| series.get(*slot).is_some())),

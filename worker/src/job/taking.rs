@@ -11,6 +11,7 @@ use crate::{
         message::{DictionaryVersion, NextRecord},
     },
 };
+
 impl<E: Environment> Job<E> {
     /// Takes another rank's record: its configuration, the fit that took over before it, and what it says.
     pub(super) async fn take(&mut self, rank: u32, record: NextRecord) {
