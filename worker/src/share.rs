@@ -188,11 +188,12 @@ impl Share {
     }
 
     /// Of two states of one job, the one of the greater key has followed the topology further: its epoch, and how many
-    /// shards have released or taken series in it, all of them when it has settled.
+    /// hand-overs of it, and of epochs before that had not settled, have been made; all of them when it has settled.
     #[must_use]
     pub fn key(&self) -> (u64, usize) {
-        let Progress { epoch, released, taken, .. } = &self.progress;
-        let moved = if self.settled_epoch >= *epoch { usize::MAX } else { released.len() + taken.len() };
+        let Progress { epoch, released, taken, before } = &self.progress;
+        let moved = released.len() + taken.len() + before.len();
+        let moved = if self.settled_epoch >= *epoch { usize::MAX } else { moved };
         (*epoch, moved)
     }
 
@@ -224,8 +225,14 @@ impl Share {
     }
 
     fn note_taken(&mut self, handover: Handover) {
-        if handover.epoch == self.progress.epoch && handover.to == self.shard {
+        if handover.to != self.shard {
+            return;
+        }
+        if handover.epoch == self.progress.epoch {
             self.progress.taken.insert(handover.from);
+        } else if handover.epoch > self.settled_epoch {
+            // Its former owner may still ask for it.
+            self.progress.before.insert((handover.epoch, handover.from));
         }
     }
 

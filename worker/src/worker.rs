@@ -59,6 +59,8 @@ pub struct Worker<E: Environment> {
     /// Jobs of this process that ended when the topology lost this worker: what is stored of them is older than what
     /// others have.
     outdated: BTreeSet<String>,
+    /// Whether nothing was stored of any job when the process began, and no job has begun yet.
+    is_fresh: bool,
 }
 
 impl<E: Environment> Worker<E> {
@@ -74,12 +76,14 @@ impl<E: Environment> Worker<E> {
             running: BTreeMap::new(),
             left: HashMap::new(),
             outdated: BTreeSet::new(),
+            is_fresh: false,
         }
     }
 
     /// Runs the jobs, first taking in what a former process left, until [`Command::Stop`]. Without jobs, it waits for
     /// some, and keeps what was left.
     pub async fn run(mut self, jobs: impl Into<Option<Vec<JobPlan>>>, history: HashMap<String, JobHistory>) {
+        self.is_fresh = history.is_empty();
         self.left = history;
         if let Some(jobs) = jobs.into() {
             self.reconcile(jobs).await;
@@ -117,12 +121,15 @@ impl<E: Environment> Worker<E> {
         }
     }
 
-    fn start(&mut self, plan: JobPlan, history: Option<JobHistory>) {
+    /// `is_late`: others may have gone on with the job while nothing was stored of it here.
+    fn start(&mut self, plan: JobPlan, history: Option<JobHistory>, is_late: bool) {
         let view = self.context.view(&plan);
         self.context.views.borrow_mut().insert(view.key.clone(), view.clone());
         let (handle, registration) = AbortHandle::new_pair();
         self.running.insert(view.key.clone(), handle);
-        let job = Abortable::new(Job::new(self.context.clone(), view, plan).run(history), registration);
+        let job = Job::new(self.context.clone(), view, plan);
+        let job = if is_late { job.waiting_for_others() } else { job };
+        let job = Abortable::new(job.run(history), registration);
         self.jobs.push(Box::pin(async move {
             // Aborted or over: the same to the worker.
             let _ = job.await;
@@ -132,7 +139,8 @@ impl<E: Environment> Worker<E> {
     /// Starts the new jobs, changes the changed ones at their next tick, ends the others.
     async fn reconcile(&mut self, jobs: Vec<JobPlan>) {
         let outdated = std::mem::take(&mut self.outdated);
-        self.forget(outdated.into_iter()).await;
+        self.forget(outdated.iter().cloned()).await;
+        let is_fresh = std::mem::take(&mut self.is_fresh);
         let mut ended: BTreeMap<String, Rc<JobView>> = self.context.views.borrow().clone();
         // They end with the job that they belong to.
         ended.retain(|_, view| view.arrival.is_none());
@@ -144,7 +152,10 @@ impl<E: Environment> Worker<E> {
                 }
                 None => {
                     let left = self.left.remove(&plan.key());
-                    self.start(plan, left);
+                    // In the first topology, and at a shard that has just come, there is nothing that others could have.
+                    let may_exist = plan.share.settled_epoch > 0 && !plan.share.is_new();
+                    let is_late = (is_fresh || outdated.contains(&plan.key())) && may_exist;
+                    self.start(plan, left, is_late);
                 }
             }
         }

@@ -127,7 +127,7 @@ pub(crate) const SETTINGS: Section = Section {
             "handover_timeout",
             Kind::Duration,
             Presence::Default("5m"),
-            "A worker waits so long for the former owner of series before it looks for their state elsewhere.",
+            "A worker waits so long for the former owner of series before it looks for their state elsewhere; and a replica that comes back after an epoch has settled without it, or that has lost its volume, so long for the other replicas before it goes on by itself.",
         )
         .own(),
         Key::ignored("native_threads_per_worker", "there is no native numeric library with threads of its own"),

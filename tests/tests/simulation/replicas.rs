@@ -9,7 +9,7 @@ use crate::{
         deployment::{
             Deployment, Layout,
             observation::{Branch, Kind, Observed},
-            schedule::{Faults, LeftOut},
+            schedule::{Fault, Faults, LeftOut},
         },
     },
 };
@@ -95,6 +95,21 @@ fn of_ranks_of_different_releases_one_writes_also_with_mode_all() {
     assert_eq!(writers(deployment().upgraded(Member { shard: 0, rank: 1 })), 1);
 }
 
+#[test]
+fn a_rank_that_comes_back_with_an_old_volume_hears_the_others_before_it_goes_on() {
+    assert_eq!(back_with_an_old_volume(None), None);
+}
+
+/// The second rank of a shard goes; shards come together; the rank comes back, and does not reach the first one at once.
+pub fn back_with_an_old_volume(broken: Option<Rule>) -> Option<String> {
+    let layout = Layout { shards: 2, ..Layout::ranks(2) };
+    let fewer_shards = Fault::Shards { count: 1, hasty: false };
+    let events =
+        [(15, Fault::Ranks { count: 1 }), (40, fewer_shards), (70, Fault::Isolation), (70, Fault::Ranks { count: 2 })];
+    let deployment = Deployment::new(DATABASE, layout, 1).without(broken).scripted(&events);
+    violation(&deployment.run(Faults::NONE, DURATION), false)
+}
+
 /// Undisturbed, a second rank writes nothing.
 pub fn two_writers(layout: Layout, broken: Option<Rule>) -> Option<String> {
     let observed = Deployment::new(DATABASE, layout, 1).without(broken).run(Faults::NONE, 60 * MINUTE);
@@ -144,8 +159,15 @@ pub fn shifting(faults: Faults, seed: u64, left_out: &LeftOut, broken: Option<Ru
 
 /// Every kind of fault and every way out of it has occurred often.
 fn assert_eventful(total: &Observed) {
-    let of_shards = [Kind::OldTopology, Kind::DuringHandover, Kind::Epoch, Kind::SupersededEpoch];
-    let mut faults = Kind::ALL.into_iter().filter(|kind| !of_shards.contains(kind));
+    let of_topologies = [
+        Kind::OldTopology,
+        Kind::DuringHandover,
+        Kind::Epoch,
+        Kind::SupersededEpoch,
+        Kind::MoreRanks,
+        Kind::FewerRanks,
+    ];
+    let mut faults = Kind::ALL.into_iter().filter(|kind| !of_topologies.contains(kind));
     assert!(faults.all(|kind| total.fault(kind) > 20), "{total}");
     let branches = [Branch::Followed, Branch::ReadInPlace, Branch::FitFollowed, Branch::FitTaken];
     assert!(branches.into_iter().all(|branch| total.branch(branch) > 200), "{total}");

@@ -36,7 +36,7 @@ fn all_shards_together_read_every_tick_once_and_write_what_one_writes() {
 
 /// Nothing goes wrong while the number of shards changes.
 pub fn calm(ranks: u32, seed: u64, broken: Option<Rule>) -> (Observed, Option<String>) {
-    let layout = Layout { shards: 1, ranks, most_shards: 5, hasty: false, failover: false };
+    let layout = Layout { shards: 1, ranks, most_shards: 5, most_ranks: 0, hasty: false, failover: false };
     let observed = Deployment::new(DATABASE, layout, seed).without(broken).run(Faults::NONE, DURATION);
     let (adopted, seconds) = (observed.branch(Branch::Adopted), observed.longest_delay / 1_000);
     let wrong = violation(&observed, false)
@@ -48,7 +48,7 @@ pub fn calm(ranks: u32, seed: u64, broken: Option<Rule>) -> (Observed, Option<St
 /// Nothing goes wrong, but shards change before the change before is over. The TSDB answers the same read otherwise each
 /// time.
 pub fn hasty(seed: u64, broken: Option<Rule>) -> Option<String> {
-    let layout = Layout { shards: 2, ranks: 1, most_shards: 5, hasty: true, failover: false };
+    let layout = Layout { shards: 2, ranks: 1, most_shards: 5, most_ranks: 0, hasty: true, failover: false };
     let observed = Deployment::new(DATABASE, layout, seed).shifting().without(broken).run(Faults::NONE, DURATION);
     violation(&observed, true)
 }

@@ -42,6 +42,7 @@ impl<E: Environment> Job<E> {
                 plan: self.state.plan.canonical().into(),
                 fit_due: self.fitting.needs_after(),
                 since_fit,
+                arrived: self.arrivals.of_earlier(self.state.plan.share.progress.epoch),
                 definitions: slots.into_iter().map(|slot| (slot, self.state.series.labels(slot))).collect(),
                 blocks,
             })
@@ -49,20 +50,22 @@ impl<E: Environment> Job<E> {
         self.view.journal().offer_image(image);
     }
 
-    /// Takes the whole state over from another rank; where that fails, the own one stays and the question arises again.
-    pub(super) async fn adopt_from(&mut self, rank: u32) {
+    /// Takes the whole state over from another rank. Returns whether it has; else the own one stays, and the question
+    /// arises again.
+    pub(super) async fn adopt_from(&mut self, rank: u32) -> bool {
         self.set_role(Phase::Adopting);
         self.following.leads_on = false;
         // Jobs of arrived series go by it, and this takes its time.
-        self.view.leads.set(false);
+        self.view.leads_since.set(None);
         let member = Member { rank, ..self.context.place.get().member };
         let key = self.view.key.clone();
         let fetched = self.fetch_image(member, &key).await;
         match fetched {
             Some((image, blocks)) => {
-                if !self.take_image(member, &image, &blocks).await {
-                    self.context.clock.sleep(ASK_AGAIN_AFTER).await;
+                if self.take_image(member, &image, &blocks).await {
+                    return true;
                 }
+                self.context.clock.sleep(ASK_AGAIN_AFTER).await;
             }
             // Both may want the other's: the lower rank asks again sooner, and finds the other one waiting.
             None => {
@@ -70,6 +73,7 @@ impl<E: Environment> Job<E> {
                 self.context.clock.sleep(ASK_AGAIN_AFTER * (1 + 2 * self.context.place.get().member.rank)).await;
             }
         }
+        false
     }
 
     pub(super) async fn fetch_image(
@@ -117,6 +121,7 @@ impl<E: Environment> Job<E> {
         let position = image.standing.position;
         // A shard that had gone has nothing that could differ.
         let had_state = self.position.is_some() && self.state.series.active() > 0;
+        let is_of_same_series = self.state.plan.share.key() == image.standing.progress;
         self.fitting.forget();
         self.since_fit.clear();
         let mut state = JobState::new(plan);
@@ -146,14 +151,22 @@ impl<E: Environment> Job<E> {
         let written = self.view.journal().standing.written;
         self.stand_at(Some(position));
         self.view.journal().restart(position, self.lineage);
-        if self.is_arrival() {
+        let theirs = image.standing.written.min(position);
+        if !is_of_same_series {
+            // What was written from the state before was so for other series.
+            self.view.journal().standing.written = theirs;
+            self.following.written_elsewhere = None;
+            self.following.failover.forget_confirmed();
+        } else if self.is_arrival() {
             // Written as far as the giving rank has: that one may stand still there, where its series have joined, and
             // would seem to get on for ever, and to count more.
-            self.view.journal().standing.written = written.max(image.standing.written.min(position));
+            self.view.journal().standing.written = written.max(theirs);
         }
         self.take_ticks_since_fit(image);
         if had_state && !self.following.lacks_arrival {
-            self.following.written_elsewhere = self.following.written_elsewhere.max(Some(written));
+            if is_of_same_series {
+                self.following.written_elsewhere = self.following.written_elsewhere.max(Some(written));
+            }
             self.context.metrics.replica_divergences.with_label_values(&self.labels.values()).inc();
         }
         let record = Record::Adopted { job: self.view.key.clone(), position, lineage: self.lineage.adopted };
@@ -163,9 +176,13 @@ impl<E: Environment> Job<E> {
         tracing::info!(
             job = %self.view.key, %member, position, series = self.state.series.active(), "state taken over"
         );
+        self.following.absence.end();
+        if !self.is_arrival() {
+            self.publish_progress();
+        }
         self.announce();
         self.report_series();
-        self.forget_earlier_arrivals().await;
+        self.take_over_arrivals(&image.arrived).await;
         self.forget_earlier_departures().await;
         self.copy_departures(member).await;
         self.set_role(Phase::Running);

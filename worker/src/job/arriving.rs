@@ -1,6 +1,7 @@
 //! Series that arrive: each hand-over is a job of its own until it stands where the others stand; then they join.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, HashMap},
     rc::Rc,
     time::Duration,
@@ -38,7 +39,15 @@ pub(super) struct Arrivals {
 
 struct Arrival {
     view: Rc<JobView>,
+    /// Whether there are states of it here, which it may still be taking in, or at another rank.
+    has_state: bool,
     abort: AbortHandle,
+}
+
+impl Arrival {
+    fn has_state(&self) -> bool {
+        self.has_state || self.view.position.get().is_some()
+    }
 }
 
 impl Drop for Arrival {
@@ -48,10 +57,24 @@ impl Drop for Arrival {
     }
 }
 
+/// Takes what answers for a job off, unless another one has taken its place.
+fn forget_view(views: &RefCell<BTreeMap<String, Rc<JobView>>>, view: &Rc<JobView>) {
+    let is_own = views.borrow().get(&view.key).is_some_and(|known| Rc::ptr_eq(known, view));
+    if is_own {
+        views.borrow_mut().remove(&view.key);
+    }
+}
+
 impl Arrivals {
     /// Whether something of an earlier epoch has still to join.
     pub(super) fn has_earlier(&self, epoch: u64) -> bool {
         self.running.keys().any(|handover| handover.epoch < epoch)
+    }
+
+    /// What has arrived in epochs before, and has still to join.
+    pub(super) fn of_earlier(&self, epoch: u64) -> Vec<Handover> {
+        let earlier = self.running.iter().filter(|(handover, arrival)| handover.epoch < epoch && arrival.has_state());
+        earlier.map(|(handover, _)| *handover).collect()
     }
 
     /// Hand-overs whose states are here.
@@ -94,9 +117,7 @@ impl<E: Environment> Job<E> {
     /// Waits until series have arrived here, or at another rank, whose state is taken over then.
     pub(super) async fn wait_for_arrivals(&mut self) {
         self.set_role(Phase::Beginning);
-        let leads = self.alone() || self.begin_with_others().await;
-        self.view.leads.set(leads);
-        if leads {
+        if self.alone() || self.begin_with_others().await {
             self.pause_between_questions().await;
         }
     }
@@ -129,7 +150,7 @@ impl<E: Environment> Job<E> {
         // What was not taken in an earlier epoch is not taken any more: others may be asked for it. What another rank has
         // let join came with its state.
         let is_over = |handover: &Handover, arrival: &Arrival| {
-            let is_empty = arrival.view.position.get().is_none();
+            let is_empty = !arrival.has_state();
             share.progress.has_taken(handover.epoch, handover.from) || (handover.epoch != epoch && is_empty)
         };
         let running = self.arrivals.running.iter();
@@ -137,13 +158,13 @@ impl<E: Environment> Job<E> {
         self.give_up_arrivals(over.collect()).await;
         for handover in open {
             if !self.arrivals.running.contains_key(&handover) {
-                self.start_arrival(handover, None);
+                self.start_arrival(handover, None, false);
             }
         }
     }
 
-    /// Starts the job of series that arrive, or are here already.
-    pub(super) fn start_arrival(&mut self, handover: Handover, history: Option<JobHistory>) {
+    /// Starts the job of series that arrive, or are here already. `has_state`: or at another rank.
+    pub(super) fn start_arrival(&mut self, handover: Handover, history: Option<JobHistory>, has_state: bool) {
         let plan = self.state.plan.of_arrival(handover);
         let view = self.context.view(&plan);
         if history.is_none() {
@@ -154,18 +175,38 @@ impl<E: Environment> Job<E> {
         let mut job = Self::new(self.context.clone(), view.clone(), plan);
         job.joins = Some(self.view.clone());
         let (abort, registration) = AbortHandle::new_pair();
-        self.arrivals.running.insert(handover, Arrival { view, abort });
+        let has_state = has_state || history.as_ref().is_some_and(|history| !history.blocks.is_empty());
+        self.arrivals.running.insert(handover, Arrival { view, has_state, abort });
         self.context.spawn(Box::pin(async move {
             // Aborted or over: the same to the job that it joins.
             let _ = Abortable::new(job.run(history), registration).await;
         }));
     }
 
-    /// The state was taken over from another rank, which has what arrived in earlier epochs or knows what became of it.
-    pub(super) async fn forget_earlier_arrivals(&mut self) {
+    /// The state was taken over from another rank, which has what arrived in earlier epochs or knows what became of it:
+    /// what has still to join there, `arrived`, has still to join here.
+    pub(super) async fn take_over_arrivals(&mut self, arrived: &[Handover]) {
+        if self.is_arrival() {
+            return;
+        }
         let epoch = self.state.plan.share.progress.epoch;
-        let earlier = self.arrivals.running.keys().filter(|handover| handover.epoch < epoch).copied();
-        self.give_up_arrivals(earlier.collect()).await;
+        let earlier = self.arrivals.running.keys().filter(|handover| handover.epoch < epoch);
+        let over = earlier.filter(|handover| !arrived.contains(handover)).copied();
+        self.give_up_arrivals(over.collect()).await;
+        let progress = &self.state.plan.share.progress;
+        let views = &self.context.views;
+        self.arrivals.joined.retain(|handover, view| {
+            let has_joined = progress.has_taken(handover.epoch, handover.from);
+            if !has_joined {
+                forget_view(views, view);
+            }
+            has_joined
+        });
+        for handover in arrived {
+            if !self.arrivals.running.contains_key(handover) {
+                self.start_arrival(*handover, None, true);
+            }
+        }
     }
 
     async fn give_up_arrivals(&mut self, handovers: Vec<Handover>) {
@@ -197,7 +238,7 @@ impl<E: Environment> Job<E> {
             let share = &self.state.plan.share;
             let has_state = !history.blocks.is_empty();
             if has_state && handover.to == share.shard && !share.progress.has_taken(handover.epoch, handover.from) {
-                self.start_arrival(handover, Some(history));
+                self.start_arrival(handover, Some(history), true);
             } else if has_state && handover.from == share.shard && handover.epoch > share.settled_epoch {
                 self.keep(handover, self.state.plan.clone(), history);
             } else {
@@ -214,8 +255,8 @@ impl<E: Environment> Job<E> {
         let views = &self.context.views;
         self.arrivals.joined.retain(|handover, view| {
             let is_kept = handover.epoch > settled_epoch;
-            if !is_kept && views.borrow().get(&view.key).is_some_and(|known| Rc::ptr_eq(known, view)) {
-                views.borrow_mut().remove(&view.key);
+            if !is_kept {
+                forget_view(views, view);
             }
             is_kept
         });
@@ -340,7 +381,7 @@ impl<E: Environment> Job<E> {
     /// Lets arrived series join as another rank has done, or else takes its whole state over.
     pub(super) async fn follow_join(&mut self, rank: u32, handover: Handover, chain: u64, after: u64) {
         if !self.arrivals.running.contains_key(&handover) && !self.return_departure(handover) {
-            self.start_arrival(handover, None);
+            self.start_arrival(handover, None, false);
         }
         let started = self.context.clock.monotonic();
         while self.fitting.rests() && self.context.clock.monotonic().saturating_sub(started) < ARRIVES_WITHIN {
@@ -397,7 +438,7 @@ impl<E: Environment> Job<E> {
             return;
         }
         let (Some(main), Some(handover)) = (self.joins.clone(), self.view.arrival) else { return };
-        if !main.leads.get() {
+        if !self.may_lead() {
             self.sleep_through_mail(ASK_AGAIN_AFTER).await;
             return;
         }

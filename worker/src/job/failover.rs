@@ -6,7 +6,7 @@ use config::worker::WriterMode;
 
 use super::{
     Job,
-    following::{ASK_AGAIN_AFTER, ASKED_LATELY},
+    following::{ASK_AGAIN_AFTER, ASKED_LATELY, Round},
 };
 use crate::{
     context::Environment,
@@ -62,8 +62,10 @@ pub(super) enum WriteTurn {
     Own,
     /// Another rank has written them.
     Confirmed,
-    /// Nobody's: another rank's record of the tick counts.
-    Outranked,
+    /// Nobody's: they were written from another state.
+    Elsewhere,
+    /// Nobody's: another rank's state has taken the place of the one that they are of.
+    Replaced,
 }
 
 impl Failover {
@@ -75,6 +77,11 @@ impl Failover {
     /// A rank does not answer.
     pub(super) fn is_silent(&mut self, rank: u32) {
         self.releases.remove(&rank);
+    }
+
+    /// What others have written is not what this rank is to write any more.
+    pub(super) fn forget_confirmed(&mut self) {
+        self.confirmed = None;
     }
 
     /// A rank's state differs: how far it has come says nothing about the own one.
@@ -168,8 +175,15 @@ impl<E: Environment> Job<E> {
         let rank = self.context.place.get().member.rank;
         while !self.view.stopping() {
             // After a pause, others may have another record of the tick, or may have written it.
-            if !self.asked_lately() && self.round().await.outranked {
-                return WriteTurn::Outranked;
+            if !self.asked_lately() {
+                match self.round_in_flight().await {
+                    None => return WriteTurn::Replaced,
+                    Some(round) if round.outranked => return WriteTurn::Elsewhere,
+                    Some(_) => {}
+                }
+            }
+            if self.following.written_elsewhere >= Some(tick) {
+                return WriteTurn::Elsewhere;
             }
             if self.alone() || self.writer_mode() == WriterMode::All {
                 break;
@@ -189,12 +203,11 @@ impl<E: Environment> Job<E> {
                 break;
             }
             self.sleep_through_mail(ASK_AGAIN_AFTER).await;
-            let round = self.round().await;
-            if round.outranked {
-                return WriteTurn::Outranked;
-            }
-            if round.overruled == rank {
-                break;
+            match self.round_in_flight().await {
+                None => return WriteTurn::Replaced,
+                Some(round) if round.outranked => return WriteTurn::Elsewhere,
+                Some(round) if round.overruled == rank => break,
+                Some(_) => {}
             }
         }
         WriteTurn::Own
@@ -205,13 +218,30 @@ impl<E: Environment> Job<E> {
         if self.asked_lately() {
             return WriteTurn::Own;
         }
-        let outranked = self.round().await.outranked;
+        let Some(round) = self.round_in_flight().await else { return WriteTurn::Replaced };
+        let is_elsewhere = round.outranked || self.following.written_elsewhere >= Some(tick);
         let is_confirmed = self.following.failover.confirmed >= Some(tick);
-        tracing::debug!(job = %self.view.key, outranked, is_confirmed, "asked again before writing");
+        tracing::debug!(job = %self.view.key, is_elsewhere, is_confirmed, "asked again before writing");
         match self.writer_mode() {
-            _ if outranked => WriteTurn::Outranked,
+            _ if is_elsewhere => WriteTurn::Elsewhere,
             WriterMode::Failover if is_confirmed => WriteTurn::Confirmed,
             _ => WriteTurn::Own,
+        }
+    }
+
+    /// Asks all other ranks while a tick is logged and not written. Where another rank's state counts more, the tick is
+    /// that one's to write, and is not over here before that state is: its rank may vanish with it. `None`: it is.
+    async fn round_in_flight(&mut self) -> Option<Round> {
+        loop {
+            let round = self.round().await;
+            if !round.outranked || self.view.stopping() || !self.keeps(Rule::StayUntilReplaced) {
+                return Some(round);
+            }
+            match round.outranking() {
+                Some(rank) if self.adopt_from(rank).await => return None,
+                Some(_) => {}
+                None => self.sleep_through_mail(ASK_AGAIN_AFTER).await,
+            }
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    rc::Rc,
     time::Duration,
 };
 
 use futures_util::future::join_all;
 
-use super::{Job, Wait, failover::Failover};
+use super::{Job, JobView, Wait, failover::Failover};
 use crate::{
     context::Environment,
     environment::{Clock, Peers},
@@ -52,6 +53,24 @@ pub(super) struct Following {
     pub(super) leads_on: bool,
     /// Ticks up to here were written from another state: they are learnt, but not written again.
     pub(super) written_elsewhere: Option<i64>,
+    /// What this rank has missed while others may have gone on.
+    pub(super) absence: Absence,
+}
+
+/// That a rank was away while others have gone on, and may not be reached now.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Absence {
+    /// Since when it waits for every other rank to say where it stands.
+    waits_since: Option<Duration>,
+    /// The newest epoch that is known to have settled without it.
+    missed_epoch: u64,
+}
+
+impl Absence {
+    /// It has a state that nobody has gone on from.
+    pub(super) fn end(&mut self) {
+        self.waits_since = None;
+    }
 }
 
 impl Following {
@@ -104,13 +123,24 @@ pub(super) enum Turn {
 }
 
 impl Round {
+    /// Whether this rank decides what comes next.
+    fn leads(&self) -> bool {
+        let another = self.diverged.is_some() || self.take.is_some() || self.ahead.is_some();
+        !another && !self.led && !self.busy
+    }
+
+    /// The rank whose state counts more than the own one and is to be had.
+    pub(super) fn outranking(&self) -> Option<u32> {
+        self.diverged.or(self.ahead).map(|standing| standing.rank)
+    }
+
     pub(super) fn into_turn(self) -> Turn {
         match self {
             Self { diverged: Some(standing), .. } => Turn::Adopt(standing.rank),
             Self { take: Some((rank, record)), .. } => Turn::Take(rank, record),
             Self { ahead: Some(standing), .. } => Turn::Adopt(standing.rank),
-            Self { led: true, .. } | Self { busy: true, .. } => Turn::Wait,
-            _ => Turn::Lead,
+            round if round.leads() => Turn::Lead,
+            _ => Turn::Wait,
         }
     }
 }
@@ -138,9 +168,10 @@ impl<E: Environment> Job<E> {
             return;
         }
         let was_alone = self.alone();
-        let written_elsewhere = self.following.written_elsewhere;
-        self.following = Following { written_elsewhere, ..Following::among(ranks) };
+        let Following { written_elsewhere, absence, .. } = self.following;
+        self.following = Following { written_elsewhere, absence, ..Following::among(ranks) };
         tracing::info!(job = %self.view.key, ranks, "the number of ranks changed");
+        self.stand_in_topology();
         if was_alone == self.alone() {
             return;
         }
@@ -239,7 +270,48 @@ impl<E: Environment> Job<E> {
             self.following.failover.runs(rank, theirs.release);
             self.weigh(&own, Standing { rank, ..theirs }, next, &mut round);
         }
+        round.led |= self.waits_for_all(round.complete);
+        self.view.leads_since.set(round.leads().then_some(started));
         round
+    }
+
+    /// This process has nothing stored of a job, or what it has others have gone on from, be they reached or not.
+    pub(super) fn waits_for_others(&mut self) {
+        if self.alone() {
+            return;
+        }
+        let now = self.context.clock.monotonic();
+        self.following.absence.waits_since.get_or_insert(now);
+    }
+
+    /// Takes note if an epoch has settled without the own state: its ranks have all had newer ones then.
+    pub(super) fn note_missed_epoch(&mut self, settled_epoch: u64) {
+        let missed = self.following.absence.missed_epoch.max(self.state.plan.share.progress.epoch);
+        if self.alone() || self.is_arrival() || settled_epoch <= missed {
+            return;
+        }
+        tracing::info!(
+            job = %self.view.key, settled_epoch, "what is stored is from before the topology that settled last: the other \
+             ranks are waited for"
+        );
+        self.following.absence.missed_epoch = settled_epoch;
+        self.following.written_elsewhere = self.following.written_elsewhere.max(self.position);
+        self.waits_for_others();
+    }
+
+    /// Whether this rank, which was away, has still to hear of all others before it goes on by itself.
+    fn waits_for_all(&mut self, is_complete: bool) -> bool {
+        let Some(since) = self.following.absence.waits_since else { return false };
+        let longest = Duration::from_millis(self.context.settings.borrow().handover_timeout.unsigned_abs());
+        let hears_all = is_complete || !self.keeps(Rule::HearAll);
+        let waits = !hears_all && self.context.clock.monotonic().saturating_sub(since) < longest;
+        if !waits {
+            if !hears_all {
+                tracing::warn!(job = %self.view.key, "other ranks are not reached, the job goes on without them");
+            }
+            self.following.absence.waits_since = None;
+        }
+        waits
     }
 
     /// What one rank's answer means.
@@ -321,8 +393,8 @@ impl<E: Environment> Job<E> {
     }
 
     /// Before the first tick of this process: finds out whether another rank's state counts more than the own one.
-    /// Waits for ranks that do not answer, but not for ever. Returns whether the own state goes on.
-    pub(super) async fn join(&mut self) -> bool {
+    /// Waits for ranks that do not answer, but not for ever.
+    pub(super) async fn join(&mut self) {
         self.set_role(Phase::Joining);
         let started = self.context.clock.monotonic();
         loop {
@@ -330,7 +402,8 @@ impl<E: Environment> Job<E> {
             let waited = self.context.clock.monotonic().saturating_sub(started);
             let longest = Duration::from_millis(self.context.settings.borrow().peer_timeout.unsigned_abs());
             if round.complete || waited >= longest || self.view.stopping() {
-                return !round.outranked;
+                tracing::debug!(job = %self.view.key, outranked = round.outranked, "joined");
+                return;
             }
             self.context.clock.sleep(ASK_AGAIN_AFTER).await;
         }
@@ -338,15 +411,16 @@ impl<E: Environment> Job<E> {
 
     /// Whether this rank decides what comes next.
     pub(super) async fn leads(&mut self) -> bool {
-        let leads = self.alone() || matches!(self.round().await.into_turn(), Turn::Lead);
-        self.view.leads.set(leads);
-        leads && self.may_lead()
+        (self.alone() || self.round().await.leads()) && self.may_lead()
     }
 
     /// Series that have arrived are led by the rank that leads those that they will join: it alone knows whether they
     /// have done so.
-    fn may_lead(&self) -> bool {
-        self.joins.as_ref().is_none_or(|main| main.leads.get())
+    pub(super) fn may_lead(&self) -> bool {
+        let now = self.context.clock.monotonic();
+        let is_lately = |at: Duration| now.saturating_sub(at) < ASKED_LATELY;
+        let leads = |main: &Rc<JobView>| main.leads_since.get().is_some_and(is_lately);
+        self.alone() || self.joins.as_ref().is_none_or(leads)
     }
 
     /// Takes note that this rank waits for another one to go on.
@@ -359,7 +433,9 @@ impl<E: Environment> Job<E> {
     pub(super) async fn follow_meanwhile(&mut self) {
         match self.round().await.into_turn() {
             Turn::Take(rank, record) => self.take(rank, *record).await,
-            Turn::Adopt(rank) => self.adopt_from(rank).await,
+            Turn::Adopt(rank) => {
+                self.adopt_from(rank).await;
+            }
             Turn::Wait | Turn::Lead => {
                 self.sleep(FOLLOW_AGAIN_AFTER).await;
             }
@@ -376,7 +452,6 @@ impl<E: Environment> Job<E> {
             self.following.leads_on &= !round.passed;
             round.into_turn()
         };
-        self.view.leads.set(matches!(turn, Turn::Lead));
         let turn = if matches!(turn, Turn::Lead) && !self.may_lead() { Turn::Wait } else { turn };
         self.is_working_on(matches!(turn, Turn::Lead).then_some(tick));
         turn
@@ -423,7 +498,9 @@ impl<E: Environment> Job<E> {
         self.set_role(Phase::Beginning);
         self.waits();
         match self.round().await.into_turn() {
-            Turn::Adopt(rank) => self.adopt_from(rank).await,
+            Turn::Adopt(rank) => {
+                self.adopt_from(rank).await;
+            }
             Turn::Lead => return true,
             Turn::Take(..) | Turn::Wait => {
                 self.pause_between_questions().await;
@@ -437,6 +514,7 @@ impl<E: Environment> Job<E> {
         self.stand_at(Some(position));
         self.lineage.begin(position, self.state.plan.digest());
         self.view.journal().restart(position, self.lineage);
+        self.following.absence.end();
         self.set_role(Phase::Running);
     }
 

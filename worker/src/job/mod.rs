@@ -81,6 +81,27 @@ pub struct Job<E: Environment> {
     joins: Option<Rc<JobView>>,
 }
 
+/// What has become of a logged tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scored {
+    /// Its scores are written, here or by another rank of the same state.
+    Written,
+    /// Its scores were written from another state.
+    Elsewhere,
+    /// Another rank's state has taken the place of the own one, and goes on where it stands.
+    Replaced,
+}
+
+impl From<WriteTurn> for Scored {
+    fn from(turn: WriteTurn) -> Self {
+        match turn {
+            WriteTurn::Own | WriteTurn::Confirmed => Self::Written,
+            WriteTurn::Elsewhere => Self::Elsewhere,
+            WriteTurn::Replaced => Self::Replaced,
+        }
+    }
+}
+
 /// Why a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wait {
@@ -120,12 +141,20 @@ impl<E: Environment> Job<E> {
         job
     }
 
+    /// Makes the job wait for the other ranks for some time before it begins: they may have what this process lacks.
+    #[must_use]
+    pub fn waiting_for_others(mut self) -> Self {
+        self.waits_for_others();
+        self
+    }
+
     /// Runs until the mailbox says stop.
     pub async fn run(mut self, history: Option<JobHistory>) {
         if let Some(mut history) = history {
             let current = self.state.plan.clone();
             let parts = std::mem::take(&mut history.parts);
             self.restore(history).await;
+            self.note_missed_epoch(current.share.settled_epoch);
             if self.state.plan != current.clone().following(&self.state.plan) {
                 self.view.mailbox().plan.get_or_insert(current);
             }
@@ -141,6 +170,9 @@ impl<E: Environment> Job<E> {
             self.fetch_offered_fit().await;
             self.wanted = self.view.take_plan().or(self.wanted.take());
             self.wanted.take_if(|wanted| wanted.clone().following(&self.state.plan) == self.state.plan);
+            if let Some(wanted) = &self.wanted {
+                self.note_missed_epoch(wanted.share.settled_epoch);
+            }
             // Whoever decides what comes next decides when a configuration takes effect; the others follow.
             if self.wanted.is_some()
                 && self.leads().await
@@ -228,17 +260,17 @@ impl<E: Environment> Job<E> {
 
     /// Takes up what a former process left, once the other ranks have said where they stand.
     async fn go_on_among_others(&mut self) {
-        let goes_on = self.alone() || self.join().await;
-        tracing::debug!(job = %self.view.key, goes_on, in_flight = self.in_flight.is_some(), "joined");
-        if let Some(input) = self.in_flight.take() {
-            if goes_on {
-                self.score_and_write(&input).await;
-            } else if self.keeps(Rule::LearnInFlight) {
-                // Others are past it, or have another state: they have written it.
-                self.state.learn(&input, |_, _| true);
+        if !self.alone() {
+            self.join().await;
+        }
+        if let Some(input) = self.in_flight.take()
+            && self.keeps(Rule::LearnInFlight)
+        {
+            let scored = self.score_and_write(&input).await;
+            if scored != Scored::Replaced && !self.view.stopping() {
+                self.expire(input.tick);
+                self.note_written(input.tick, scored);
             }
-            self.expire(input.tick);
-            self.view.journal().standing.written = input.tick;
         }
         self.set_role(if self.position.is_some() { Phase::Running } else { Phase::Beginning });
     }
@@ -269,21 +301,27 @@ impl<E: Environment> Job<E> {
             self.recorded(Content::Tick(input.clone()), Some(tick));
             self.following.leads_on = true;
         }
-        let is_written = self.score_and_write(&input).await;
-        if !self.view.stopping() {
-            self.finish(input, is_written);
+        self.end_tick(input).await;
+    }
+
+    /// Learns, scores and writes a logged tick, and goes on from there.
+    async fn end_tick(&mut self, input: TickInput) {
+        let scored = self.score_and_write(&input).await;
+        if scored != Scored::Replaced && !self.view.stopping() {
+            self.finish(input, scored);
         }
     }
 
     /// Learns and scores a logged tick, and writes its scores until they are accepted or refused for good, unless that
-    /// is for another rank to do. Returns whether they are written.
-    async fn score_and_write(&mut self, input: &TickInput) -> bool {
-        let elsewhere = self.following.written_elsewhere.is_some_and(|until| input.tick <= until);
-        let turn = if elsewhere { WriteTurn::Outranked } else { self.write_turn(input.tick).await };
+    /// is for another rank to do. A tick that this leaves behind is written, whatever becomes of the other ranks.
+    async fn score_and_write(&mut self, input: &TickInput) -> Scored {
+        let turn = self.write_turn(input.tick).await;
         if turn != WriteTurn::Own {
             self.view.journal().standing.writes = false;
-            self.state.learn(input, |_, _| true);
-            return turn == WriteTurn::Confirmed;
+            if turn != WriteTurn::Replaced {
+                self.state.learn(input, |_, _| true);
+            }
+            return turn.into();
         }
         let started = self.context.clock.monotonic();
         let scores = self.state.infer(input);
@@ -300,21 +338,25 @@ impl<E: Environment> Job<E> {
         }
         let turn = self.write_scores(input, &scores).await;
         self.view.journal().standing.writes = turn == WriteTurn::Own;
-        turn != WriteTurn::Outranked
+        turn.into()
     }
 
     /// Ends a tick whose scores are accepted.
-    fn finish(&mut self, input: TickInput, is_written: bool) {
+    fn finish(&mut self, input: TickInput, scored: Scored) {
         let tick = input.tick;
         self.expire(tick);
         self.advance(tick);
         self.saving.touched(&input, &self.state);
         self.fitting.remember(&mut self.since_fit, input);
         self.report_series();
-        if is_written {
+        self.note_written(tick, scored);
+        self.view.written(tick, self.newest_due() > tick);
+    }
+
+    fn note_written(&self, tick: i64, scored: Scored) {
+        if scored == Scored::Written {
             self.view.journal().standing.written = tick;
         }
-        self.view.written(tick, self.newest_due() > tick);
     }
 
     /// The newest tick that is over with is this one.
@@ -401,6 +443,7 @@ impl<E: Environment> Job<E> {
             self.since_fit.clear();
             self.fitting.forget();
             self.stand_at(None);
+            self.view.journal().standing.written = i64::MIN;
         }
         self.schedule =
             Schedule::new(&plan.scheduler, &plan.scheduler_alias, &plan.query_alias, self.context.clock.now());

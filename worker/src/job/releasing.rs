@@ -46,8 +46,8 @@ impl<E: Environment> Job<E> {
             true => self.view.journal().wanted_releases(),
             false => self.state.plan.share.departures().iter().map(|handover| handover.to).collect(),
         };
-        let is_open = |to: &u32| self.state.plan.share.moves(self.state.plan.share.shard, *to);
-        let wanted: Vec<u32> = wanted.into_iter().filter(is_open).collect();
+        let open: Vec<u32> = self.state.plan.share.departures().iter().map(|handover| handover.to).collect();
+        let wanted: Vec<u32> = wanted.into_iter().filter(|to| open.contains(to)).collect();
         if wanted.is_empty() || self.position.is_none() || !self.rests() {
             return;
         }
@@ -153,6 +153,7 @@ impl<E: Environment> Job<E> {
             fit_due: None,
             since_fit: Vec::new(),
             definitions: Vec::new(),
+            arrived: Vec::new(),
             blocks: journal::encoded(&view.key, blocks).unwrap_or_default(),
         };
         journal.offer_image(Some(image));
@@ -210,7 +211,7 @@ impl<E: Environment> Job<E> {
     pub(super) fn return_departure(&mut self, handover: Handover) -> bool {
         let Some(departure) = self.departures.kept.remove(&handover) else { return false };
         self.context.views.borrow_mut().remove(&departure.view.key);
-        self.start_arrival(handover, Some(departure.history));
+        self.start_arrival(handover, Some(departure.history), true);
         true
     }
 

@@ -52,15 +52,6 @@ struct Logged {
     configuration: Option<u64>,
 }
 
-/// What becomes of a tick that is logged and perhaps not written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum InFlight {
-    /// It is written at once.
-    Write,
-    /// It is kept until the other ranks have said where they stand.
-    Keep,
-}
-
 impl Logged {
     /// `adopted`: which of the states that were taken over from other ranks the snapshots hold.
     fn new(records: Vec<Record>, adopted: u64) -> Self {
@@ -108,8 +99,8 @@ impl Logged {
 }
 
 impl<E: Environment> Job<E> {
-    /// Takes in what a former process left. Afterwards the job stands exactly where that process stood; the tick in
-    /// flight is written again, with equal values.
+    /// Takes in what a former process left. Afterwards the job stands exactly where that process stood, but for the tick
+    /// in flight, which is kept for the other ranks to say whether it is still to be written.
     pub(super) async fn restore(&mut self, history: JobHistory) {
         let JobHistory { blocks, records, labels, damaged_blocks, unknown_slots, .. } = history;
         self.report_damage(&damaged_blocks);
@@ -163,20 +154,19 @@ impl<E: Environment> Job<E> {
         self.lineage = newest.map_or_else(Lineage::default, |(_, lineage)| lineage);
         self.view.journal().restart(newest_watermark.unwrap_or(last), self.lineage);
         if self.state.models.iter().any(|model| model.fitted_to.is_some()) {
-            let in_flight = if self.alone() || !rebuild.is_empty() { InFlight::Write } else { InFlight::Keep };
-            self.replay(&logged, &labels, &watermarks, last, in_flight).await;
+            self.replay(&logged, &labels, &watermarks, last).await;
         }
         self.stand_at(Some(last));
         if self.view.journal().standing.position != last {
             self.view.journal().restart(last, self.lineage);
         }
-        self.view.journal().standing.written =
-            if self.in_flight.is_some() { last - self.schedule.infer_every } else { last };
+        let learnt = if self.in_flight.is_some() { last - self.schedule.infer_every } else { last };
+        self.view.journal().standing.written = learnt;
         self.settle_series();
         if let Some(fitted_to) = self.state.models.iter().filter_map(|model| model.fitted_to).min() {
             self.saving.restored(watermarks.keys().copied(), &self.state, self.context.clock.monotonic());
             if !rebuild.is_empty() {
-                self.rebuild_from_log(rebuild, &logged, fitted_to, last).await;
+                self.rebuild_from_log(rebuild, &logged, fitted_to, learnt).await;
             }
             if unknown_slots.iter().any(|slot| self.state.series.get(*slot).is_none()) {
                 tracing::warn!(job = %self.view.key, "labels of series are lost, these series are learnt again from the TSDB");
@@ -262,14 +252,13 @@ impl<E: Environment> Job<E> {
         self.state.settle_series();
     }
 
-    /// Learns the logged ticks that the snapshots do not have, and writes the last one if it may not be written yet.
+    /// Learns the logged ticks that the snapshots do not have, and keeps the last one if it may not be written yet.
     async fn replay(
         &mut self,
         logged: &Logged,
         labels: &HashMap<u32, Labels>,
         watermarks: &HashMap<u32, i64>,
         last: i64,
-        in_flight: InFlight,
     ) {
         let newest = watermarks.values().copied().max().unwrap_or(i64::MIN);
         let first_logged = logged.ticks.first_key_value().map_or(last, |(tick, _)| *tick);
@@ -291,15 +280,11 @@ impl<E: Environment> Job<E> {
                 if tick == last && newest < last {
                     // The TSDB may be away: everything but this one write is restored.
                     self.view.restored();
-                    if in_flight == InFlight::Keep {
-                        self.in_flight = Some(input.clone());
-                        return;
-                    }
-                    self.score_and_write(input).await;
-                } else {
-                    let unlearnt = |block: u32, _: usize| watermarks.get(&block).is_none_or(|learnt| *learnt < tick);
-                    self.state.learn(input, unlearnt);
+                    self.in_flight = Some(input.clone());
+                    return;
                 }
+                let unlearnt = |block: u32, _: usize| watermarks.get(&block).is_none_or(|learnt| *learnt < tick);
+                self.state.learn(input, unlearnt);
             }
             if tick > newest
                 && !self.alone()
@@ -381,6 +366,7 @@ impl<E: Environment> Job<E> {
         }
     }
 
+    /// `last`: the newest tick that is learnt.
     async fn rebuild_from_log(&mut self, only: ByLabels<()>, logged: &Logged, fitted_to: i64, last: i64) {
         let complete_from = |start: i64| {
             let mut tick = start + self.schedule.infer_every;
@@ -391,7 +377,7 @@ impl<E: Environment> Job<E> {
         };
         // The window ends where the lost states' own did, if the log still has all ticks from there on.
         let until = if complete_from(fitted_to) { fitted_to } else { last };
-        let since: Vec<TickInput> = logged.ticks.range(until + 1..).map(|(_, input)| input.clone()).collect();
+        let since: Vec<TickInput> = logged.ticks.range(until + 1..=last).map(|(_, input)| input.clone()).collect();
         self.rebuild(only, until, &since).await;
     }
 }

@@ -47,10 +47,7 @@ impl<E: Environment> Job<E> {
                 self.recorded(Content::Tick(input.clone()), Some(input.tick));
                 self.context.metrics.ticks_followed.with_label_values(&self.labels.values()).inc();
                 self.check(rank, &entry);
-                let is_written = self.score_and_write(&input).await;
-                if !self.view.stopping() {
-                    self.finish(input, is_written);
-                }
+                self.end_tick(input).await;
             }
             Content::Skipped { from, to, reason } => self.skip(*from, *to, reason.clone()).await,
             Content::TakenOver(takeover) if self.keeps(Rule::FollowTakeovers) => {

@@ -63,8 +63,8 @@ pub struct JobView {
     restored: Cell<bool>,
     /// Where the job stands, ms.
     pub position: Cell<Option<i64>>,
-    /// Whether its rank decided what comes next when it asked last.
-    pub leads: Cell<bool>,
+    /// When its rank asked the others last, if it is to decide what comes next.
+    pub leads_since: Cell<Option<Duration>>,
     /// The hand-over whose series it has, if they have not joined the others yet.
     pub arrival: Option<Handover>,
     /// The first tick that a restart would need from the input log.
@@ -110,7 +110,7 @@ impl JobView {
             plan: RefCell::default(),
             restored: Cell::new(false),
             position: Cell::new(None),
-            leads: Cell::new(false),
+            leads_since: Cell::new(None),
             arrival: plan.share.arrival,
             needed_from: Cell::new(None),
         }

@@ -129,6 +129,8 @@ pub struct StateImage {
     pub since_fit: Vec<TickInput>,
     /// The labels of their slots.
     pub definitions: Vec<(u32, Labels)>,
+    /// Hand-overs of epochs before that have arrived at the rank, and are no part of this state yet.
+    pub arrived: Vec<Handover>,
     /// Blocks as in snapshot files.
     pub blocks: Vec<Bytes>,
 }
@@ -521,6 +523,7 @@ mod tests {
             fit_due: None,
             since_fit: Vec::new(),
             definitions: Vec::new(),
+            arrived: Vec::new(),
             blocks: vec![Bytes::from_static(b"block")],
         }));
         assert!(matches!(journal.answer(&wanted), Answer::Image { block: Some(_), .. }));

@@ -19,6 +19,10 @@ pub enum Rule {
     OneWriter,
     /// A tick that was in flight when a process ended is learnt, even if others have written it.
     LearnInFlight,
+    /// A tick that another rank's state is to write is over only when that state is here.
+    StayUntilReplaced,
+    /// A rank that an epoch has settled without, or that has lost its state, hears all others before it goes on by itself.
+    HearAll,
     /// The former owner goes on with series until their new owner asks for them.
     GoOnUntilAsked,
     /// Only the leading rank releases series; the others do so when they follow its record.
@@ -33,7 +37,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::TakeRecords,
         Self::LowestReads,
         Self::AskAgain,
@@ -42,6 +46,8 @@ impl Rule {
         Self::LearnInFlight,
         Self::PassStuck,
         Self::OneWriter,
+        Self::StayUntilReplaced,
+        Self::HearAll,
         Self::GoOnUntilAsked,
         Self::OneReleases,
         Self::OneJoins,

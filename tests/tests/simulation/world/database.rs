@@ -260,6 +260,10 @@ impl Database {
                 let (first, first_at) = *inner.writers.entry((series.clone(), time)).or_insert((self.member, now));
                 if first.shard != self.member.shard {
                     inner.doubles.insert(time, now);
+                    if super::deployment::trace::is_on() {
+                        let at = (first_at - START) as f64 / 1e3;
+                        eprintln!("{}: writes {series} at {time}, too, which {first} wrote at +{at} s", self.member);
+                    }
                 }
                 if before.is_none() && series.contains("minutely") {
                     let delay = inner.delays.entry(now).or_default();

@@ -108,16 +108,28 @@ impl Outcome {
         if last(&self.written) - end >= 20 * MINUTE {
             return Some(format!("it ended {} ms early", last(&self.written) - end));
         }
-        let until = |written: &Written| -> Vec<((String, i64), u64)> {
+        let until = |written: &Written| -> Written {
             let until_end = written.iter().filter(|((_, time), _)| *time <= end);
             until_end.map(|(key, bits)| (key.clone(), value(*bits))).collect()
         };
         let (found, wanted) = (until(written), until(&self.written));
-        let differing = found.iter().zip(&wanted).find(|(found, wanted)| found != wanted);
-        let differing = differing.map(|(found, wanted)| format!("found {found:?}, wanted {wanted:?}"));
-        differing.or_else(|| {
-            (found.len() != wanted.len()).then(|| format!("{} samples, wanted {}", found.len(), wanted.len()))
-        })
+        let only_in = |these: &Written, others: &Written| -> Vec<(String, i64)> {
+            these.keys().filter(|key| !others.contains_key(*key)).cloned().collect()
+        };
+        let differs = |(key, bits): &(&(String, i64), &u64)| found.get(*key).is_some_and(|other| other != *bits);
+        let kinds = [
+            ("are missing", only_in(&wanted, &found)),
+            ("should not be there", only_in(&found, &wanted)),
+            ("have other values", wanted.iter().filter(differs).map(|(key, _)| key.clone()).collect()),
+        ];
+        let described = kinds.iter().filter_map(|(what, keys)| {
+            let times = keys.iter().map(|(_, time)| time - START);
+            let (first, last) = (times.clone().min()?, times.max()?);
+            let example = keys.iter().find(|(_, time)| time - START == first)?;
+            Some(format!("{} samples {what}, from +{first} ms to +{last} ms, such as {}", keys.len(), example.0))
+        });
+        let described: Vec<String> = described.collect();
+        (!described.is_empty()).then(|| described.join("; "))
     }
 
     /// By time, whether everything that the scheduler wrote is the same as in `other`.

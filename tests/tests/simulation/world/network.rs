@@ -94,6 +94,11 @@ impl Network {
         Some(jobs.map(|view| view.status().clone()).collect())
     }
 
+    /// How many ranks of its shard a worker knows of.
+    pub fn ranks(&self, member: Member) -> Option<u32> {
+        Some(self.inner.borrow().running.get(&member)?.place.get().ranks)
+    }
+
     pub fn asked(&self) -> u64 {
         self.inner.borrow().asked
     }

@@ -20,6 +20,7 @@ use crate::{
         journal::{Content, Entry, SharedFit, StateImage, Takeover},
         message::{Answer, Next, NextRecord},
     },
+    share::Handover,
 };
 
 const NEXT: u8 = 1;
@@ -248,7 +249,7 @@ fn fit(cursor: &mut Cursor<'_>) -> Option<SharedFit> {
 }
 
 fn put_image(out: &mut Vec<u8>, image: &StateImage, whole: bool) {
-    let StateImage { id, standing, plan, fit_due, since_fit, definitions, blocks: _ } = image;
+    let StateImage { id, standing, plan, fit_due, since_fit, definitions, arrived, blocks: _ } = image;
     put_digest(out, *id);
     if whole {
         put_standing(out, standing);
@@ -259,9 +260,15 @@ fn put_image(out: &mut Vec<u8>, image: &StateImage, whole: bool) {
             put_input(out, input);
         }
         put_definitions(out, definitions);
+        put_unsigned(out, arrived.len() as u64);
+        for handover in arrived {
+            put_handover(out, *handover);
+        }
     }
 }
 
+/// The smallest hand-over takes so many bytes.
+const HANDOVER_BYTES: usize = 3;
 /// The smallest tick takes so many bytes.
 const TICK_BYTES: usize = 5;
 
@@ -276,6 +283,7 @@ fn image(cursor: &mut Cursor<'_>, whole: bool) -> Option<StateImage> {
             fit_due: None,
             since_fit: Vec::new(),
             definitions: Vec::new(),
+            arrived: Vec::new(),
             blocks: Vec::new(),
         });
     }
@@ -290,6 +298,11 @@ fn image(cursor: &mut Cursor<'_>, whole: bool) -> Option<StateImage> {
             inputs?
         },
         definitions: read_definitions(cursor)?,
+        arrived: {
+            let count = cursor.count(HANDOVER_BYTES)?;
+            let handovers: Option<Vec<Handover>> = (0..count).map(|_| handover(cursor)).collect();
+            handovers?
+        },
         blocks: Vec::new(),
     })
 }

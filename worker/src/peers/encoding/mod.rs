@@ -251,14 +251,18 @@ mod tests {
         );
         let image =
             (any::<(u64, Option<i64>)>(), standing(), bytes(), prop::collection::vec(input(), 0..4), definitions());
-        let image = image.prop_map(|((id, fit_due), standing, plan, since_fit, definitions)| StateImage {
-            id,
-            standing,
-            plan,
-            fit_due,
-            since_fit,
-            definitions,
-            blocks: Vec::new(),
+        let arrived = prop::collection::vec(any::<(u64, u32, u32)>(), 0..4);
+        let image = (image, arrived).prop_map(|(((id, fit_due), standing, plan, since_fit, definitions), arrived)| {
+            StateImage {
+                id,
+                standing,
+                plan,
+                fit_due,
+                since_fit,
+                definitions,
+                arrived: arrived.into_iter().map(|(epoch, from, to)| Handover { epoch, from, to }).collect(),
+                blocks: Vec::new(),
+            }
         });
         let part = |id| StateImage {
             id,
@@ -267,6 +271,7 @@ mod tests {
             fit_due: None,
             since_fit: Vec::new(),
             definitions: Vec::new(),
+            arrived: Vec::new(),
             blocks: Vec::new(),
         };
         prop_oneof![

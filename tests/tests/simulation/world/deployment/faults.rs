@@ -57,10 +57,11 @@ impl Deployment {
                 self.crash_at(member, operation, event.length);
             }
             Fault::Pause => {
-                if !self.pause(member, until, observed) {
-                    return true;
-                }
                 kind = Some(Kind::Pause);
+                // The others may have gone on without what it had written last. It has to know when it goes on.
+                observed.apart.push((now, until));
+                self.network.pause(member, until);
+                self.node(member).away_until = until;
             }
             Fault::Isolation => {
                 kind = Some(Kind::Isolation);
@@ -95,6 +96,10 @@ impl Deployment {
                 }
                 return true;
             }
+            Fault::Ranks { count } => {
+                self.wanted_ranks = Some((event.number, count));
+                return true;
+            }
         }
         if let Some(kind) = kind {
             *observed.faults.entry(kind).or_default() += 1;
@@ -121,18 +126,5 @@ impl Deployment {
         node.away_for = away_for;
         let memory = node.drive.memory();
         memory.crash_at(memory.operations() + operation);
-    }
-
-    /// One at a time: two that stand still in turn have not reached each other either.
-    fn pause(&mut self, member: Member, until: i64, observed: &mut Observed) -> bool {
-        let now = self.clock.unix();
-        if self.nodes.values().any(|node| node.away_until > now) {
-            return false;
-        }
-        // The others may have gone on without what it had written last. It has to know when it goes on.
-        observed.apart.push((now, until));
-        self.network.pause(member, until);
-        self.node(member).away_until = until;
-        true
     }
 }

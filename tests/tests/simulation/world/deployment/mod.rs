@@ -25,7 +25,7 @@ use super::{
 use observation::Observed;
 use operator::topology;
 use pods::Node;
-use schedule::{Event, Faults, LeftOut};
+use schedule::{Event, Fault, Faults, LeftOut};
 
 /// After this time workers that reach each other again know it: they ask at every tick, and start within some seconds.
 const KNOWN_WITHIN: i64 = 3 * MINUTE + 40_000;
@@ -51,6 +51,8 @@ pub struct Layout {
     pub ranks: u32,
     /// The number of shards is changed now and then, to at most this; 0: never.
     pub most_shards: u32,
+    /// The same of ranks.
+    pub most_ranks: u32,
     /// It is changed again before the change before is over.
     pub hasty: bool,
     /// Ranks write in turn.
@@ -60,7 +62,7 @@ pub struct Layout {
 impl Layout {
     /// Ranks of one shard.
     pub fn ranks(ranks: u32) -> Self {
-        Self { shards: 1, ranks, most_shards: 0, hasty: false, failover: false }
+        Self { shards: 1, ranks, most_shards: 0, most_ranks: 0, hasty: false, failover: false }
     }
 
     pub fn failover(self) -> Self {
@@ -85,12 +87,16 @@ pub struct Deployment {
     config: WorkerConfig,
     rules: Rules,
     left_out: LeftOut,
+    /// What happens besides, and in which minute.
+    scripted: Vec<(i64, Fault)>,
     /// Those to come, the last first.
     events: Vec<Event>,
     /// Those that wait for their moment.
     waiting: Vec<Event>,
     /// The number of shards that somebody wants, and the event that said so.
     wanted_shards: Option<(u32, u32)>,
+    /// The same of ranks.
+    wanted_ranks: Option<(u32, u32)>,
     /// A worker of another release.
     upgraded: Option<Member>,
     /// A worker that does not reach the TSDB for a while.
@@ -120,9 +126,11 @@ impl Deployment {
             config: load(&config),
             rules: Rules::default(),
             left_out: LeftOut::new(),
+            scripted: Vec::new(),
             events: Vec::new(),
             waiting: Vec::new(),
             wanted_shards: None,
+            wanted_ranks: None,
             upgraded: None,
             cut_off: None,
         };
@@ -148,6 +156,12 @@ impl Deployment {
         self
     }
 
+    /// Lets these things happen, too, each in its minute of the run and for six minutes.
+    pub fn scripted(mut self, events: &[(i64, Fault)]) -> Self {
+        self.scripted = events.to_vec();
+        self
+    }
+
     /// Breaks a rule of the protocol.
     pub fn without(mut self, rule: Option<Rule>) -> Self {
         self.rules = rule.map_or_else(Rules::default, Rules::without);
@@ -164,8 +178,7 @@ impl Deployment {
     pub fn run(mut self, faults: Faults, duration: i64) -> Observed {
         let end = START + duration;
         let mut observed = Observed::default();
-        let Layout { most_shards, hasty, .. } = self.layout;
-        self.events = schedule::events(self.seed, faults, most_shards, hasty, duration);
+        self.events = schedule::events(self.seed, faults, &self.layout, duration, &self.scripted);
         self.events.retain(|event| !self.left_out.contains(&event.number));
         self.events.reverse();
         let mut next_look = START + 9 * MINUTE;

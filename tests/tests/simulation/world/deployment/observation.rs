@@ -10,6 +10,9 @@ use worker::peers::Member;
 use super::{Deployment, schedule::Fault};
 use crate::world::{MINUTE, START, Written};
 
+/// From a sample's time to the reading of its tick, at most, ms.
+const LONGEST_TICK: i64 = 4 * MINUTE;
+
 /// Kinds of faults, and of changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
@@ -26,10 +29,12 @@ pub enum Kind {
     DuringHandover,
     Epoch,
     SupersededEpoch,
+    MoreRanks,
+    FewerRanks,
 }
 
 impl Kind {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Crash,
         Self::CrashOnDisk,
         Self::Pause,
@@ -43,6 +48,8 @@ impl Kind {
         Self::DuringHandover,
         Self::Epoch,
         Self::SupersededEpoch,
+        Self::MoreRanks,
+        Self::FewerRanks,
     ];
 }
 
@@ -130,6 +137,8 @@ pub struct Observed {
     pub doubles: BTreeMap<i64, i64>,
     /// When workers may not have reached each other.
     pub apart: Vec<(i64, i64)>,
+    /// When series were moving.
+    pub moving: Vec<(i64, i64)>,
     /// It went on and on without time passing.
     pub stuck: bool,
     pub most_reads: u64,
@@ -206,8 +215,15 @@ impl Observed {
         }
         // A second value may be written when workers that were apart reach each other again and do not know it yet.
         let excused = |written_at: i64| self.apart.iter().any(|(from, until)| (*from..*until).contains(&written_at));
+        let within = |periods: &[(i64, i64)], time: i64| {
+            periods.iter().any(|(from, until)| (from - LONGEST_TICK..*until).contains(&time))
+        };
+        // A rank that was away in the middle of a hand-over cannot know whether the others, which have not gone so far,
+        // have written all of its series.
+        let is_halved = |time: i64| within(&self.apart, time) && within(&self.moving, time);
         let unexcused = |times: &BTreeMap<i64, i64>| {
-            times.iter().find(|(_, at)| !excused(**at)).map(|(time, at)| (time - START, at - START))
+            let found = times.iter().find(|(time, at)| !excused(**at) && !is_halved(**time));
+            found.map(|(time, at)| (time - START, at - START))
         };
         if let Some((time, at)) = unexcused(&self.conflicts) {
             return Some(format!("the tick +{time} ms was written with another value at +{at} ms"));

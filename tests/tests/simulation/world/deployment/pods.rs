@@ -80,9 +80,11 @@ impl Deployment {
         self.note_existing();
     }
 
-    /// The volumes stay.
-    pub(super) fn remove_pods(&mut self, shards: u32) {
-        for (member, node) in self.nodes.iter_mut().filter(|(member, _)| member.shard >= shards) {
+    /// Removes the pods that the topology has no place for. The volumes stay.
+    pub(super) fn remove_pods(&mut self) {
+        let (shards, ranks) = (self.topology.shards.get(), self.topology.ranks.get());
+        let is_over = |member: &Member| member.shard >= shards || member.rank >= ranks;
+        for (member, node) in self.nodes.iter_mut().filter(|(member, node)| node.exists && is_over(member)) {
             self.network.disconnect(*member);
             node.exists = false;
             node.task = None;
@@ -131,7 +133,7 @@ impl Deployment {
         let due = |node: &Node| node.coming.first().is_some_and(|(due, _)| *due <= now);
         let members: Vec<Member> = self.nodes.iter().filter(|(_, node)| due(node)).map(|(member, _)| *member).collect();
         for member in members {
-            let (config, database, ranks) = (self.config.clone(), self.database.of(member), self.layout.ranks);
+            let (config, database) = (self.config.clone(), self.database.of(member));
             let node = self.node(member);
             let mut changed = false;
             while node.coming.first().is_some_and(|(due, _)| *due <= now) {
@@ -141,8 +143,8 @@ impl Deployment {
             if changed && let Some(commands) = &node.commands {
                 // A worker that is not among the shards any more keeps what it has.
                 if let Ok(jobs) = plan::plan(&config, &node.topology, member.shard) {
-                    let place = Place { member, ranks };
-                    let (jobs, config) = (Some(jobs), Box::new(config));
+                    let place = Place { member, ranks: node.topology.ranks.get() };
+                    let (jobs, config) = (Some(jobs).filter(|_| member.rank < place.ranks), Box::new(config));
                     let _ = commands.send(Command::Reconfigure { jobs, place, tsdb: database, config });
                     node.woken.0.store(true, Ordering::Relaxed);
                 }
@@ -196,7 +198,6 @@ impl Deployment {
     }
 
     fn start(&mut self, member: Member) {
-        let ranks = self.layout.ranks;
         let (clock, database, network) = (self.clock.clone(), self.database.of(member), self.network.clone());
         let config = self.config.clone();
         let rules = self.rules;
@@ -210,7 +211,8 @@ impl Deployment {
             let Ok(jobs) = plan::plan(&config, &topology, member.shard) else { return };
             let Ok((storage, recovered, restored)) = Storage::open(Rc::new(drive)).await else { return };
             let wire = Wire { member, clock: clock.clone(), network: network.clone() };
-            let place = Place { member, ranks };
+            let place = Place { member, ranks: topology.ranks.get() };
+            let jobs = Some(jobs).filter(|_| member.rank < place.ranks);
             let (context, spawned) = Context::new(clock, database, (wire, place), Some(storage), metrics, &config);
             context.rules.set(rules);
             if is_upgraded {

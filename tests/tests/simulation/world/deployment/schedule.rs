@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use super::super::{MINUTE, chance::Chance};
+use super::{
+    super::{MINUTE, chance::Chance},
+    Layout,
+};
 
 /// What may go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub enum Fault {
     FullDisk,
     /// Somebody wants another number of shards, perhaps before the change before is over.
     Shards { count: u32, hasty: bool },
+    /// Somebody wants another number of ranks of each shard.
+    Ranks { count: u32 },
 }
 
 /// The moment that an event waits for.
@@ -80,9 +85,14 @@ pub struct Event {
 
 /// Numbers of changes of shards begin here.
 const CHANGES: u32 = 1_000;
+/// Those of changes of ranks.
+const CHANGES_OF_RANKS: u32 = 2_000;
+/// Those of what a test wants.
+const SCRIPTED: u32 = 3_000;
 
 /// All events of a run of `duration` ms, in the order of their times; the last half hour is undisturbed.
-pub fn events(seed: u64, faults: Faults, most_shards: u32, is_hasty: bool, duration: i64) -> Vec<Event> {
+pub fn events(seed: u64, faults: Faults, layout: &Layout, duration: i64, scripted: &[(i64, Fault)]) -> Vec<Event> {
+    let Layout { most_shards, most_ranks, hasty: is_hasty, .. } = *layout;
     let end = duration - 30 * MINUTE;
     let mut events = Vec::new();
     let mut at = 6 * MINUTE;
@@ -110,6 +120,20 @@ pub fn events(seed: u64, faults: Faults, most_shards: u32, is_hasty: bool, durat
         let sooner = if hasty { chance.millis_below(MINUTE) } else { 0 };
         events.push(Event { number, at, fault, when: When::Now, length: 0, chance });
         at -= sooner;
+    }
+    let mut at = 12 * MINUTE;
+    for number in CHANGES_OF_RANKS.. {
+        let mut chance = Chance::of(seed, &[number.into()]);
+        at += MINUTE + chance.millis_below(20 * MINUTE);
+        if at >= end || most_ranks == 0 {
+            break;
+        }
+        let count = 1 + chance.below(most_ranks.into()) as u32;
+        events.push(Event { number, at, fault: Fault::Ranks { count }, when: When::Now, length: 0, chance });
+    }
+    for (number, (minute, fault)) in (SCRIPTED..).zip(scripted) {
+        let (at, length, chance) = (minute * MINUTE, 6 * MINUTE, Chance::of(seed, &[number.into()]));
+        events.push(Event { number, at, fault: *fault, when: When::Now, length, chance });
     }
     events.sort_by_key(|event| (event.at, event.number));
     events
@@ -164,6 +188,7 @@ impl fmt::Display for Fault {
             Self::Shards { count, hasty } => {
                 write!(formatter, "{count} shards{}", if *hasty { ", at once" } else { "" })
             }
+            Self::Ranks { count } => write!(formatter, "{count} ranks"),
         }
     }
 }
