@@ -57,14 +57,6 @@ impl Drop for Arrival {
     }
 }
 
-/// Takes what answers for a job off, unless another one has taken its place.
-fn forget_view(views: &RefCell<BTreeMap<String, Rc<JobView>>>, view: &Rc<JobView>) {
-    let is_own = views.borrow().get(&view.key).is_some_and(|known| Rc::ptr_eq(known, view));
-    if is_own {
-        views.borrow_mut().remove(&view.key);
-    }
-}
-
 impl Arrivals {
     /// Whether something of an earlier epoch has still to join.
     pub(super) fn has_earlier(&self, epoch: u64) -> bool {
@@ -75,6 +67,18 @@ impl Arrivals {
     pub(super) fn of_earlier(&self, epoch: u64) -> Vec<Handover> {
         let earlier = self.running.iter().filter(|(handover, arrival)| handover.epoch < epoch && arrival.has_state());
         earlier.map(|(handover, _)| *handover).collect()
+    }
+
+    /// Lets go of what has joined, but for what is to be kept. Where another view has taken its place, that one stays.
+    fn retain_joined(&mut self, views: &RefCell<BTreeMap<String, Rc<JobView>>>, is_kept: impl Fn(&Handover) -> bool) {
+        let mut views = views.borrow_mut();
+        self.joined.retain(|handover, view| {
+            let is_kept = is_kept(handover);
+            if !is_kept && views.get(&view.key).is_some_and(|known| Rc::ptr_eq(known, view)) {
+                views.remove(&view.key);
+            }
+            is_kept
+        });
     }
 
     /// Hand-overs whose states are here.
@@ -163,7 +167,7 @@ impl<E: Environment> Job<E> {
         }
     }
 
-    /// Starts the job of series that arrive, or are here already. `has_state`: or at another rank.
+    /// Starts the job of series that arrive. `has_state`: their states are in `history`, or at another rank.
     pub(super) fn start_arrival(&mut self, handover: Handover, history: Option<JobHistory>, has_state: bool) {
         let plan = self.state.plan.of_arrival(handover);
         let view = self.context.view(&plan);
@@ -175,7 +179,6 @@ impl<E: Environment> Job<E> {
         let mut job = Self::new(self.context.clone(), view.clone(), plan);
         job.joins = Some(self.view.clone());
         let (abort, registration) = AbortHandle::new_pair();
-        let has_state = has_state || history.as_ref().is_some_and(|history| !history.blocks.is_empty());
         self.arrivals.running.insert(handover, Arrival { view, has_state, abort });
         self.context.spawn(Box::pin(async move {
             // Aborted or over: the same to the job that it joins.
@@ -194,14 +197,8 @@ impl<E: Environment> Job<E> {
         let over = earlier.filter(|handover| !arrived.contains(handover)).copied();
         self.give_up_arrivals(over.collect()).await;
         let progress = &self.state.plan.share.progress;
-        let views = &self.context.views;
-        self.arrivals.joined.retain(|handover, view| {
-            let has_joined = progress.has_taken(handover.epoch, handover.from);
-            if !has_joined {
-                forget_view(views, view);
-            }
-            has_joined
-        });
+        let has_joined = |handover: &Handover| progress.has_taken(handover.epoch, handover.from);
+        self.arrivals.retain_joined(&self.context.views, has_joined);
         for handover in arrived {
             if !self.arrivals.running.contains_key(handover) {
                 self.start_arrival(*handover, None, true);
@@ -252,14 +249,7 @@ impl<E: Environment> Job<E> {
     /// Lets go of what nobody will ask for any more.
     pub(super) fn forget_joined(&mut self) {
         let settled_epoch = self.state.plan.share.settled_epoch;
-        let views = &self.context.views;
-        self.arrivals.joined.retain(|handover, view| {
-            let is_kept = handover.epoch > settled_epoch;
-            if !is_kept {
-                forget_view(views, view);
-            }
-            is_kept
-        });
+        self.arrivals.retain_joined(&self.context.views, |handover| handover.epoch > settled_epoch);
     }
 
     /// Removes the stored state of a hand-over.

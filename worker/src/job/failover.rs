@@ -175,12 +175,10 @@ impl<E: Environment> Job<E> {
         let rank = self.context.place.get().member.rank;
         while !self.view.stopping() {
             // After a pause, others may have another record of the tick, or may have written it.
-            if !self.asked_lately() {
-                match self.round_in_flight().await {
-                    None => return WriteTurn::Replaced,
-                    Some(round) if round.outranked => return WriteTurn::Elsewhere,
-                    Some(_) => {}
-                }
+            if !self.asked_lately()
+                && let Err(turn) = self.round_in_flight().await
+            {
+                return turn;
             }
             if self.following.written_elsewhere >= Some(tick) {
                 return WriteTurn::Elsewhere;
@@ -204,10 +202,9 @@ impl<E: Environment> Job<E> {
             }
             self.sleep_through_mail(ASK_AGAIN_AFTER).await;
             match self.round_in_flight().await {
-                None => return WriteTurn::Replaced,
-                Some(round) if round.outranked => return WriteTurn::Elsewhere,
-                Some(round) if round.overruled == rank => break,
-                Some(_) => {}
+                Err(turn) => return turn,
+                Ok(round) if round.overruled == rank => break,
+                Ok(_) => {}
             }
         }
         WriteTurn::Own
@@ -218,8 +215,10 @@ impl<E: Environment> Job<E> {
         if self.asked_lately() {
             return WriteTurn::Own;
         }
-        let Some(round) = self.round_in_flight().await else { return WriteTurn::Replaced };
-        let is_elsewhere = round.outranked || self.following.written_elsewhere >= Some(tick);
+        if let Err(turn) = self.round_in_flight().await {
+            return turn;
+        }
+        let is_elsewhere = self.following.written_elsewhere >= Some(tick);
         let is_confirmed = self.following.failover.confirmed >= Some(tick);
         tracing::debug!(job = %self.view.key, is_elsewhere, is_confirmed, "asked again before writing");
         match self.writer_mode() {
@@ -230,15 +229,19 @@ impl<E: Environment> Job<E> {
     }
 
     /// Asks all other ranks while a tick is logged and not written. Where another rank's state counts more, the tick is
-    /// that one's to write, and is not over here before that state is: its rank may vanish with it. `None`: it is.
-    async fn round_in_flight(&mut self) -> Option<Round> {
+    /// that one's to write, and is not over here before that state is: its rank may vanish with it. `Err` says why it is
+    /// not this rank's to write any more.
+    async fn round_in_flight(&mut self) -> Result<Round, WriteTurn> {
         loop {
             let round = self.round().await;
-            if !round.outranked || self.view.stopping() || !self.keeps(Rule::StayUntilReplaced) {
-                return Some(round);
+            if !round.outranked {
+                return Ok(round);
+            }
+            if self.view.stopping() || !self.keeps(Rule::StayUntilReplaced) {
+                return Err(WriteTurn::Elsewhere);
             }
             match round.outranking() {
-                Some(rank) if self.adopt_from(rank).await => return None,
+                Some(rank) if self.adopt_from(rank).await => return Err(WriteTurn::Replaced),
                 Some(_) => {}
                 None => self.sleep_through_mail(ASK_AGAIN_AFTER).await,
             }

@@ -11,13 +11,13 @@ use std::{
     task::{Context as TaskContext, Poll, Waker},
 };
 
-use config::topology::Topology;
+use config::{topology::Topology, worker::WorkerConfig};
 use tokio::sync::mpsc;
 use worker::{
     context::{Context, Storage},
     metrics::Metrics,
     peers::{Member, Place},
-    plan,
+    plan::{self, JobPlan},
     worker::{Command, Worker, history},
 };
 
@@ -48,6 +48,13 @@ pub(super) struct Node {
     pub(super) coming: Vec<(i64, Rc<Topology>)>,
     /// Whether there is such a pod at present.
     exists: bool,
+}
+
+/// A worker's place in a topology, and its jobs, if it is among the ranks. `None`: it is not among the shards.
+fn place_in(topology: &Topology, config: &WorkerConfig, member: Member) -> Option<(Place, Option<Vec<JobPlan>>)> {
+    let jobs = plan::plan(config, topology, member.shard).ok()?;
+    let place = Place { member, ranks: topology.ranks.get() };
+    Some((place, Some(jobs).filter(|_| member.rank < place.ranks)))
 }
 
 impl Deployment {
@@ -142,9 +149,8 @@ impl Deployment {
             }
             if changed && let Some(commands) = &node.commands {
                 // A worker that is not among the shards any more keeps what it has.
-                if let Ok(jobs) = plan::plan(&config, &node.topology, member.shard) {
-                    let place = Place { member, ranks: node.topology.ranks.get() };
-                    let (jobs, config) = (Some(jobs).filter(|_| member.rank < place.ranks), Box::new(config));
+                if let Some((place, jobs)) = place_in(&node.topology, &config, member) {
+                    let config = Box::new(config);
                     let _ = commands.send(Command::Reconfigure { jobs, place, tsdb: database, config });
                     node.woken.0.store(true, Ordering::Relaxed);
                 }
@@ -208,11 +214,9 @@ impl Deployment {
         node.woken.0.store(true, Ordering::Relaxed);
         node.commands = Some(commands);
         node.task = Some(Box::pin(async move {
-            let Ok(jobs) = plan::plan(&config, &topology, member.shard) else { return };
+            let Some((place, jobs)) = place_in(&topology, &config, member) else { return };
             let Ok((storage, recovered, restored)) = Storage::open(Rc::new(drive)).await else { return };
             let wire = Wire { member, clock: clock.clone(), network: network.clone() };
-            let place = Place { member, ranks: topology.ranks.get() };
-            let jobs = Some(jobs).filter(|_| member.rank < place.ranks);
             let (context, spawned) = Context::new(clock, database, (wire, place), Some(storage), metrics, &config);
             context.rules.set(rules);
             if is_upgraded {
