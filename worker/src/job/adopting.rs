@@ -176,7 +176,7 @@ impl<E: Environment> Job<E> {
         tracing::info!(
             job = %self.view.key, %member, position, series = self.state.series.active(), "state taken over"
         );
-        self.following.absence.end();
+        self.following.absence.end(self.state.plan.share.progress.epoch);
         if !self.is_arrival() {
             self.publish_progress();
         }

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
     time::Duration,
 };
@@ -19,7 +19,7 @@ use crate::{
     metrics::HandoverStatus,
     peers::{Answer, Member, Phase, Request, Rule, journal::Content},
     plan::JobPlan,
-    share::Handover,
+    share::{Handover, Share},
 };
 
 /// Pause between two questions to the former owner.
@@ -35,12 +35,16 @@ pub(super) struct Arrivals {
     running: BTreeMap<Handover, Arrival>,
     /// States as they were when they joined, for other ranks, which let them join at the same tick.
     joined: BTreeMap<Handover, Rc<JobView>>,
+    /// The epoch for which it is not known yet what other ranks hold of those before, and since when.
+    unknown: Option<(u64, Duration)>,
 }
 
 struct Arrival {
     view: Rc<JobView>,
-    /// Whether there are states of it here, which it may still be taking in, or at another rank.
+    /// Whether there are states of it here, which it may still be taking in.
     has_state: bool,
+    /// Since when it is not known whether another rank has what has not arrived here, after its epoch was over.
+    unknown_since: Option<Duration>,
     abort: AbortHandle,
 }
 
@@ -81,10 +85,15 @@ impl Arrivals {
         });
     }
 
-    /// Hand-overs whose states are here.
+    /// Hand-overs that other ranks can have of this one.
     fn held(&self) -> impl Iterator<Item = Handover> {
-        let held = self.running.iter().filter(|(_, arrival)| arrival.view.position.get().is_some());
-        held.map(|(handover, _)| *handover)
+        let running = self.running.iter().filter(|(_, arrival)| arrival.has_state());
+        running.map(|(handover, _)| *handover).chain(self.joined.keys().copied())
+    }
+
+    /// Hand-overs under way, and whether their states are here.
+    fn under_way(&self) -> impl Iterator<Item = (Handover, bool)> {
+        self.running.iter().map(|(handover, arrival)| (*handover, arrival.view.position.get().is_some()))
     }
 }
 
@@ -104,7 +113,7 @@ impl<E: Environment> Job<E> {
     pub(super) fn is_moving(&self) -> bool {
         let share = &self.state.plan.share;
         let is_open = !share.arrivals().is_empty() || !share.departures().is_empty();
-        is_open || self.arrivals.has_earlier(u64::MAX)
+        is_open || self.arrivals.has_earlier(u64::MAX) || self.departures.of_earlier(share.progress.epoch) > 0
     }
 
     /// Follows what the leading rank has done about series that move, without waiting for the next tick.
@@ -142,8 +151,9 @@ impl<E: Environment> Job<E> {
     pub(super) fn publish_progress(&self) {
         let share = &self.state.plan.share;
         let has_state = self.position.is_some() || !share.is_new();
-        self.view.journal().set_progress(&share.progress, has_state, self.arrivals.held());
-        let open = share.arrivals().len() + self.arrivals.running.len() + share.departures().len();
+        self.view.journal().set_progress(&share.progress, has_state, self.arrivals.under_way(), self.arrivals.held());
+        let earlier = self.departures.of_earlier(share.progress.epoch);
+        let open = share.arrivals().len() + self.arrivals.running.len() + share.departures().len() + earlier;
         self.view.set_topology(share.progress.epoch, open as u64);
     }
 
@@ -151,25 +161,77 @@ impl<E: Environment> Job<E> {
         let share = &self.state.plan.share;
         let open = share.arrivals();
         let epoch = share.progress.epoch;
-        // What was not taken in an earlier epoch is not taken any more: others may be asked for it. What another rank has
-        // let join came with its state.
-        let is_over = |handover: &Handover, arrival: &Arrival| {
-            let is_empty = !arrival.has_state();
-            share.progress.has_taken(handover.epoch, handover.from) || (handover.epoch != epoch && is_empty)
+        let is_earlier = |handover: &Handover| handover.epoch < epoch && handover.to == share.shard;
+        let has_joined = |handover: &Handover| {
+            handover.epoch <= share.settled_epoch || share.progress.has_taken(handover.epoch, handover.from)
         };
-        let running = self.arrivals.running.iter();
-        let over = running.filter(|(handover, arrival)| is_over(handover, arrival)).map(|(handover, _)| *handover);
-        self.give_up_arrivals(over.collect()).await;
+        let elsewhere = self.following.held.values().flat_map(|held| &held.handovers);
+        let asks = self.keeps(Rule::HearOfArrivals);
+        let elsewhere = elsewhere.filter(|handover| asks && is_earlier(handover) && !has_joined(handover));
+        let elsewhere: BTreeSet<Handover> = elsewhere.copied().collect();
+        let now = self.context.clock.monotonic();
+        let longest = self.handover_timeout();
+        let mut over = Vec::new();
+        for (handover, arrival) in &mut self.arrivals.running {
+            // What another rank has let join came with its state.
+            if has_joined(handover) {
+                over.push(*handover);
+                continue;
+            }
+            // What was not taken in an earlier epoch is not taken any more: others may be asked for it.
+            let is_untaken = is_earlier(handover) && !arrival.has_state() && !elsewhere.contains(handover);
+            let unknown_since = is_untaken.then(|| *arrival.unknown_since.get_or_insert(now));
+            arrival.unknown_since = unknown_since;
+            let is_known = !asks || self.following.all_hold(|held| held.epoch > handover.epoch);
+            if unknown_since.is_some_and(|since| is_known || now.saturating_sub(since) >= longest) {
+                over.push(*handover);
+            }
+        }
+        self.give_up_arrivals(over).await;
+        for handover in elsewhere {
+            if !self.arrivals.running.contains_key(&handover) {
+                self.start_arrival(handover, None);
+            }
+        }
         for handover in open {
             if !self.arrivals.running.contains_key(&handover) {
-                self.start_arrival(handover, None, false);
+                self.start_arrival(handover, None);
             }
         }
     }
 
-    /// Starts the job of series that arrive. `has_state`: their states are in `history`, or at another rank.
-    pub(super) fn start_arrival(&mut self, handover: Handover, history: Option<JobHistory>, has_state: bool) {
-        let plan = self.state.plan.of_arrival(handover);
+    /// Whether what other ranks hold of epochs before that have not settled is known here, too: what they hold has to join
+    /// before series are released.
+    pub(super) fn knows_earlier_arrivals(&mut self) -> bool {
+        let Share { progress, settled_epoch, .. } = &self.state.plan.share;
+        let epoch = progress.epoch;
+        if settled_epoch + 1 >= epoch
+            || !self.keeps(Rule::HearOfArrivals)
+            || self.following.all_hold(|held| held.epoch >= epoch)
+        {
+            self.arrivals.unknown = None;
+            return true;
+        }
+        let now = self.context.clock.monotonic();
+        self.arrivals.unknown.take_if(|(unknown, _)| *unknown != epoch);
+        let (_, since) = *self.arrivals.unknown.get_or_insert((epoch, now));
+        now.saturating_sub(since) >= self.handover_timeout()
+    }
+
+    fn handover_timeout(&self) -> Duration {
+        Duration::from_millis(self.context.settings.borrow().handover_timeout.unsigned_abs())
+    }
+
+    /// Starts the job of series that arrive, with what is here of it.
+    pub(super) fn start_arrival(&mut self, handover: Handover, history: Option<JobHistory>) {
+        let has_state = history.is_some();
+        let mut plan = self.state.plan.of_arrival(handover);
+        // Stored by a process that had followed the topology further than what it has stored of the others: these do so
+        // in a moment. By the topology before, the series would belong elsewhere.
+        let stored = history.iter().flat_map(|history| &history.blocks).max_by_key(|block| block.watermark);
+        if let Some(stored) = stored.filter(|_| self.state.plan.share.progress.epoch < handover.epoch) {
+            plan.share.clone_from(&stored.share);
+        }
         let view = self.context.view(&plan);
         if history.is_none() {
             // There is nothing to restore, and the worker is as ready as before.
@@ -179,7 +241,7 @@ impl<E: Environment> Job<E> {
         let mut job = Self::new(self.context.clone(), view.clone(), plan);
         job.joins = Some(self.view.clone());
         let (abort, registration) = AbortHandle::new_pair();
-        self.arrivals.running.insert(handover, Arrival { view, has_state, abort });
+        self.arrivals.running.insert(handover, Arrival { view, has_state, unknown_since: None, abort });
         self.context.spawn(Box::pin(async move {
             // Aborted or over: the same to the job that it joins.
             let _ = Abortable::new(job.run(history), registration).await;
@@ -193,15 +255,34 @@ impl<E: Environment> Job<E> {
             return;
         }
         let epoch = self.state.plan.share.progress.epoch;
-        let earlier = self.arrivals.running.keys().filter(|handover| handover.epoch < epoch);
-        let over = earlier.filter(|handover| !arrived.contains(handover)).copied();
+        let Share { progress, settled_epoch, shard, .. } = self.state.plan.share.clone();
+        let earlier = self.arrivals.running.iter().filter(|(handover, _)| handover.epoch < epoch);
+        let is_over = |handover: &Handover, arrival: &Arrival| {
+            let has_joined = handover.epoch <= settled_epoch || progress.has_taken(handover.epoch, handover.from);
+            // What has come back is nobody's any more once it has joined.
+            let may_join = arrival.has_state() && handover.to == shard;
+            has_joined || !(may_join || arrived.contains(handover))
+        };
+        let over = earlier.filter(|(handover, arrival)| is_over(handover, arrival)).map(|(handover, _)| *handover);
         self.give_up_arrivals(over.collect()).await;
-        let progress = &self.state.plan.share.progress;
         let has_joined = |handover: &Handover| progress.has_taken(handover.epoch, handover.from);
+        // What has joined the state before, and not this one, may be nowhere else.
+        let lacking =
+            self.arrivals.joined.iter().filter(|(handover, _)| {
+                handover.epoch > settled_epoch && !has_joined(handover) && handover.to == shard
+            });
+        let lacking: Vec<(Handover, Rc<JobView>)> = lacking.map(|(handover, view)| (*handover, view.clone())).collect();
         self.arrivals.retain_joined(&self.context.views, has_joined);
+        for (handover, view) in lacking {
+            let blocks = view.journal().offered_blocks();
+            if !blocks.is_empty() && !self.arrivals.running.contains_key(&handover) {
+                self.commit(blocks.clone(), None).await;
+                self.start_arrival(handover, Some(JobHistory { blocks, ..JobHistory::default() }));
+            }
+        }
         for handover in arrived {
             if !self.arrivals.running.contains_key(handover) {
-                self.start_arrival(*handover, None, true);
+                self.start_arrival(*handover, None);
             }
         }
     }
@@ -219,9 +300,11 @@ impl<E: Environment> Job<E> {
         }
     }
 
-    /// Tells the jobs of arrived series of a changed configuration.
+    /// Tells the jobs of arrived series of a changed configuration. One of an earlier epoch, which another rank's record
+    /// may bring, is not for what came later: by it, the series would belong elsewhere, and others here.
     pub(super) fn forward_to_arrivals(&self, plan: &JobPlan) {
-        for (handover, arrival) in &self.arrivals.running {
+        let epoch = plan.share.progress.epoch;
+        for (handover, arrival) in self.arrivals.running.iter().filter(|(handover, _)| handover.epoch <= epoch) {
             arrival.view.mailbox().plan = Some(plan.of_arrival(*handover));
             arrival.view.wake();
         }
@@ -235,7 +318,7 @@ impl<E: Environment> Job<E> {
             let share = &self.state.plan.share;
             let has_state = !history.blocks.is_empty();
             if has_state && handover.to == share.shard && !share.progress.has_taken(handover.epoch, handover.from) {
-                self.start_arrival(handover, Some(history), true);
+                self.start_arrival(handover, Some(history));
             } else if has_state && handover.from == share.shard && handover.epoch > share.settled_epoch {
                 self.keep(handover, self.state.plan.clone(), history);
             } else {
@@ -263,7 +346,10 @@ impl<E: Environment> Job<E> {
     async fn join_arrivals(&mut self) {
         let failed = std::mem::take(&mut self.view.mailbox().failed);
         for handover in failed {
-            if self.leads().await {
+            if handover.epoch < self.state.plan.share.progress.epoch {
+                // Its epoch is over: it is not this shard's to go on without it.
+                self.give_up_arrivals(vec![handover]).await;
+            } else if self.leads().await {
                 self.go_without(handover).await;
             } else {
                 self.end_arrival(handover);
@@ -276,8 +362,10 @@ impl<E: Environment> Job<E> {
             let there = arrival.view.position.get();
             there.filter(|there| job.waits_for_arrivals() || job.position == Some(*there))
         };
-        let arrived: Vec<Handover> = self.arrivals.running.keys().copied().collect();
-        for handover in arrived {
+        // After a restart, those of the newest epoch may be here before the epoch is in force.
+        let epoch = self.state.plan.share.progress.epoch;
+        let arrived = self.arrivals.running.keys().filter(|handover| handover.epoch <= epoch);
+        for handover in arrived.copied().collect::<Vec<Handover>>() {
             let Some(arrival) = self.arrivals.running.get(&handover) else { continue };
             let Some(there) = here(self, arrival) else { continue };
             if self.keeps(Rule::OneJoins) && !self.leads().await {
@@ -294,11 +382,15 @@ impl<E: Environment> Job<E> {
         let view = self.arrivals.running.get(&handover)?.view.clone();
         view.mailbox().give = Some(there);
         view.wake();
+        let started = self.context.clock.monotonic();
         loop {
             let answer = self.view.mailbox().given.take();
+            let waits_long = self.context.clock.monotonic().saturating_sub(started) >= ARRIVES_WITHIN;
             match answer {
                 Some((from, given)) if from == handover => return given,
                 _ if self.view.stopping() => return None,
+                // Its tick may take as long as the TSDB does not take its scores.
+                _ if waits_long && view.mailbox().give.take().is_some() => return None,
                 _ => self.context.clock.sleep(LOOK_AGAIN_AFTER).await,
             }
         }
@@ -371,7 +463,7 @@ impl<E: Environment> Job<E> {
     /// Lets arrived series join as another rank has done, or else takes its whole state over.
     pub(super) async fn follow_join(&mut self, rank: u32, handover: Handover, chain: u64, after: u64) {
         if !self.arrivals.running.contains_key(&handover) && !self.return_departure(handover) {
-            self.start_arrival(handover, None, false);
+            self.start_arrival(handover, None);
         }
         let started = self.context.clock.monotonic();
         while self.fitting.rests() && self.context.clock.monotonic().saturating_sub(started) < ARRIVES_WITHIN {
@@ -450,7 +542,7 @@ impl<E: Environment> Job<E> {
             }
         }
         let is_empty = !answers.is_empty() && answers.iter().all(|(_, answer)| matches!(answer, Answer::Empty));
-        let timeout = Duration::from_millis(self.context.settings.borrow().handover_timeout.unsigned_abs());
+        let timeout = self.handover_timeout();
         let now = self.context.clock.monotonic();
         let silent_since = *self.following.silent_since.get_or_insert(now);
         // A rank that has released them and lost them since is no help.

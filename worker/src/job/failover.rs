@@ -16,6 +16,8 @@ use crate::{
 
 /// How many times as long as for writing a rank is waited for that is to read.
 const PATIENCE: u32 = 3;
+/// With `writer.mode: all`, what other ranks have written so many ticks ago is not written again by one that catches up.
+const OLD_TICKS: i64 = 3;
 /// For how many times as long a rank that did not get on is not waited for.
 const PASSING: u32 = 10;
 
@@ -111,8 +113,8 @@ impl<E: Environment> Job<E> {
         if !stands_still {
             failover.progress.insert(rank, Progress { position, written, working_on, recording, since: now });
         }
-        // One that only follows this rank does not get on by itself.
-        if position > own.position {
+        // One that only follows this rank does not get on by itself; one that is about to record has read.
+        if position > own.position || (recording && !stands_still) {
             failover.passed_until.remove(&rank);
         }
         if rank < own.rank && theirs.writes && written >= own.written {
@@ -183,13 +185,21 @@ impl<E: Environment> Job<E> {
             if self.following.written_elsewhere >= Some(tick) {
                 return WriteTurn::Elsewhere;
             }
-            if self.alone() || self.writer_mode() == WriterMode::All {
+            if self.alone() {
                 break;
             }
             let failover_after = self.failover_after();
+            let mode = self.writer_mode();
+            let later = match mode {
+                WriterMode::All => OLD_TICKS * self.schedule.infer_every,
+                WriterMode::Failover => 0,
+            };
             let failover = &mut self.following.failover;
-            if failover.confirmed >= Some(tick) {
+            if failover.confirmed >= Some(tick.saturating_add(later)) {
                 return WriteTurn::Confirmed;
+            }
+            if mode == WriterMode::All {
+                break;
             }
             let now = self.context.clock.monotonic();
             let got_on_at = *failover.lower_got_on_at.get_or_insert(now);

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Job, Wait};
+use super::{Job, Wait, following::ANSWER_WITHIN};
 use crate::{
     context::Environment,
     engine::{JobState, TickInput},
@@ -16,13 +16,17 @@ use crate::{
     labels::Labels,
     metrics::{ModelRun, Stage},
     peers::{
-        Answer, Lineage, Request,
+        Answer, Lineage, Member, Request,
         journal::{self, Content, SharedFit, Takeover},
     },
     series::{ByLabels, SeriesTable},
     snapshot,
 };
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+/// How many times in a row a part of another rank's fit is asked for again that does not come. The alternative is that
+/// rank's whole state.
+const ASK_AGAIN: u32 = 2;
 
 /// The fits of one job: at most one at a time.
 #[derive(Default)]
@@ -234,13 +238,23 @@ impl<E: Environment> Job<E> {
 
     /// Fetches a finished fit from another rank, to take over as if it had been made here. Returns whether it is there.
     pub(super) async fn fetch_fit(&mut self, rank: u32, fitted_to: i64, digest: Option<u64>) -> bool {
+        let member = Member { rank, ..self.context.place.get().member };
         let mut blocks = Vec::new();
         let mut encoded = Vec::new();
+        let mut unanswered = 0;
         let fit = loop {
             let block = u32::try_from(encoded.len()).unwrap_or(u32::MAX);
-            let Answer::Fit { fit, block } = self.ask(rank, &Request::Fit { fitted_to, block }).await else {
-                return false;
+            let request = Request::Fit { fitted_to, block };
+            let (fit, block) = match self.ask_member(member, &self.view.key, &request, ANSWER_WITHIN).await {
+                Some(Answer::Fit { fit, block }) => (fit, block),
+                // One that has just taken it over is busy with that.
+                None if unanswered < ASK_AGAIN && !self.view.stopping() => {
+                    unanswered += 1;
+                    continue;
+                }
+                _ => return false,
             };
+            unanswered = 0;
             if fit.plan != self.state.plan.digest() || digest.is_some_and(|digest| digest != fit.digest) {
                 return false;
             }

@@ -16,7 +16,7 @@ use crate::{
     peers::{
         Answer, Member, Phase, Request, Rule, Standing,
         journal::{Content, Entry, Takeover},
-        message::{DictionaryVersion, Next, NextRecord},
+        message::{DictionaryVersion, Held, Next, NextRecord},
     },
 };
 
@@ -28,8 +28,11 @@ const SILENT_ANSWERS_WITHIN: Duration = Duration::from_millis(300);
 pub(super) const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// Pause between two questions while this rank cannot go on by itself.
 const FOLLOW_AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// After this time without asking, a rank asks again before its record counts: it may have been paused.
-pub(super) const ASKED_LATELY: Duration = Duration::from_secs(3);
+/// After this time without asking, a rank asks again before its record counts: it may have been paused. The others wait
+/// [`ANSWER_WITHIN`] for its answer before they go on without it: its own word is over before that.
+pub(super) const ASKED_LATELY: Duration = Duration::from_millis(1_500);
+/// A round of questions that takes longer was interrupted by a pause of this process.
+const ROUND_WITHIN: Duration = Duration::from_secs(3);
 
 /// What a job knows of the other ranks.
 #[derive(Default)]
@@ -55,6 +58,8 @@ pub(super) struct Following {
     pub(super) written_elsewhere: Option<i64>,
     /// What this rank has missed while others may have gone on.
     pub(super) absence: Absence,
+    /// What the other ranks said last that they have of series that move.
+    pub(super) held: HashMap<u32, Held>,
 }
 
 /// That a rank was away while others have gone on, and may not be reached now.
@@ -67,9 +72,10 @@ pub(super) struct Absence {
 }
 
 impl Absence {
-    /// It has a state that nobody has gone on from.
-    pub(super) fn end(&mut self) {
-        self.waits_since = None;
+    /// It has a state that has followed the topology up to `epoch`. One that missed the same epoch is no better than the
+    /// own one was: others may have gone on from it.
+    pub(super) fn end(&mut self, epoch: u64) {
+        self.waits_since.take_if(|_| epoch >= self.missed_epoch);
     }
 }
 
@@ -77,6 +83,12 @@ impl Following {
     /// One of `ranks` ranks, which knows nothing of the others yet.
     pub(super) fn among(ranks: u32) -> Self {
         Self { ranks, ..Self::default() }
+    }
+
+    /// Whether all other ranks are known to hold what is asked for.
+    pub(super) fn all_hold(&self, is_so: impl Fn(&Held) -> bool) -> bool {
+        let others = self.held.len() + 1 >= self.ranks as usize;
+        others && self.held.values().all(is_so)
     }
 }
 
@@ -226,13 +238,12 @@ impl<E: Environment> Job<E> {
         }
     }
 
-    /// Asks all ranks of another shard at once; those that do not answer are left out.
+    /// Asks all ranks of a shard at once, but for this one; those that do not answer are left out.
     pub(super) async fn ask_shard(&self, shard: u32, job: &str, request: &Request) -> Vec<(Member, Answer)> {
-        let ranks = 0..self.context.place.get().ranks;
-        let answers = ranks.map(|rank| async move {
-            let member = Member { shard, rank };
-            Some((member, self.ask_member(member, job, request, ANSWER_WITHIN).await?))
-        });
+        let place = self.context.place.get();
+        let members = (0..place.ranks).map(|rank| Member { shard, rank }).filter(|member| *member != place.member);
+        let answers = members
+            .map(|member| async move { Some((member, self.ask_member(member, job, request, ANSWER_WITHIN).await?)) });
         join_all(answers).await.into_iter().flatten().collect()
     }
 
@@ -253,14 +264,14 @@ impl<E: Environment> Job<E> {
             let answers = join_all(answers).await;
             // After a pause of this process, answers are old, and silence means nothing.
             let took = self.context.clock.monotonic().saturating_sub(started);
-            if took <= ASKED_LATELY || !self.keeps(Rule::AskAgain) || self.view.stopping() {
+            if took <= ROUND_WITHIN || !self.keeps(Rule::AskAgain) || self.view.stopping() {
                 break (started, answers);
             }
         };
         self.following.asked_at = Some(started);
         let mut round = Round { complete: true, ..Round::default() };
         for (rank, answer) in answers {
-            let Answer::Next { standing: theirs, next } = answer else {
+            let Answer::Next { standing: theirs, next, held } = answer else {
                 round.complete = false;
                 self.following.silent.insert(rank);
                 self.following.failover.is_silent(rank);
@@ -268,9 +279,10 @@ impl<E: Environment> Job<E> {
             };
             self.following.silent.remove(&rank);
             self.following.failover.runs(rank, theirs.release);
+            self.following.held.insert(rank, held);
             self.weigh(&own, Standing { rank, ..theirs }, next, &mut round);
         }
-        round.led |= self.waits_for_all(round.complete);
+        round.led |= self.waits_for_all(round.complete && !round.outranked);
         self.view.leads_since.set(round.leads().then_some(started));
         round
     }
@@ -299,11 +311,12 @@ impl<E: Environment> Job<E> {
         self.waits_for_others();
     }
 
-    /// Whether this rank, which was away, has still to hear of all others before it goes on by itself.
-    fn waits_for_all(&mut self, is_complete: bool) -> bool {
+    /// Whether this rank, which was away, has still to hear of all others before it goes on by itself. `is_settled`: all
+    /// have answered, and no other state counts more.
+    fn waits_for_all(&mut self, is_settled: bool) -> bool {
         let Some(since) = self.following.absence.waits_since else { return false };
         let longest = Duration::from_millis(self.context.settings.borrow().handover_timeout.unsigned_abs());
-        let hears_all = is_complete || !self.keeps(Rule::HearAll);
+        let hears_all = is_settled || !self.keeps(Rule::HearAll);
         let waits = !hears_all && self.context.clock.monotonic().saturating_sub(since) < longest;
         if !waits {
             if !hears_all {
@@ -514,7 +527,7 @@ impl<E: Environment> Job<E> {
         self.stand_at(Some(position));
         self.lineage.begin(position, self.state.plan.digest());
         self.view.journal().restart(position, self.lineage);
-        self.following.absence.end();
+        self.following.absence.end(u64::MAX);
         self.set_role(Phase::Running);
     }
 

@@ -157,6 +157,7 @@ impl<E: Environment> Job<E> {
             self.note_missed_epoch(current.share.settled_epoch);
             if self.state.plan != current.clone().following(&self.state.plan) {
                 self.view.mailbox().plan.get_or_insert(current);
+                self.unrecorded = None;
             }
             self.take_up_parts(parts).await;
         }
@@ -412,7 +413,8 @@ impl<E: Environment> Job<E> {
             self.context.metrics.series_expired.with_label_values(&self.labels.values()).inc_by(expired.len() as u64);
         }
         if self.context.storage.is_none() {
-            self.state.series.reclaim(|_| false);
+            let refers = |slot: u32| self.since_fit.iter().any(|input| input.slots.binary_search(&slot).is_ok());
+            self.state.series.reclaim(refers);
         }
     }
 

@@ -29,6 +29,13 @@ pub(super) struct Departures {
     owners_asked_at: Option<Duration>,
 }
 
+impl Departures {
+    /// How many of earlier epochs may still come back.
+    pub(super) fn of_earlier(&self, epoch: u64) -> usize {
+        self.kept.keys().filter(|handover| handover.epoch < epoch).count()
+    }
+}
+
 struct Departure {
     /// Answers for them.
     view: Rc<JobView>,
@@ -48,7 +55,7 @@ impl<E: Environment> Job<E> {
         };
         let open: Vec<u32> = self.state.plan.share.departures().iter().map(|handover| handover.to).collect();
         let wanted: Vec<u32> = wanted.into_iter().filter(|to| open.contains(to)).collect();
-        if wanted.is_empty() || self.position.is_none() || !self.rests() {
+        if wanted.is_empty() || self.position.is_none() || !self.rests() || !self.knows_earlier_arrivals() {
             return;
         }
         if !self.keeps(Rule::OneReleases) || self.leads().await {
@@ -59,9 +66,7 @@ impl<E: Environment> Job<E> {
     /// Whether nothing is under way that would have to be split: no fit, and nothing of an earlier epoch.
     fn rests(&self) -> bool {
         let epoch = self.state.plan.share.progress.epoch;
-        self.fitting.rests()
-            && self.departures.kept.keys().all(|handover| handover.epoch == epoch)
-            && !self.arrivals.has_earlier(epoch)
+        self.fitting.rests() && self.departures.of_earlier(epoch) == 0 && !self.arrivals.has_earlier(epoch)
     }
 
     /// A rank that is gone may have released series without this one knowing. Their owners, who have them, do not ask
@@ -211,7 +216,7 @@ impl<E: Environment> Job<E> {
     pub(super) fn return_departure(&mut self, handover: Handover) -> bool {
         let Some(departure) = self.departures.kept.remove(&handover) else { return false };
         self.context.views.borrow_mut().remove(&departure.view.key);
-        self.start_arrival(handover, Some(departure.history), true);
+        self.start_arrival(handover, Some(departure.history));
         true
     }
 

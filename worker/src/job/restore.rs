@@ -179,6 +179,9 @@ impl<E: Environment> Job<E> {
                 }
             }
         }
+        if logged.configuration_at(last) != Some(self.state.plan.digest()) {
+            self.unrecorded = Some(self.state.plan.clone());
+        }
         tracing::info!(
             job = %self.view.key, position = last, series = self.state.series.active(), blocks = blocks.len(),
             logged_ticks = logged.ticks.len(), "state restored"

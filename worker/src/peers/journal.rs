@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{
     lineage::{Lineage, Phase, Standing},
-    message::{Answer, DictionaryVersion, Next, NextRecord, Request},
+    message::{Answer, DictionaryVersion, Held, Next, NextRecord, Request},
 };
 use crate::{
     engine::TickInput,
@@ -157,15 +157,18 @@ struct Dictionary {
 }
 
 impl Dictionary {
-    fn define(&mut self, slot: u32, labels: Labels) {
+    /// Returns whether the slot was another series' before.
+    fn define(&mut self, slot: u32, labels: Labels) -> bool {
         let slot = slot as usize;
         if self.slots.len() <= slot {
             self.slots.resize(slot + 1, None);
         }
-        if self.slots[slot].as_ref().is_none_or(|(_, known)| *known != labels) {
+        let is_known = self.slots[slot].as_ref().map(|(_, known)| *known == labels);
+        if is_known != Some(true) {
             self.version.version += 1;
             self.slots[slot] = Some((self.version.version, labels));
         }
+        is_known == Some(false)
     }
 
     fn since(&self, known: DictionaryVersion) -> Vec<(u32, Labels)> {
@@ -205,6 +208,10 @@ pub struct Journal {
     progress: Progress,
     /// Hand-overs that have arrived and have not joined the others yet.
     arrived: BTreeSet<Handover>,
+    /// Hand-overs that have not arrived, and still may.
+    awaited: BTreeSet<Handover>,
+    /// What other ranks can have of this one.
+    held: Held,
     /// Whether the job has a state, or will have one without others.
     has_state: bool,
     /// Shards that have asked for their series in this epoch.
@@ -236,8 +243,10 @@ impl Journal {
     pub fn push(&mut self, entry: Entry, labels: impl Fn(u32) -> Labels) {
         match &entry.content {
             Content::Tick(input) => {
-                for slot in &input.slots {
-                    self.dictionary.define(*slot, labels(*slot));
+                let slots = input.slots.iter().copied();
+                let reused: Vec<u32> = slots.filter(|slot| self.dictionary.define(*slot, labels(*slot))).collect();
+                if !reused.is_empty() {
+                    self.forget_records_of(&reused);
                 }
             }
             // An earlier image leads there by a record that many ranks cannot follow any more.
@@ -264,6 +273,17 @@ impl Journal {
         if !self.fit_waits && self.fit_age > OFFERED_FOR {
             self.offer_fit(None);
         }
+    }
+
+    /// These slots are other series' now: records from before would be taken for theirs.
+    fn forget_records_of(&mut self, slots: &[u32]) {
+        let refers = |entry: &Rc<Entry>| match &entry.content {
+            Content::Tick(input) => slots.iter().any(|slot| input.slots.binary_search(slot).is_ok()),
+            _ => false,
+        };
+        let newest = self.entries.iter().rposition(refers);
+        let forgotten = self.entries.drain(..newest.map_or(0, |index| index + 1));
+        self.values -= forgotten.map(|entry| entry.content.values()).sum::<usize>();
     }
 
     /// The state is another one from here on: what was recorded before does not lead to it.
@@ -313,14 +333,33 @@ impl Journal {
         self.image_wanted = false;
     }
 
-    /// How far the job has durably followed the topology, whether it has a state, and what has arrived besides.
-    pub fn set_progress(&mut self, progress: &Progress, has_state: bool, arrived: impl Iterator<Item = Handover>) {
+    /// The states of the image on offer.
+    #[must_use]
+    pub fn offered_blocks(&self) -> Vec<Block> {
+        let blocks = self.image.iter().flat_map(|image| &image.blocks);
+        blocks.filter_map(|block| snapshot::decode_block(block)).collect()
+    }
+
+    /// How far the job has durably followed the topology, and whether it has a state; the hand-overs under way here,
+    /// `true` for those that have arrived; and those that other ranks can have of this one.
+    pub fn set_progress(
+        &mut self,
+        progress: &Progress,
+        has_state: bool,
+        under_way: impl Iterator<Item = (Handover, bool)>,
+        held: impl Iterator<Item = Handover>,
+    ) {
         self.has_state = has_state;
         if self.progress.epoch != progress.epoch {
             self.wanted.clear();
         }
         self.progress.clone_from(progress);
-        self.arrived = arrived.collect();
+        self.arrived.clear();
+        self.awaited.clear();
+        for (handover, has_arrived) in under_way {
+            if has_arrived { &mut self.arrived } else { &mut self.awaited }.insert(handover);
+        }
+        self.held = Held { epoch: progress.epoch, handovers: held.collect() };
     }
 
     /// Shards that have asked for their series.
@@ -348,10 +387,11 @@ impl Journal {
     }
 
     fn taken(&self, epoch: u64, from: u32) -> Answer {
-        let arrived = self.arrived.iter().any(|handover| (handover.epoch, handover.from) == (epoch, from));
-        let is_taken = arrived || self.progress.has_taken(epoch, from);
-        // What is not here yet may still come, until the epoch is over.
-        if is_taken || self.progress.epoch > epoch { Answer::Taken(is_taken) } else { Answer::Later }
+        let is_one = |handover: &Handover| (handover.epoch, handover.from) == (epoch, from);
+        let is_taken = self.arrived.iter().any(is_one) || self.progress.has_taken(epoch, from);
+        // What is not here yet may still come.
+        let may_come = self.progress.epoch <= epoch || self.awaited.iter().any(is_one);
+        if is_taken || !may_come { Answer::Taken(is_taken) } else { Answer::Later }
     }
 
     /// Whether this job has stood where the other rank stands.
@@ -365,7 +405,8 @@ impl Journal {
         match request {
             Request::Next { standing, plan, dictionary } => {
                 self.heard.insert(standing.rank);
-                Answer::Next { standing: self.standing, next: self.next(standing, *plan, *dictionary) }
+                let next = self.next(standing, *plan, *dictionary);
+                Answer::Next { standing: self.standing, next, held: self.held.clone() }
             }
             Request::Fit { fitted_to, block } => match &self.fit {
                 Some(fit) if fit.fitted_to == *fitted_to => {
@@ -458,6 +499,21 @@ mod tests {
             Answer::Next { next, .. } => next,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_record_is_not_given_any_more_once_a_slot_of_it_is_another_series() {
+        let mut journal = journal(3);
+        let input =
+            TickInput { tick: 4, grid: Grid { start: 4, step: 1, points: 1 }, slots: vec![1], values: vec![0.5] };
+        journal
+            .push(Entry { after: 3, position: 4, plan: 5, before: 4, content: Content::Tick(input), chain: 5 }, |_| {
+                labels(9)
+            });
+        let next = |position: i64, journal: &mut Journal| {
+            next(journal, asking(position, position.unsigned_abs() + 1), 5, DictionaryVersion::default()).name()
+        };
+        assert_eq!([0, 1, 2, 3].map(|position| next(position, &mut journal)), ["gone", "gone", "gone", "record"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::{
     environment::ReadError,
     labels::Labels,
     readers::{Slice, SliceQuestion},
+    share::Handover,
 };
 
 /// A worker of the deployment.
@@ -144,6 +145,16 @@ pub struct NextRecord {
     pub definitions: Vec<(u32, Labels)>,
 }
 
+/// What a rank has of series that move.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    /// The epoch that it has followed.
+    pub epoch: u64,
+    /// Hand-overs whose states it has, be they those of jobs of their own still, or as they were when they joined the
+    /// others in an epoch that has not settled.
+    pub handovers: Vec<Handover>,
+}
+
 /// What a rank answers.
 #[derive(Debug, Clone)]
 pub enum Answer {
@@ -153,6 +164,8 @@ pub enum Answer {
         standing: Standing,
         /// What follows.
         next: Next,
+        /// What it has of series that move.
+        held: Held,
     },
     /// To [`Request::Fit`]: what the fit is, and one of its blocks.
     Fit {

@@ -33,11 +33,13 @@ pub enum Rule {
     LetGo,
     /// What was released is kept until the epoch has settled.
     KeepReleased,
+    /// What another rank holds of an epoch that is over joins before series are released in the next.
+    HearOfArrivals,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::TakeRecords,
         Self::LowestReads,
         Self::AskAgain,
@@ -53,6 +55,7 @@ impl Rule {
         Self::OneJoins,
         Self::LetGo,
         Self::KeepReleased,
+        Self::HearOfArrivals,
     ];
 }
 

@@ -126,6 +126,11 @@ impl Outcome {
             let times = keys.iter().map(|(_, time)| time - START);
             let (first, last) = (times.clone().min()?, times.max()?);
             let example = keys.iter().find(|(_, time)| time - START == first)?;
+            if deployment::trace::is_on() {
+                let mut by_series: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+                keys.iter().for_each(|(series, time)| by_series.entry(series).or_default().push(time - START));
+                by_series.iter().for_each(|(series, times)| eprintln!("samples {what}: {series} at {times:?}"));
+            }
             Some(format!("{} samples {what}, from +{first} ms to +{last} ms, such as {}", keys.len(), example.0))
         });
         let described: Vec<String> = described.collect();

@@ -18,7 +18,7 @@ use crate::{
     input_log::{put_definitions, put_reason, read_definitions, read_reason},
     peers::{
         journal::{Content, Entry, SharedFit, StateImage, Takeover},
-        message::{Answer, Next, NextRecord},
+        message::{Answer, Held, Next, NextRecord},
     },
     share::Handover,
 };
@@ -54,10 +54,12 @@ pub fn encode_answer(answer: &Answer) -> Result<Vec<u8>, EncodingError> {
     let mut head = Vec::new();
     let mut rest: &[u8] = &[];
     match answer {
-        Answer::Next { standing, next } => {
+        Answer::Next { standing, next, held } => {
             head.push(NEXT);
             put_standing(&mut head, standing);
             put_next(&mut head, next);
+            put_unsigned(&mut head, held.epoch);
+            put_handovers(&mut head, &held.handovers);
         }
         Answer::Fit { fit, block } => {
             head.push(FIT);
@@ -104,7 +106,9 @@ pub fn decode_answer(bytes: &Bytes) -> Result<Answer, EncodingError> {
         };
         Some(match head.byte()? {
             NEXT => {
-                let answer = Answer::Next { standing: standing(head)?, next: next(head)? };
+                let (standing, next) = (standing(head)?, next(head)?);
+                let held = Held { epoch: head.unsigned()?, handovers: handovers(head)? };
+                let answer = Answer::Next { standing, next, held };
                 block(false).map(|_| answer)?
             }
             FIT => {
@@ -260,10 +264,7 @@ fn put_image(out: &mut Vec<u8>, image: &StateImage, whole: bool) {
             put_input(out, input);
         }
         put_definitions(out, definitions);
-        put_unsigned(out, arrived.len() as u64);
-        for handover in arrived {
-            put_handover(out, *handover);
-        }
+        put_handovers(out, arrived);
     }
 }
 
@@ -298,11 +299,19 @@ fn image(cursor: &mut Cursor<'_>, whole: bool) -> Option<StateImage> {
             inputs?
         },
         definitions: read_definitions(cursor)?,
-        arrived: {
-            let count = cursor.count(HANDOVER_BYTES)?;
-            let handovers: Option<Vec<Handover>> = (0..count).map(|_| handover(cursor)).collect();
-            handovers?
-        },
+        arrived: handovers(cursor)?,
         blocks: Vec::new(),
     })
+}
+
+fn put_handovers(out: &mut Vec<u8>, handovers: &[Handover]) {
+    put_unsigned(out, handovers.len() as u64);
+    for handover in handovers {
+        put_handover(out, *handover);
+    }
+}
+
+fn handovers(cursor: &mut Cursor<'_>) -> Option<Vec<Handover>> {
+    let count = cursor.count(HANDOVER_BYTES)?;
+    (0..count).map(|_| handover(cursor)).collect()
 }

@@ -114,7 +114,7 @@ mod tests {
         peers::{
             Answer, Lineage, Phase, Standing,
             journal::{Content, Entry, SharedFit, StateImage, Takeover},
-            message::{DictionaryVersion, Next, NextRecord},
+            message::{DictionaryVersion, Held, Next, NextRecord},
         },
         readers::{Demand, Purpose, Slice, SliceQuestion, Wanted},
         share::Handover,
@@ -235,6 +235,11 @@ mod tests {
         )
     }
 
+    fn handovers() -> impl Strategy<Value = Vec<Handover>> {
+        let handover = any::<(u64, u32, u32)>().prop_map(|(epoch, from, to)| Handover { epoch, from, to });
+        prop::collection::vec(handover, 0..4)
+    }
+
     /// Answers without what their encoding leaves out.
     fn answer() -> impl Strategy<Value = Answer> {
         let next = prop_oneof![Just(Next::Nothing), Just(Next::Diverged), Just(Next::Gone), record()];
@@ -251,19 +256,10 @@ mod tests {
         );
         let image =
             (any::<(u64, Option<i64>)>(), standing(), bytes(), prop::collection::vec(input(), 0..4), definitions());
-        let arrived = prop::collection::vec(any::<(u64, u32, u32)>(), 0..4);
-        let image = (image, arrived).prop_map(|(((id, fit_due), standing, plan, since_fit, definitions), arrived)| {
-            StateImage {
-                id,
-                standing,
-                plan,
-                fit_due,
-                since_fit,
-                definitions,
-                arrived: arrived.into_iter().map(|(epoch, from, to)| Handover { epoch, from, to }).collect(),
-                blocks: Vec::new(),
-            }
-        });
+        let image =
+            (image, handovers()).prop_map(|(((id, fit_due), standing, plan, since_fit, definitions), arrived)| {
+                StateImage { id, standing, plan, fit_due, since_fit, definitions, arrived, blocks: Vec::new() }
+            });
         let part = |id| StateImage {
             id,
             standing: Standing::default(),
@@ -275,7 +271,11 @@ mod tests {
             blocks: Vec::new(),
         };
         prop_oneof![
-            (standing(), next).prop_map(|(standing, next)| Answer::Next { standing, next }),
+            (standing(), next, any::<u64>(), handovers()).prop_map(|(standing, next, epoch, handovers)| Answer::Next {
+                standing,
+                next,
+                held: Held { epoch, handovers }
+            }),
             (fit, prop::option::of(bytes())).prop_map(|(fit, block)| Answer::Fit { fit: Rc::new(fit), block }),
             image.prop_map(|image| Answer::Image { image: Rc::new(image), block: None }),
             (any::<u64>(), bytes())

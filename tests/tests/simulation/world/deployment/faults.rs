@@ -58,8 +58,10 @@ impl Deployment {
             }
             Fault::Pause => {
                 kind = Some(Kind::Pause);
-                // The others may have gone on without what it had written last. It has to know when it goes on.
-                observed.apart.push((now, until));
+                // The others may have gone on without what it had written last. It has to know when it goes on, unless
+                // they leave meanwhile.
+                let others_leave = self.existing.iter().any(|other| other.rank >= self.topology.ranks.get());
+                observed.apart.push((now, until + if others_leave { KNOWN_WITHIN } else { 0 }));
                 self.network.pause(member, until);
                 self.node(member).away_until = until;
             }

@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, rc::Rc};
 use config::topology::{MemberTemplate, Peers, Topology};
 
 use super::{
-    Deployment,
+    Deployment, KNOWN_WITHIN,
     observation::{Happened, Kind, Observed},
     schedule::Fault,
 };
@@ -76,6 +76,10 @@ impl Deployment {
         }
         let kind = if ranks > before { Kind::MoreRanks } else { Kind::FewerRanks };
         *observed.faults.entry(kind).or_default() += 1;
+        if ranks < before {
+            let away = self.nodes.values().map(|node| node.away_until).filter(|until| *until > now);
+            observed.apart.extend(away.map(|until| (now, until + KNOWN_WITHIN)));
+        }
         observed.happened.push(Happened { at: now, number, whom: None, what: Fault::Ranks { count }, length: 0 });
         self.publish(now, Topology { ranks, ..Topology::clone(&self.topology) });
         self.create_pods();
