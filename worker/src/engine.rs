@@ -34,6 +34,12 @@ pub struct TickInput {
 }
 
 impl TickInput {
+    /// Whether it has a row for the series in this slot.
+    #[must_use]
+    pub fn has(&self, slot: u32) -> bool {
+        self.slots.binary_search(&slot).is_ok()
+    }
+
     /// The rows that have a slot here, `(slot, row of values)`, in ascending order of slots.
     #[must_use]
     pub fn of_rows(tick: i64, grid: Grid, rows: &[(u32, usize)], values: &[f64]) -> Self {

@@ -236,6 +236,12 @@ impl Share {
         }
     }
 
+    /// Whether what a hand-over has brought is part of this share, or was until its epoch settled.
+    #[must_use]
+    pub fn has_joined(&self, handover: &Handover) -> bool {
+        handover.epoch <= self.settled_epoch || self.progress.has_taken(handover.epoch, handover.from)
+    }
+
     /// The share of the series that a hand-over brings.
     #[must_use]
     pub fn of_arrival(&self, handover: Handover) -> Self {

@@ -162,28 +162,24 @@ impl<E: Environment> Job<E> {
         let open = share.arrivals();
         let epoch = share.progress.epoch;
         let is_earlier = |handover: &Handover| handover.epoch < epoch && handover.to == share.shard;
-        let has_joined = |handover: &Handover| {
-            handover.epoch <= share.settled_epoch || share.progress.has_taken(handover.epoch, handover.from)
-        };
         let elsewhere = self.following.held.values().flat_map(|held| &held.handovers);
         let asks = self.keeps(Rule::HearOfArrivals);
-        let elsewhere = elsewhere.filter(|handover| asks && is_earlier(handover) && !has_joined(handover));
+        let elsewhere = elsewhere.filter(|handover| asks && is_earlier(handover) && !share.has_joined(handover));
         let elsewhere: BTreeSet<Handover> = elsewhere.copied().collect();
         let now = self.context.clock.monotonic();
         let longest = self.handover_timeout();
         let mut over = Vec::new();
         for (handover, arrival) in &mut self.arrivals.running {
             // What another rank has let join came with its state.
-            if has_joined(handover) {
+            if share.has_joined(handover) {
                 over.push(*handover);
                 continue;
             }
             // What was not taken in an earlier epoch is not taken any more: others may be asked for it.
             let is_untaken = is_earlier(handover) && !arrival.has_state() && !elsewhere.contains(handover);
-            let unknown_since = is_untaken.then(|| *arrival.unknown_since.get_or_insert(now));
-            arrival.unknown_since = unknown_since;
-            let is_known = !asks || self.following.all_hold(|held| held.epoch > handover.epoch);
-            if unknown_since.is_some_and(|since| is_known || now.saturating_sub(since) >= longest) {
+            arrival.unknown_since = is_untaken.then(|| arrival.unknown_since.unwrap_or(now));
+            let is_known = || !asks || self.following.all_hold(|held| held.epoch > handover.epoch);
+            if arrival.unknown_since.is_some_and(|since| now.saturating_sub(since) >= longest || is_known()) {
                 over.push(*handover);
             }
         }
@@ -218,7 +214,8 @@ impl<E: Environment> Job<E> {
         now.saturating_sub(since) >= self.handover_timeout()
     }
 
-    fn handover_timeout(&self) -> Duration {
+    /// How long is waited for the workers that may have states which are lacking here.
+    pub(super) fn handover_timeout(&self) -> Duration {
         Duration::from_millis(self.context.settings.borrow().handover_timeout.unsigned_abs())
     }
 
@@ -254,25 +251,21 @@ impl<E: Environment> Job<E> {
         if self.is_arrival() {
             return;
         }
-        let epoch = self.state.plan.share.progress.epoch;
-        let Share { progress, settled_epoch, shard, .. } = self.state.plan.share.clone();
-        let earlier = self.arrivals.running.iter().filter(|(handover, _)| handover.epoch < epoch);
+        let share = self.state.plan.share.clone();
+        let earlier = self.arrivals.running.iter().filter(|(handover, _)| handover.epoch < share.progress.epoch);
         let is_over = |handover: &Handover, arrival: &Arrival| {
-            let has_joined = handover.epoch <= settled_epoch || progress.has_taken(handover.epoch, handover.from);
             // What has come back is nobody's any more once it has joined.
-            let may_join = arrival.has_state() && handover.to == shard;
-            has_joined || !(may_join || arrived.contains(handover))
+            let may_join = arrival.has_state() && handover.to == share.shard;
+            share.has_joined(handover) || !(may_join || arrived.contains(handover))
         };
         let over = earlier.filter(|(handover, arrival)| is_over(handover, arrival)).map(|(handover, _)| *handover);
         self.give_up_arrivals(over.collect()).await;
-        let has_joined = |handover: &Handover| progress.has_taken(handover.epoch, handover.from);
         // What has joined the state before, and not this one, may be nowhere else.
-        let lacking =
-            self.arrivals.joined.iter().filter(|(handover, _)| {
-                handover.epoch > settled_epoch && !has_joined(handover) && handover.to == shard
-            });
+        let is_lacking = |handover: &Handover| handover.to == share.shard && !share.has_joined(handover);
+        let lacking = self.arrivals.joined.iter().filter(|(handover, _)| is_lacking(handover));
         let lacking: Vec<(Handover, Rc<JobView>)> = lacking.map(|(handover, view)| (*handover, view.clone())).collect();
-        self.arrivals.retain_joined(&self.context.views, has_joined);
+        let has_taken = |handover: &Handover| share.progress.has_taken(handover.epoch, handover.from);
+        self.arrivals.retain_joined(&self.context.views, has_taken);
         for (handover, view) in lacking {
             let blocks = view.journal().offered_blocks();
             if !blocks.is_empty() && !self.arrivals.running.contains_key(&handover) {

@@ -315,7 +315,7 @@ impl<E: Environment> Job<E> {
     /// have answered, and no other state counts more.
     fn waits_for_all(&mut self, is_settled: bool) -> bool {
         let Some(since) = self.following.absence.waits_since else { return false };
-        let longest = Duration::from_millis(self.context.settings.borrow().handover_timeout.unsigned_abs());
+        let longest = self.handover_timeout();
         let hears_all = is_settled || !self.keeps(Rule::HearAll);
         let waits = !hears_all && self.context.clock.monotonic().saturating_sub(since) < longest;
         if !waits {

@@ -413,7 +413,7 @@ impl<E: Environment> Job<E> {
             self.context.metrics.series_expired.with_label_values(&self.labels.values()).inc_by(expired.len() as u64);
         }
         if self.context.storage.is_none() {
-            let refers = |slot: u32| self.since_fit.iter().any(|input| input.slots.binary_search(&slot).is_ok());
+            let refers = |slot: u32| self.since_fit.iter().any(|input| input.has(slot));
             self.state.series.reclaim(refers);
         }
     }

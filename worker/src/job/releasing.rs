@@ -195,7 +195,7 @@ impl<E: Environment> Job<E> {
         // Ranks that do not agree will.
         let all = |taken: bool| answers.iter().all(|(_, answer)| matches!(answer, Answer::Taken(is) if *is == taken));
         let (taken, untaken) = (!answers.is_empty() && all(true), !answers.is_empty() && all(false));
-        let timeout = Duration::from_millis(self.context.settings.borrow().handover_timeout.unsigned_abs());
+        let timeout = self.handover_timeout();
         let now = self.context.clock.monotonic();
         let Some(departure) = self.departures.kept.get_mut(&handover) else { return };
         let silent_since = *departure.silent_since.get_or_insert(now);

@@ -206,10 +206,8 @@ pub struct Journal {
     heard: BTreeSet<u32>,
     /// How far the job has durably followed the topology.
     progress: Progress,
-    /// Hand-overs that have arrived and have not joined the others yet.
-    arrived: BTreeSet<Handover>,
-    /// Hand-overs that have not arrived, and still may.
-    awaited: BTreeSet<Handover>,
+    /// Hand-overs that have not joined the others yet, and whether they have arrived.
+    under_way: Vec<(Handover, bool)>,
     /// What other ranks can have of this one.
     held: Held,
     /// Whether the job has a state, or will have one without others.
@@ -278,7 +276,7 @@ impl Journal {
     /// These slots are other series' now: records from before would be taken for theirs.
     fn forget_records_of(&mut self, slots: &[u32]) {
         let refers = |entry: &Rc<Entry>| match &entry.content {
-            Content::Tick(input) => slots.iter().any(|slot| input.slots.binary_search(slot).is_ok()),
+            Content::Tick(input) => slots.iter().any(|slot| input.has(*slot)),
             _ => false,
         };
         let newest = self.entries.iter().rposition(refers);
@@ -354,11 +352,7 @@ impl Journal {
             self.wanted.clear();
         }
         self.progress.clone_from(progress);
-        self.arrived.clear();
-        self.awaited.clear();
-        for (handover, has_arrived) in under_way {
-            if has_arrived { &mut self.arrived } else { &mut self.awaited }.insert(handover);
-        }
+        self.under_way = under_way.collect();
         self.held = Held { epoch: progress.epoch, handovers: held.collect() };
     }
 
@@ -387,10 +381,11 @@ impl Journal {
     }
 
     fn taken(&self, epoch: u64, from: u32) -> Answer {
-        let is_one = |handover: &Handover| (handover.epoch, handover.from) == (epoch, from);
-        let is_taken = self.arrived.iter().any(is_one) || self.progress.has_taken(epoch, from);
+        let mut one = self.under_way.iter().filter(|(handover, _)| (handover.epoch, handover.from) == (epoch, from));
+        let has_arrived = one.clone().any(|(_, has_arrived)| *has_arrived);
+        let is_taken = has_arrived || self.progress.has_taken(epoch, from);
         // What is not here yet may still come.
-        let may_come = self.progress.epoch <= epoch || self.awaited.iter().any(is_one);
+        let may_come = self.progress.epoch <= epoch || one.next().is_some();
         if is_taken || !may_come { Answer::Taken(is_taken) } else { Answer::Later }
     }
 
