@@ -4,6 +4,7 @@ pub mod capacity;
 pub mod command_line;
 pub mod config_files;
 pub mod context;
+pub mod custody;
 pub mod disk;
 mod encoding;
 pub mod engine;

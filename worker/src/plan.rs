@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::labels::Labels;
-use crate::share::{Custody, Handover, Share};
+use crate::{
+    custody::Custody,
+    share::{Handover, Share},
+};
 
 /// One query under one scheduler, with the models that share its reads. Everything that scores depend on besides
 /// state and input; its digest names it in the input log.

@@ -160,8 +160,8 @@ impl<E: Environment> Job<E> {
     async fn keep_arrivals_running(&mut self) {
         let share = &self.state.plan.share;
         let open = share.arrivals();
-        let epoch = share.progress.epoch;
-        let is_earlier = |handover: &Handover| handover.epoch < epoch && handover.to == share.shard;
+        let (epoch, shard) = (share.progress.epoch, share.shard);
+        let is_earlier = |handover: &Handover| handover.epoch < epoch;
         let elsewhere = self.following.held.values().flat_map(|held| &held.handovers);
         let asks = self.keeps(Rule::HearOfArrivals);
         let elsewhere = elsewhere.filter(|handover| asks && is_earlier(handover) && !share.has_joined(handover));
@@ -184,12 +184,9 @@ impl<E: Environment> Job<E> {
             }
         }
         self.give_up_arrivals(over).await;
-        for handover in elsewhere {
-            if !self.arrivals.running.contains_key(&handover) {
-                self.start_arrival(handover, None);
-            }
-        }
-        for handover in open {
+        // What has come back at another rank is followed with that one's record.
+        let held = elsewhere.into_iter().filter(|handover| handover.to == shard);
+        for handover in held.chain(open) {
             if !self.arrivals.running.contains_key(&handover) {
                 self.start_arrival(handover, None);
             }
@@ -353,7 +350,8 @@ impl<E: Environment> Job<E> {
         }
         let here = |job: &Self, arrival: &Arrival| {
             let there = arrival.view.position.get();
-            there.filter(|there| job.waits_for_arrivals() || job.position == Some(*there))
+            let is_here = |there: &i64| job.position == Some(*there) || !job.keeps(Rule::JoinAtOneTick);
+            there.filter(|there| job.waits_for_arrivals() || is_here(there))
         };
         // After a restart, those of the newest epoch may be here before the epoch is in force.
         let epoch = self.state.plan.share.progress.epoch;

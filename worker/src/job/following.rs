@@ -1,10 +1,6 @@
 //! One rank among several: asking the others what comes next, taking their records, and when to go on alone.
 
-use std::{
-    collections::{HashMap, HashSet},
-    rc::Rc,
-    time::Duration,
-};
+use std::{collections::HashMap, rc::Rc, time::Duration};
 
 use futures_util::future::join_all;
 
@@ -22,8 +18,11 @@ use crate::{
 
 /// A rank that has not answered within this time cannot be reached.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// The same for a rank that did not answer last time and has not asked since: a tick must not wait for it for long.
+/// The same for a rank that has just not answered, and has not asked since: the questions of one tick must not wait for
+/// it for long, each of them.
 const SILENT_ANSWERS_WITHIN: Duration = Duration::from_millis(300);
+/// For so long it is not given more time. Afterwards this process may have been paused, and its silence means nothing.
+const SILENT_FOR: Duration = Duration::from_secs(3);
 /// Pause between two questions while another rank reads.
 pub(super) const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// Pause between two questions while this rank cannot go on by itself.
@@ -40,8 +39,8 @@ pub(super) struct Following {
     /// How many ranks there are. It changes between ticks only.
     ranks: u32,
     pub(super) dictionaries: HashMap<u32, Dictionary>,
-    /// Ranks that did not answer last time.
-    silent: HashSet<u32>,
+    /// Ranks that did not answer last time, and when that was.
+    silent: HashMap<u32, Duration>,
     /// When the others had last been asked.
     asked_at: Option<Duration>,
     /// A rank with a finished fit that this one does not have.
@@ -219,7 +218,9 @@ impl<E: Environment> Job<E> {
     /// Asks another rank of the own shard; [`Answer::Nothing`] where it does not answer.
     pub(super) async fn ask(&self, rank: u32, request: &Request) -> Answer {
         let member = Member { rank, ..self.context.place.get().member };
-        let within = if self.following.silent.contains(&rank) { SILENT_ANSWERS_WITHIN } else { ANSWER_WITHIN };
+        let now = self.context.clock.monotonic();
+        let is_silent = self.following.silent.get(&rank).is_some_and(|at| now.saturating_sub(*at) < SILENT_FOR);
+        let within = if is_silent { SILENT_ANSWERS_WITHIN } else { ANSWER_WITHIN };
         self.ask_member(member, &self.view.key, request, within).await.unwrap_or(Answer::Nothing)
     }
 
@@ -269,11 +270,12 @@ impl<E: Environment> Job<E> {
             }
         };
         self.following.asked_at = Some(started);
+        let now = self.context.clock.monotonic();
         let mut round = Round { complete: true, ..Round::default() };
         for (rank, answer) in answers {
             let Answer::Next { standing: theirs, next, held } = answer else {
                 round.complete = false;
-                self.following.silent.insert(rank);
+                self.following.silent.insert(rank, now);
                 self.following.failover.is_silent(rank);
                 continue;
             };

@@ -194,7 +194,8 @@ impl<E: Environment> Job<E> {
         let answers = self.ask_shard(handover.to, &self.view.key, &request).await;
         // Ranks that do not agree will.
         let all = |taken: bool| answers.iter().all(|(_, answer)| matches!(answer, Answer::Taken(is) if *is == taken));
-        let (taken, untaken) = (!answers.is_empty() && all(true), !answers.is_empty() && all(false));
+        let asks = self.keeps(Rule::AskBeforeTheyComeBack);
+        let (taken, untaken) = (!answers.is_empty() && all(true), !asks || !answers.is_empty() && all(false));
         let timeout = self.handover_timeout();
         let now = self.context.clock.monotonic();
         let Some(departure) = self.departures.kept.get_mut(&handover) else { return };
@@ -203,9 +204,9 @@ impl<E: Environment> Job<E> {
             departure.silent_since = None;
         }
         let is_untaken = untaken || (answers.is_empty() && now.saturating_sub(silent_since) >= timeout);
-        if taken {
+        if taken && asks {
             self.forget_departure(handover).await;
-        } else if is_untaken && self.leads().await {
+        } else if is_untaken && self.keeps(Rule::ComeBack) && self.leads().await {
             tracing::warn!(job = %self.view.key, %handover, "series that nobody has taken come back");
             self.context.metrics.handed_over(&self.labels, HandoverStatus::Returned, 1);
             self.return_departure(handover);

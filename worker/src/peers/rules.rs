@@ -29,17 +29,23 @@ pub enum Rule {
     OneReleases,
     /// Only the leading rank lets arrived series join; the others do so when they follow its record.
     OneJoins,
+    /// Arrived series join the others where both stand at the same tick.
+    JoinAtOneTick,
     /// Released series are no longer scored by their former owner.
     LetGo,
     /// What was released is kept until the epoch has settled.
     KeepReleased,
+    /// What was released in an epoch that is over, and nobody has taken, goes on at its former owner.
+    ComeBack,
+    /// Before it does, whoever it was for says that it has not taken it.
+    AskBeforeTheyComeBack,
     /// What another rank holds of an epoch that is over joins before series are released in the next.
     HearOfArrivals,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::TakeRecords,
         Self::LowestReads,
         Self::AskAgain,
@@ -53,8 +59,11 @@ impl Rule {
         Self::GoOnUntilAsked,
         Self::OneReleases,
         Self::OneJoins,
+        Self::JoinAtOneTick,
         Self::LetGo,
         Self::KeepReleased,
+        Self::ComeBack,
+        Self::AskBeforeTheyComeBack,
         Self::HearOfArrivals,
     ];
 }

@@ -80,7 +80,7 @@ pub struct SliceQuestion {
     pub reading: u64,
     /// What is asked for.
     pub demand: Demand,
-    /// Which series: a [`Custody`](crate::share::Custody) as JSON.
+    /// Which series: a [`Custody`](crate::custody::Custody) as JSON.
     pub custody: Bytes,
     /// What the asking shard knows of the reader's short names, under this custody.
     pub dictionary: DictionaryVersion,

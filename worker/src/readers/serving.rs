@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     context::{Context, Environment},
+    custody::Custody,
     engine::TickInput,
     environment::{Clock, RangeAnswer, RangeRead, ReadError, Tsdb},
     job::JobView,
@@ -20,7 +21,6 @@ use crate::{
     metrics::JobLabels,
     peers::Answer,
     plan::JobPlan,
-    share::Custody,
 };
 
 /// What nobody has read for so long is forgotten.
