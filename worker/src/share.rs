@@ -40,6 +40,9 @@ pub struct Progress {
     pub taken: BTreeSet<u32>,
     /// Epoch and giving shard of what was taken in earlier epochs that had not settled.
     pub before: BTreeSet<(u64, u32)>,
+    /// What was released in earlier epochs that had not settled, and has come back.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub returned: BTreeSet<Handover>,
 }
 
 impl Progress {
@@ -135,6 +138,8 @@ impl Share {
                 let Progress { epoch, taken, before, .. } = &current.progress;
                 let all = taken.iter().map(|from| (*epoch, *from)).chain(before.iter().copied());
                 self.progress.before = all.filter(|(epoch, _)| *epoch > self.settled_epoch).collect();
+                let returned = current.progress.returned.iter().copied();
+                self.progress.returned = returned.filter(|handover| handover.epoch > self.settled_epoch).collect();
                 self
             }
         }
@@ -144,8 +149,8 @@ impl Share {
     /// hand-overs of it, and of epochs before that had not settled, have been made; all of them when it has settled.
     #[must_use]
     pub fn key(&self) -> (u64, usize) {
-        let Progress { epoch, released, taken, before } = &self.progress;
-        let moved = released.len() + taken.len() + before.len();
+        let Progress { epoch, released, taken, before, returned } = &self.progress;
+        let moved = released.len() + taken.len() + before.len() + returned.len();
         let moved = if self.settled_epoch >= *epoch { usize::MAX } else { moved };
         (*epoch, moved)
     }
@@ -179,9 +184,10 @@ impl Share {
 
     fn note_taken(&mut self, handover: Handover) {
         if handover.to != self.shard {
-            return;
-        }
-        if handover.epoch == self.progress.epoch {
+            if handover.epoch > self.settled_epoch {
+                self.progress.returned.insert(handover);
+            }
+        } else if handover.epoch == self.progress.epoch {
             self.progress.taken.insert(handover.from);
         } else if handover.epoch > self.settled_epoch {
             // Its former owner may still ask for it.
@@ -192,7 +198,8 @@ impl Share {
     /// Whether what a hand-over has brought is part of this share, or was until its epoch settled.
     #[must_use]
     pub fn has_joined(&self, handover: &Handover) -> bool {
-        handover.epoch <= self.settled_epoch || self.progress.has_taken(handover.epoch, handover.from)
+        let has_taken = handover.to == self.shard && self.progress.has_taken(handover.epoch, handover.from);
+        handover.epoch <= self.settled_epoch || has_taken || self.progress.returned.contains(handover)
     }
 
     /// The share of the series that a hand-over brings.

@@ -17,7 +17,7 @@ use crate::{
     context::Environment,
     environment::Clock,
     metrics::HandoverStatus,
-    peers::{Answer, Member, Phase, Request, Rule, journal::Content},
+    peers::{Answer, Member, Phase, Request, Rule, journal::Content, message::Held},
     plan::JobPlan,
     share::{Handover, Share},
 };
@@ -151,8 +151,10 @@ impl<E: Environment> Job<E> {
     pub(super) fn publish_progress(&self) {
         let share = &self.state.plan.share;
         let has_state = self.position.is_some() || !share.is_new();
-        self.view.journal().set_progress(&share.progress, has_state, self.arrivals.under_way(), self.arrivals.held());
         let earlier = self.departures.of_earlier(share.progress.epoch);
+        let handovers = self.arrivals.held().collect();
+        let held = Held { epoch: share.progress.epoch, handovers, may_return: earlier > 0 };
+        self.view.journal().set_progress(&share.progress, has_state, self.arrivals.under_way(), held);
         let open = share.arrivals().len() + self.arrivals.running.len() + share.departures().len() + earlier;
         self.view.set_topology(share.progress.epoch, open as u64);
     }
@@ -160,7 +162,7 @@ impl<E: Environment> Job<E> {
     async fn keep_arrivals_running(&mut self) {
         let share = &self.state.plan.share;
         let open = share.arrivals();
-        let (epoch, shard) = (share.progress.epoch, share.shard);
+        let epoch = share.progress.epoch;
         let is_earlier = |handover: &Handover| handover.epoch < epoch;
         let elsewhere = self.following.held.values().flat_map(|held| &held.handovers);
         let asks = self.keeps(Rule::HearOfArrivals);
@@ -184,10 +186,8 @@ impl<E: Environment> Job<E> {
             }
         }
         self.give_up_arrivals(over).await;
-        // What has come back at another rank is followed with that one's record.
-        let held = elsewhere.into_iter().filter(|handover| handover.to == shard);
-        for handover in held.chain(open) {
-            if !self.arrivals.running.contains_key(&handover) {
+        for handover in elsewhere.into_iter().chain(open) {
+            if !self.arrivals.running.contains_key(&handover) && !self.return_departure(handover) {
                 self.start_arrival(handover, None);
             }
         }
@@ -200,7 +200,7 @@ impl<E: Environment> Job<E> {
         let epoch = progress.epoch;
         if settled_epoch + 1 >= epoch
             || !self.keeps(Rule::HearOfArrivals)
-            || self.following.all_hold(|held| held.epoch >= epoch)
+            || self.following.all_hold(|held| held.epoch >= epoch && !held.may_return)
         {
             self.arrivals.unknown = None;
             return true;
@@ -251,18 +251,14 @@ impl<E: Environment> Job<E> {
         let share = self.state.plan.share.clone();
         let earlier = self.arrivals.running.iter().filter(|(handover, _)| handover.epoch < share.progress.epoch);
         let is_over = |handover: &Handover, arrival: &Arrival| {
-            // What has come back is nobody's any more once it has joined.
-            let may_join = arrival.has_state() && handover.to == share.shard;
-            share.has_joined(handover) || !(may_join || arrived.contains(handover))
+            share.has_joined(handover) || !(arrival.has_state() || arrived.contains(handover))
         };
         let over = earlier.filter(|(handover, arrival)| is_over(handover, arrival)).map(|(handover, _)| *handover);
         self.give_up_arrivals(over.collect()).await;
         // What has joined the state before, and not this one, may be nowhere else.
-        let is_lacking = |handover: &Handover| handover.to == share.shard && !share.has_joined(handover);
-        let lacking = self.arrivals.joined.iter().filter(|(handover, _)| is_lacking(handover));
+        let lacking = self.arrivals.joined.iter().filter(|(handover, _)| !share.has_joined(handover));
         let lacking: Vec<(Handover, Rc<JobView>)> = lacking.map(|(handover, view)| (*handover, view.clone())).collect();
-        let has_taken = |handover: &Handover| share.progress.has_taken(handover.epoch, handover.from);
-        self.arrivals.retain_joined(&self.context.views, has_taken);
+        self.arrivals.retain_joined(&self.context.views, |handover| share.has_joined(handover));
         for (handover, view) in lacking {
             let blocks = view.journal().offered_blocks();
             if !blocks.is_empty() && !self.arrivals.running.contains_key(&handover) {
@@ -307,9 +303,10 @@ impl<E: Environment> Job<E> {
         for (handover, history) in parts {
             let share = &self.state.plan.share;
             let has_state = !history.blocks.is_empty();
-            if has_state && handover.to == share.shard && !share.progress.has_taken(handover.epoch, handover.from) {
+            let is_open = has_state && !share.has_joined(&handover);
+            if is_open && handover.to == share.shard {
                 self.start_arrival(handover, Some(history));
-            } else if has_state && handover.from == share.shard && handover.epoch > share.settled_epoch {
+            } else if is_open && handover.from == share.shard {
                 self.keep(handover, self.state.plan.clone(), history);
             } else {
                 let key = self.state.plan.of_arrival(handover).key();

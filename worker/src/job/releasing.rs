@@ -175,7 +175,8 @@ impl<E: Environment> Job<E> {
         let (epoch, settled_epoch) = (share.progress.epoch, share.settled_epoch);
         let all: Vec<Handover> = self.departures.kept.keys().copied().collect();
         for handover in all {
-            if handover.epoch <= settled_epoch || !self.keeps(Rule::KeepReleased) {
+            let has_returned = self.state.plan.share.has_joined(&handover);
+            if handover.epoch <= settled_epoch || has_returned || !self.keeps(Rule::KeepReleased) {
                 self.forget_departure(handover).await;
             } else if handover.epoch < epoch {
                 self.settle_earlier(handover).await;
@@ -206,7 +207,7 @@ impl<E: Environment> Job<E> {
         let is_untaken = untaken || (answers.is_empty() && now.saturating_sub(silent_since) >= timeout);
         if taken && asks {
             self.forget_departure(handover).await;
-        } else if is_untaken && self.keeps(Rule::ComeBack) && self.leads().await {
+        } else if is_untaken && self.keeps(Rule::ComeBack) {
             tracing::warn!(job = %self.view.key, %handover, "series that nobody has taken come back");
             self.context.metrics.handed_over(&self.labels, HandoverStatus::Returned, 1);
             self.return_departure(handover);

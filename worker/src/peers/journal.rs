@@ -339,13 +339,13 @@ impl Journal {
     }
 
     /// How far the job has durably followed the topology, and whether it has a state; the hand-overs under way here,
-    /// `true` for those that have arrived; and those that other ranks can have of this one.
+    /// `true` for those that have arrived; and what other ranks are to know of those here.
     pub fn set_progress(
         &mut self,
         progress: &Progress,
         has_state: bool,
         under_way: impl Iterator<Item = (Handover, bool)>,
-        held: impl Iterator<Item = Handover>,
+        held: Held,
     ) {
         self.has_state = has_state;
         if self.progress.epoch != progress.epoch {
@@ -353,7 +353,7 @@ impl Journal {
         }
         self.progress.clone_from(progress);
         self.under_way = under_way.collect();
-        self.held = Held { epoch: progress.epoch, handovers: held.collect() };
+        self.held = held;
     }
 
     /// Shards that have asked for their series.

@@ -153,6 +153,8 @@ pub struct Held {
     /// Hand-overs whose states it has, be they those of jobs of their own still, or as they were when they joined the
     /// others in an epoch that has not settled.
     pub handovers: Vec<Handover>,
+    /// Whether it keeps released series of earlier epochs, which may still come back.
+    pub may_return: bool,
 }
 
 /// What a rank answers.

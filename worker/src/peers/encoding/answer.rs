@@ -60,6 +60,7 @@ pub fn encode_answer(answer: &Answer) -> Result<Vec<u8>, EncodingError> {
             put_next(&mut head, next);
             put_unsigned(&mut head, held.epoch);
             put_handovers(&mut head, &held.handovers);
+            put_flag(&mut head, held.may_return);
         }
         Answer::Fit { fit, block } => {
             head.push(FIT);
@@ -107,7 +108,7 @@ pub fn decode_answer(bytes: &Bytes) -> Result<Answer, EncodingError> {
         Some(match head.byte()? {
             NEXT => {
                 let (standing, next) = (standing(head)?, next(head)?);
-                let held = Held { epoch: head.unsigned()?, handovers: handovers(head)? };
+                let held = Held { epoch: head.unsigned()?, handovers: handovers(head)?, may_return: flag(head)? };
                 let answer = Answer::Next { standing, next, held };
                 block(false).map(|_| answer)?
             }

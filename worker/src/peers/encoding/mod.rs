@@ -271,11 +271,13 @@ mod tests {
             blocks: Vec::new(),
         };
         prop_oneof![
-            (standing(), next, any::<u64>(), handovers()).prop_map(|(standing, next, epoch, handovers)| Answer::Next {
-                standing,
-                next,
-                held: Held { epoch, handovers }
-            }),
+            (standing(), next, any::<u64>(), handovers(), any::<bool>()).prop_map(
+                |(standing, next, epoch, handovers, may_return)| Answer::Next {
+                    standing,
+                    next,
+                    held: Held { epoch, handovers, may_return }
+                }
+            ),
             (fit, prop::option::of(bytes())).prop_map(|(fit, block)| Answer::Fit { fit: Rc::new(fit), block }),
             image.prop_map(|image| Answer::Image { image: Rc::new(image), block: None }),
             (any::<u64>(), bytes())
