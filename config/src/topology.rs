@@ -183,7 +183,10 @@ pub(crate) const PLACEMENT: Section = Section {
     ],
 };
 
-const SHARDS: Kind = Kind::Integer(1, 10_000);
+/// The greatest number of shards that a topology may have.
+pub const MOST_SHARDS: u32 = 10_000;
+
+const SHARDS: Kind = Kind::Integer(1, MOST_SHARDS as i64);
 
 /// Why a text is no ordinal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

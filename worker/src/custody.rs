@@ -5,7 +5,7 @@ use std::{
     num::NonZeroU32,
 };
 
-use config::ownership::Spread;
+use config::{ownership::Spread, topology::MOST_SHARDS};
 use serde::{Deserialize, Serialize};
 
 /// That a shard owns a series under a shard count and a spread, or that it does not.
@@ -57,6 +57,10 @@ impl Custody {
     /// said, and most of that is impossible or said twice.
     fn in_short(lists: Vec<Vec<Condition>>) -> Self {
         let placements: BTreeSet<Placement> = lists.iter().flatten().map(placement).collect();
+        // What another worker has sent may say anything.
+        if placements.iter().any(|(_, shards)| shards.get() > MOST_SHARDS) {
+            return Self(lists);
+        }
         let mut regions: Vec<Region> =
             lists.iter().filter_map(|conditions| Region::new(&placements, conditions)).collect();
         while let Some((one, other, both)) = united(&regions) {

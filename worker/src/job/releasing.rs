@@ -204,10 +204,10 @@ impl<E: Environment> Job<E> {
         if !answers.is_empty() {
             departure.silent_since = None;
         }
-        let is_untaken = untaken || (answers.is_empty() && now.saturating_sub(silent_since) >= timeout);
+        let is_silent = answers.is_empty() && now.saturating_sub(silent_since) >= timeout;
         if taken && asks {
             self.forget_departure(handover).await;
-        } else if is_untaken && self.keeps(Rule::ComeBack) {
+        } else if self.keeps(Rule::ComeBack) && (untaken || is_silent && self.leads().await) {
             tracing::warn!(job = %self.view.key, %handover, "series that nobody has taken come back");
             self.context.metrics.handed_over(&self.labels, HandoverStatus::Returned, 1);
             self.return_departure(handover);
