@@ -301,6 +301,8 @@ impl<E: Environment> Job<E> {
         if !self.alone() {
             self.recorded(Content::Tick(input.clone()), Some(tick));
             self.following.leads_on = true;
+            // If another rank has been further, it has written other series, or by another record.
+            self.following.failover.forget_confirmed();
         }
         self.end_tick(input).await;
     }
