@@ -21,6 +21,13 @@ pub struct Condition {
     pub owns: bool,
 }
 
+impl Condition {
+    /// Whether it holds for series of this owner.
+    fn holds(&self, owner: u32) -> bool {
+        (owner == self.shard) == self.owns
+    }
+}
+
 /// Series for which all conditions of one of the lists hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Custody(Vec<Vec<Condition>>);
@@ -35,8 +42,7 @@ impl Custody {
 
     /// Whether a series belongs to it. `owner` gives the owner of the series under a shard count and a spread.
     pub fn contains(&self, owner: impl Fn(NonZeroU32, &Spread) -> u32) -> bool {
-        let holds =
-            |condition: &Condition| (owner(condition.shards, &condition.spread) == condition.shard) == condition.owns;
+        let holds = |condition: &Condition| condition.holds(owner(condition.shards, &condition.spread));
         self.0.iter().any(|conditions| conditions.iter().all(holds))
     }
 
@@ -97,7 +103,7 @@ impl Region {
         let mut owners: BTreeMap<Placement, BTreeSet<u32>> = all.collect();
         for condition in conditions {
             if let Some(owners) = owners.get_mut(&placement(condition)) {
-                owners.retain(|owner| (*owner == condition.shard) == condition.owns);
+                owners.retain(|owner| condition.holds(*owner));
             }
         }
         let region = Self(owners).narrowed();
@@ -162,8 +168,8 @@ impl Region {
 
 /// Two regions that are one together.
 fn united(regions: &[Region]) -> Option<(usize, usize, Region)> {
-    let pairs = (0..regions.len()).flat_map(|one| (one + 1..regions.len()).map(move |other| (one, other)));
-    pairs.into_iter().find_map(|(one, other)| Some((one, other, regions[one].united_with(&regions[other])?)))
+    let mut pairs = (0..regions.len()).flat_map(|one| (one + 1..regions.len()).map(move |other| (one, other)));
+    pairs.find_map(|(one, other)| Some((one, other, regions[one].united_with(&regions[other])?)))
 }
 
 #[cfg(test)]

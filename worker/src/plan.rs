@@ -145,7 +145,12 @@ impl JobPlan {
     /// arrived has `%@` and the hand-over after the scheduler.
     #[must_use]
     pub fn key(&self) -> String {
-        let Some(handover) = self.share.arrival else { return self.key_of_all() };
+        self.share.arrival.map_or_else(|| self.key_of_all(), |handover| self.key_of_arrival(handover))
+    }
+
+    /// The name of the job of the series that a hand-over brings.
+    #[must_use]
+    pub fn key_of_arrival(&self, handover: Handover) -> String {
         format!("{}%@{handover}/{}", escaped(&self.scheduler_alias), self.query_alias)
     }
 

@@ -187,9 +187,14 @@ impl<E: Environment> Job<E> {
         }
         self.give_up_arrivals(over).await;
         for handover in elsewhere.into_iter().chain(open) {
-            if !self.arrivals.running.contains_key(&handover) && !self.return_departure(handover) {
-                self.start_arrival(handover, None);
-            }
+            self.expect_arrival(handover);
+        }
+    }
+
+    /// Sees to it that a hand-over arrives here: from what was released here, if that is what comes back.
+    fn expect_arrival(&mut self, handover: Handover) {
+        if !self.arrivals.running.contains_key(&handover) && !self.return_departure(handover) {
+            self.start_arrival(handover, None);
         }
     }
 
@@ -276,7 +281,7 @@ impl<E: Environment> Job<E> {
     async fn give_up_arrivals(&mut self, handovers: Vec<Handover>) {
         for handover in handovers {
             self.end_arrival(handover);
-            self.forget_part(&self.state.plan.of_arrival(handover).key()).await;
+            self.forget_part(&self.state.plan.key_of_arrival(handover)).await;
         }
     }
 
@@ -309,7 +314,7 @@ impl<E: Environment> Job<E> {
             } else if is_open && handover.from == share.shard {
                 self.keep(handover, self.state.plan.clone(), history);
             } else {
-                let key = self.state.plan.of_arrival(handover).key();
+                let key = self.state.plan.key_of_arrival(handover);
                 self.forget_part(&key).await;
             }
         }
@@ -406,7 +411,7 @@ impl<E: Environment> Job<E> {
         } else {
             self.offer(Content::Joined { handover, chain: lineage.chain }, position, digest, before);
         }
-        let key = self.state.plan.of_arrival(handover).key();
+        let key = self.state.plan.key_of_arrival(handover);
         self.commit(Vec::new(), Some(&key)).await;
         self.end_arrival(handover);
         if !self.alone() {
@@ -442,7 +447,7 @@ impl<E: Environment> Job<E> {
             if self.state.fitted() {
                 self.fitting.newcomers(&self.state.series);
             }
-            let key = self.state.plan.of_arrival(handover).key();
+            let key = self.state.plan.key_of_arrival(handover);
             self.commit(Vec::new(), Some(&key)).await;
         }
         self.publish_progress();
@@ -450,9 +455,7 @@ impl<E: Environment> Job<E> {
 
     /// Lets arrived series join as another rank has done, or else takes its whole state over.
     pub(super) async fn follow_join(&mut self, rank: u32, handover: Handover, chain: u64, after: u64) {
-        if !self.arrivals.running.contains_key(&handover) && !self.return_departure(handover) {
-            self.start_arrival(handover, None);
-        }
+        self.expect_arrival(handover);
         let started = self.context.clock.monotonic();
         while self.fitting.rests() && self.context.clock.monotonic().saturating_sub(started) < ARRIVES_WITHIN {
             let Some(arrival) = self.arrivals.running.get(&handover) else { break };

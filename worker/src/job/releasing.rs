@@ -172,11 +172,10 @@ impl<E: Environment> Job<E> {
     /// taken come back.
     pub(super) async fn settle_departures(&mut self) {
         let share = &self.state.plan.share;
-        let (epoch, settled_epoch) = (share.progress.epoch, share.settled_epoch);
+        let epoch = share.progress.epoch;
         let all: Vec<Handover> = self.departures.kept.keys().copied().collect();
         for handover in all {
-            let has_returned = self.state.plan.share.has_joined(&handover);
-            if handover.epoch <= settled_epoch || has_returned || !self.keeps(Rule::KeepReleased) {
+            if self.state.plan.share.has_joined(&handover) || !self.keeps(Rule::KeepReleased) {
                 self.forget_departure(handover).await;
             } else if handover.epoch < epoch {
                 self.settle_earlier(handover).await;
@@ -232,7 +231,7 @@ impl<E: Environment> Job<E> {
         let all = share.progress.released.iter().map(|to| Handover { epoch, from, to: *to });
         let lacking: Vec<Handover> = all.filter(|handover| !self.departures.kept.contains_key(handover)).collect();
         for handover in lacking {
-            let key = self.state.plan.of_arrival(handover).key();
+            let key = self.state.plan.key_of_arrival(handover);
             let Some((image, blocks)) = self.fetch_image(member, &key).await else { continue };
             let Ok(plan) = serde_json::from_slice(&image.plan) else { continue };
             self.keep(handover, plan, JobHistory { blocks: blocks.clone(), ..JobHistory::default() });

@@ -381,11 +381,11 @@ impl Journal {
     }
 
     fn taken(&self, epoch: u64, from: u32) -> Answer {
-        let mut one = self.under_way.iter().filter(|(handover, _)| (handover.epoch, handover.from) == (epoch, from));
-        let has_arrived = one.clone().any(|(_, has_arrived)| *has_arrived);
-        let is_taken = has_arrived || self.progress.has_taken(epoch, from);
+        let mut under_way = self.under_way.iter();
+        let one = under_way.find(|(handover, _)| (handover.epoch, handover.from) == (epoch, from));
+        let is_taken = one.is_some_and(|(_, has_arrived)| *has_arrived) || self.progress.has_taken(epoch, from);
         // What is not here yet may still come.
-        let may_come = self.progress.epoch <= epoch || one.next().is_some();
+        let may_come = self.progress.epoch <= epoch || one.is_some();
         if is_taken || !may_come { Answer::Taken(is_taken) } else { Answer::Later }
     }
 
