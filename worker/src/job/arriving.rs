@@ -347,7 +347,9 @@ impl<E: Environment> Job<E> {
                 self.end_arrival(handover);
             }
         }
-        if !self.fitting.rests() {
+        // Ticks that are not to be written again for the series that are here are to be for those that arrive.
+        let written_elsewhere = self.following.written_elsewhere;
+        if !self.fitting.rests() || self.position.is_some_and(|position| written_elsewhere > Some(position)) {
             return;
         }
         let here = |job: &Self, arrival: &Arrival| {
@@ -426,6 +428,9 @@ impl<E: Environment> Job<E> {
     }
 
     fn settle_after_join(&mut self) {
+        // What was written from another state was not so for the series that have joined.
+        let position = self.position;
+        self.following.written_elsewhere.take_if(|written| Some(*written) > position);
         self.state.settle_series();
         self.saving.all_changed(&self.state);
     }
