@@ -41,6 +41,11 @@ impl Drive {
         self.slow.set(Slow { until, longest, seed });
     }
 
+    /// Until when operations take longer than they should.
+    pub fn slow_until(&self) -> i64 {
+        self.slow.get().until
+    }
+
     /// Until then no more bytes fit on it.
     pub fn fill(&self, until: i64) {
         self.memory.fill();

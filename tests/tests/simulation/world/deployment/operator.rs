@@ -77,7 +77,9 @@ impl Deployment {
         let kind = if ranks > before { Kind::MoreRanks } else { Kind::FewerRanks };
         *observed.faults.entry(kind).or_default() += 1;
         if ranks < before {
-            let away = self.nodes.values().map(|node| node.away_until).filter(|until| *until > now);
+            // One that hangs on its disk does not hear of what the others have written before they leave.
+            let away = self.nodes.values().map(|node| node.away_until.max(node.drive.slow_until()));
+            let away = away.filter(|until| *until > now);
             observed.apart.extend(away.map(|until| (now, until + KNOWN_WITHIN)));
         }
         observed.happened.push(Happened { at: now, number, whom: None, what: Fault::Ranks { count }, length: 0 });
