@@ -266,6 +266,13 @@ impl<'a> Fields<'a> {
         texts.collect()
     }
 
+    /// A list of numbers.
+    pub(crate) fn numbers(&self, name: &str, problems: &mut Problems) -> Option<Vec<f64>> {
+        let key = self.key(name)?;
+        let items = self.list(name, problems)?;
+        items.iter().map(|(item, path)| self.item(key, item, path, problems, Kind::number)).collect()
+    }
+
     /// A range `[low, high]`.
     pub(crate) fn range(&self, name: &str, problems: &mut Problems) -> Option<[f64; 2]> {
         let key = self.key(name)?;

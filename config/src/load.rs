@@ -352,8 +352,15 @@ mod tests {
     const VALID: &str = "\
 schedulers: {s: {fit_window: 1d, infer_every: 1m}}
 models:
-  z: {class: zscore_online, queries: all, schedulers: all}
-  m: {class: mad_online, queries: all, schedulers: all}
+  zscore_online: {class: zscore_online, queries: all, schedulers: all}
+  mad_online: {class: mad_online, queries: all, schedulers: all}
+  quantile_online: {class: quantile_online, queries: all, schedulers: all}
+  rolling_quantile: {class: rolling_quantile, quantile: 0.9, window_steps: 96, queries: all, schedulers: all}
+  std: {class: std, period: 288, queries: all, schedulers: all}
+  temporal_envelope: {class: temporal_envelope, holidays: {}, queries: all, schedulers: all}
+  prophet: {class: prophet, compression: {window: 1h}, queries: all, schedulers: all}
+  holtwinters: {class: holtwinters, seasonality: 1d, queries: all, schedulers: all}
+  isolation_forest: {class: isolation_forest, queries: all, schedulers: all}
 reader: {datasource_url: http://h, sampling_period: 1m, queries: {q: {expr: up}}}
 writer: {datasource_url: http://h}
 monitoring: {pull: {}}
@@ -361,13 +368,11 @@ settings: {retention: {ttl: 1d}}
 ";
 
     fn sections() -> Vec<(&'static str, &'static Section)> {
-        vec![
+        let mut sections = vec![
             ("", &ROOT),
             ("schedulers.s", &scheduler::SECTION),
-            ("models.z", &model::SECTION),
-            ("models.z", &model::ZSCORE_ONLINE),
-            ("models.m", &model::MAD_ONLINE),
-            ("models.m", &policy::SECTION),
+            ("models.std", &model::SECTION),
+            ("models.std", &policy::SECTION),
             ("reader", &reader::SECTION),
             ("reader", &client::SECTION),
             ("reader.queries.q", &reader::QUERY),
@@ -379,7 +384,17 @@ settings: {retention: {ttl: 1d}}
             ("server", &service::SERVER),
             ("settings", &service::SETTINGS),
             ("settings.retention", &service::RETENTION),
-        ]
+        ];
+        for class in model::CLASSES {
+            let path = &*format!("models.{}", class.name).leak();
+            sections.extend(class.sections().map(|section| (path, section)));
+        }
+        sections.push(("models.holtwinters.args", model::INNER[0]));
+        sections.push(("models.isolation_forest.args", model::INNER[1]));
+        sections.push(("models.temporal_envelope.holidays", model::INNER[2]));
+        sections.push(("models.prophet.compression", model::INNER[4]));
+        sections.push(("models.prophet.args", model::INNER[5]));
+        sections
     }
 
     #[test]

@@ -17,8 +17,12 @@ pub fn configuration_reference() -> String {
     section(&mut page, &scheduler::SECTION);
     classes(&mut page, class::SCHEDULERS);
     section(&mut page, &model::SECTION);
-    section(&mut page, &model::ZSCORE_ONLINE);
-    section(&mut page, &model::MAD_ONLINE);
+    for class in model::CLASSES {
+        section(&mut page, &class.section);
+    }
+    for shared in model::INNER.iter().chain(model::SHARED) {
+        section(&mut page, shared);
+    }
     classes(&mut page, class::MODELS);
     section(&mut page, &reader::SECTION);
     classes(&mut page, class::READERS);

@@ -60,6 +60,8 @@ pub(crate) enum Kind {
     /// A whole number, both bounds included.
     Integer(i64, i64),
     Number(Domain),
+    /// A list of numbers.
+    Numbers(Domain),
     /// Longer than 0.
     Duration,
     /// 0 or longer.
@@ -91,6 +93,14 @@ pub(crate) enum Domain {
     NotNegative,
     /// (0, 1].
     UnitInterval,
+    /// [0, 1].
+    Share,
+    /// [0.5, 1].
+    UpperHalf,
+    /// Any.
+    Finite,
+    /// (0, 1).
+    Inside,
 }
 
 impl Key {
@@ -135,6 +145,10 @@ impl Domain {
             Self::Positive => value > 0.0,
             Self::NotNegative => value >= 0.0,
             Self::UnitInterval => value > 0.0 && value <= 1.0,
+            Self::Share => (0.0..=1.0).contains(&value),
+            Self::UpperHalf => (0.5..=1.0).contains(&value),
+            Self::Finite => value.is_finite(),
+            Self::Inside => value > 0.0 && value < 1.0,
         };
         if allowed { Ok(value) } else { Err(format!("must be {}", self.allowed())) }
     }
@@ -144,6 +158,10 @@ impl Domain {
             Self::Positive => "above 0",
             Self::NotNegative => "0 or above",
             Self::UnitInterval => "above 0 and at most 1",
+            Self::Share => "from 0 to 1",
+            Self::UpperHalf => "from 0.5 to 1",
+            Self::Finite => "finite",
+            Self::Inside => "above 0 and below 1",
         }
     }
 }
@@ -158,6 +176,7 @@ impl Kind {
             Self::Boolean => "Boolean",
             Self::Integer(..) => "whole number",
             Self::Number(_) => "number",
+            Self::Numbers(_) => "list of numbers",
             Self::Duration | Self::DurationOrZero => "duration",
             Self::Offset => "signed duration",
             Self::Size(_) => "size",
@@ -183,6 +202,7 @@ impl Kind {
             Self::Integer(least, i64::MAX) => format!("a whole number, at least {least}"),
             Self::Integer(least, most) => format!("a whole number from {least} to {most}"),
             Self::Number(domain) => format!("a number, {}", domain.allowed()),
+            Self::Numbers(domain) => format!("a list of numbers, {}", domain.allowed()),
             Self::Duration => "a duration longer than 0, as in `30s` or `1h30m`".into(),
             Self::DurationOrZero => "a duration, 0 or longer, as in `30s`".into(),
             Self::Offset => "a duration with an optional sign, as in `-60s`".into(),
@@ -218,10 +238,10 @@ impl Kind {
         if (*least..=*most).contains(&value) { Ok(value) } else { Err(format!("must be {}", self.allowed())) }
     }
 
-    /// One number of a [`Kind::Number`] or [`Kind::Sides`].
+    /// One number of a [`Kind::Number`], [`Kind::Numbers`] or [`Kind::Sides`].
     pub(crate) fn number(&self, text: &str) -> Result<f64, String> {
         let domain = match self {
-            Self::Number(domain) | Self::Sides(domain) => *domain,
+            Self::Number(domain) | Self::Numbers(domain) | Self::Sides(domain) => *domain,
             _ => return Err("no number is expected here".into()),
         };
         domain.check(range::parse_number(text).map_err(|error| error.to_string())?)

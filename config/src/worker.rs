@@ -100,6 +100,372 @@ pub enum ModelClass {
         /// t-digest compression.
         compression: u32,
     },
+    /// Running quantiles of the parts of a season.
+    QuantileOnline {
+        /// Of the lower bound, the expected value and the upper bound; ascending, 0 to 1.
+        quantiles: [f64; 3],
+        /// Widens both bounds by so many distances between the outer quantiles.
+        iqr_threshold: f64,
+        /// Length of a season, ms; a multiple of `min_subseason`, and absent with it.
+        seasonal_interval: Option<i64>,
+        /// Length of a part of a season, ms.
+        min_subseason: Option<i64>,
+        /// A day on which a season starts, in days since 1970-01-01.
+        season_starts_from: i64,
+        /// Learns logarithms.
+        use_transform: bool,
+        /// Share of the quantiles of all samples, 0 to 1.
+        global_smoothing: f64,
+        /// t-digest compression.
+        compression: u32,
+    },
+    /// Quantiles of the newest samples.
+    RollingQuantile {
+        /// Of the upper bound, 0.5 to 1.
+        quantile: f64,
+        /// Samples in the window, at least 1.
+        window_steps: u32,
+        /// Widens both bounds by so many halves of the distance between the quartiles.
+        iqr_threshold: f64,
+    },
+    /// Trend and season of a period.
+    Std {
+        /// Samples of a season, at least 2.
+        period: u32,
+        /// Half-width of the interval in standard deviations of the residuals.
+        z_threshold: f64,
+    },
+    /// Level, trend, calendar and holidays, and the quantiles of what they leave.
+    TemporalEnvelope(Envelope),
+    /// A trend that bends, and seasons.
+    Prophet(Box<Prophet>),
+    /// Exponential smoothing of level, trend and season.
+    HoltWinters {
+        /// Step that samples are brought to, ms; absent: the median step.
+        frequency: Option<i64>,
+        /// Length of a season, ms.
+        seasonality: Option<i64>,
+        /// Half-width of the interval in standard deviations of the residuals.
+        z_threshold: f64,
+        /// Arguments of the smoothing.
+        smoothing: ExponentialSmoothing,
+    },
+    /// How soon random cuts isolate a value.
+    IsolationForest {
+        /// Share of anomalous samples, above 0 and at most 0.5; absent: the line of the original paper.
+        contamination: Option<f64>,
+        /// Cycles that a value is seen together with, each once.
+        seasonal_features: Vec<SeasonalFeature>,
+        /// How the trees are grown.
+        trees: Trees,
+    },
+}
+
+impl ModelClass {
+    /// How far ahead the model says what it expects.
+    #[must_use]
+    pub fn forecast_at(&self) -> &[Horizon] {
+        match self {
+            Self::TemporalEnvelope(envelope) => &envelope.forecast_at,
+            Self::Prophet(prophet) => &prophet.forecast_at,
+            _ => &[],
+        }
+    }
+}
+
+/// Arguments of a temporal envelope.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Of the residuals in the core of the band; 0 to 1, ascending.
+    pub quantiles: [f64; 2],
+    /// Widens the band on both sides by so many widths of its core.
+    pub iqr_threshold: f64,
+    /// How quickly the trend follows, above 0 and at most 1.
+    pub alpha: f64,
+    /// How far a deviation counts, in mean sizes of residuals; above 0.
+    pub loss_reactivity: f64,
+    /// Samples in a row outside the band that confirm another level, at least 1.
+    pub changepoint_window: u32,
+    /// Names of calendar profiles, each once.
+    pub seasonalities: Vec<String>,
+    /// Days with responses of their own: `MM-DD`, every year, or `YYYY-MM-DD`.
+    pub special_events: Vec<String>,
+    /// Whether these days have one response together.
+    pub group_holidays: bool,
+    /// Horizons of forecasts.
+    pub forecast_at: Vec<Horizon>,
+}
+
+/// Arguments of Prophet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prophet {
+    /// Seasons beside those that the model finds by itself, each of its own name.
+    pub seasonalities: Vec<Seasonality>,
+    /// Whether seasons follow the query's zone.
+    pub tz_aware: bool,
+    /// Seasons of the local clock, each cycle once.
+    pub local_seasonalities: Vec<LocalSeasonality>,
+    /// Whether these are one sine and one cosine each.
+    pub cyclical_encoding: bool,
+    /// Horizons of forecasts.
+    pub forecast_at: Vec<Horizon>,
+    /// A fit to fewer points.
+    pub compression: Option<Compression>,
+    /// The trend.
+    pub growth: Growth,
+    /// Points at which the trend may bend, at most 2000.
+    pub n_changepoints: u32,
+    /// Share of the window in which they are, 0 to 1.
+    pub changepoint_range: f64,
+    /// How far the trend may bend, above 0.
+    pub changepoint_prior_scale: f64,
+    /// A season of a year.
+    pub yearly: BuiltIn,
+    /// A season of a week.
+    pub weekly: BuiltIn,
+    /// A season of a day.
+    pub daily: BuiltIn,
+    /// What seasons are that do not say it themselves.
+    pub seasonality_mode: Mode,
+    /// How large the effects of seasons may be, above 0.
+    pub seasonality_prior_scale: f64,
+    /// Share of the values that the band is to hold, above 0 and below 1.
+    pub interval_width: f64,
+    /// Whether values are scaled from their least to their greatest.
+    pub min_max_scaling: bool,
+}
+
+impl Default for Prophet {
+    fn default() -> Self {
+        Self {
+            seasonalities: Vec::new(),
+            tz_aware: false,
+            local_seasonalities: Vec::new(),
+            cyclical_encoding: false,
+            forecast_at: Vec::new(),
+            compression: None,
+            growth: Growth::Linear,
+            n_changepoints: 25,
+            changepoint_range: 0.8,
+            changepoint_prior_scale: 0.05,
+            yearly: BuiltIn::Auto,
+            weekly: BuiltIn::Auto,
+            daily: BuiltIn::Auto,
+            seasonality_mode: Mode::Additive,
+            seasonality_prior_scale: 10.0,
+            interval_width: 0.8,
+            min_max_scaling: false,
+        }
+    }
+}
+
+/// A season of Prophet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Seasonality {
+    /// Its name.
+    pub name: String,
+    /// Its length in days, above 0.
+    pub period: f64,
+    /// Number of sines, 1 to 1000.
+    pub fourier_order: u16,
+    /// How large its effects may be; absent: as all.
+    pub prior_scale: Option<f64>,
+    /// Absent: as all.
+    pub mode: Option<Mode>,
+}
+
+/// A season of the local clock.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LocalSeasonality {
+    /// `minute`, `hod`, `dow` or `month`.
+    pub cycle: String,
+    /// Number of sines, 1 to 1000; absent: as is usual.
+    pub fourier_order: Option<u16>,
+    /// How large its effects may be; absent: as all.
+    pub prior_scale: Option<f64>,
+    /// Absent: as all.
+    pub mode: Option<Mode>,
+}
+
+/// Whether a season that Prophet finds by itself is used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BuiltIn {
+    /// Where the window is long enough.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+    /// Always, with so many sines, 1 to 1000.
+    Order(u16),
+}
+
+/// What a season is to the trend.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Added.
+    #[default]
+    Additive,
+    /// A fraction of it.
+    Multiplicative,
+}
+
+/// A trend of Prophet.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Growth {
+    /// A line that bends.
+    Linear,
+    /// A level.
+    Flat,
+    /// A curve that saturates.
+    Logistic {
+        /// Above, more than `floor`.
+        cap: f64,
+        /// Below.
+        floor: f64,
+    },
+}
+
+/// A fit to fewer points than there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compression {
+    /// Length of the stretches whose samples become one, ms.
+    pub window: i64,
+    /// Their median instead of their mean.
+    pub median: bool,
+    /// Whether the band is widened by what was lost.
+    pub adjust_boundaries: bool,
+}
+
+/// A distance into the future.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Horizon {
+    /// As it is written, and part of the names of series.
+    pub name: String,
+    /// ms, above 0.
+    pub after: i64,
+}
+
+/// Arguments of exponential smoothing; what is absent is estimated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExponentialSmoothing {
+    /// Absent: no trend.
+    pub trend: Option<Composition>,
+    /// Whether the trend fades.
+    pub damped_trend: bool,
+    /// Absent: no season.
+    pub seasonal: Option<Composition>,
+    /// Steps of a season, at least 2; absent: `seasonality` by `frequency`.
+    pub seasonal_periods: Option<u32>,
+    /// Where it starts from.
+    pub initialization: Initialization,
+    /// 0 to 1.
+    pub smoothing_level: Option<f64>,
+    /// 0 to 1; only with a trend.
+    pub smoothing_trend: Option<f64>,
+    /// 0 to 1; only with a season.
+    pub smoothing_seasonal: Option<f64>,
+    /// Above 0, at most 1; only with a damped trend.
+    pub damping_trend: Option<f64>,
+}
+
+impl Default for ExponentialSmoothing {
+    fn default() -> Self {
+        Self {
+            trend: None,
+            damped_trend: false,
+            seasonal: Some(Composition::Additive),
+            seasonal_periods: None,
+            initialization: Initialization::Estimated,
+            smoothing_level: None,
+            smoothing_trend: None,
+            smoothing_seasonal: None,
+            damping_trend: None,
+        }
+    }
+}
+
+/// How a part of a model goes together with its level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Composition {
+    /// Added.
+    Additive,
+    /// Multiplied; values must be above 0.
+    Multiplicative,
+}
+
+/// Where exponential smoothing starts from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Initialization {
+    /// Estimated with the other parameters.
+    Estimated,
+    /// From the first seasons.
+    Heuristic,
+    /// From the first two seasons.
+    LegacyHeuristic,
+    /// From here.
+    Known {
+        /// Of the level.
+        level: f64,
+        /// Of the trend; 0 without one.
+        trend: f64,
+        /// Of the season, a number for each step; empty without one.
+        seasons: Vec<f64>,
+    },
+}
+
+/// A cycle of the clock in the query's zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SeasonalFeature {
+    /// Minute of the hour.
+    Minute,
+    /// Hour of the day.
+    HourOfDay,
+    /// Day of the week.
+    DayOfWeek,
+    /// Month of the year.
+    Month,
+}
+
+/// How the trees of an isolation forest are grown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trees {
+    /// Number of trees, 1 to 1000.
+    pub n_estimators: u32,
+    /// Samples of each tree.
+    pub max_samples: Amount,
+    /// Features of each tree; never [`Amount::Auto`].
+    pub max_features: Amount,
+    /// Whether samples are drawn with replacement.
+    pub bootstrap: bool,
+    /// Seed of a fit.
+    pub random_state: u32,
+}
+
+impl Default for Trees {
+    fn default() -> Self {
+        let (max_samples, max_features) = (Amount::Auto, Amount::Share(1.0));
+        Self { n_estimators: 100, max_samples, max_features, bootstrap: false, random_state: 42 }
+    }
+}
+
+/// How many of something.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Amount {
+    /// As many as is usual.
+    Auto,
+    /// So many, at least 1.
+    Number(u32),
+    /// This share of all, above 0 and at most 1.
+    Share(f64),
 }
 
 /// What counts as anomalous for the business; each absent field falls back.

@@ -231,6 +231,45 @@ fn all_errors_of_all_files_are_reported_at_once_in_the_order_of_the_files() {
 }
 
 #[test]
+fn a_season_is_written_in_durations_and_starts_on_a_day() {
+    let overlay = "models: {z: {class: quantile_online, quantiles: [0.25, 0.5, 0.75], seasonal_interval: 1w, \
+                   min_subseason: 1h, season_starts_from: '1970-01-05', iqr_threshold: 2}}";
+    let ModelClass::QuantileOnline { quantiles, seasonal_interval, min_subseason, season_starts_from, .. } =
+        config(&[MINIMAL, overlay]).models["z"].class
+    else {
+        panic!("another class")
+    };
+    assert_eq!(quantiles, [0.25, 0.5, 0.75]);
+    assert_eq!((seasonal_interval, min_subseason), (Some(604_800_000), Some(3_600_000)));
+    assert_eq!(season_starts_from, 4);
+}
+
+#[test]
+fn forecasts_are_written_of_what_is_provided_of_the_interval() {
+    let envelope = |provide: &str| {
+        let overlay = format!("models: {{z: {{class: temporal_envelope, forecast_at: [1h, 1d]{provide}}}}}");
+        config(&[MINIMAL, &overlay]).models["z"].provide_series.join(" ")
+    };
+    assert_eq!(
+        envelope(""),
+        "anomaly_score y yhat yhat_lower yhat_upper yhat_1h yhat_lower_1h yhat_upper_1h yhat_1d yhat_lower_1d yhat_upper_1d"
+    );
+    assert_eq!(
+        envelope(", provide_series: [yhat, yhat_upper]"),
+        "yhat yhat_upper yhat_1h yhat_upper_1h yhat_1d yhat_upper_1d"
+    );
+    assert_eq!(envelope(", provide_series: [anomaly_score]"), "anomaly_score");
+}
+
+#[test]
+fn a_class_that_remembers_a_number_of_samples_has_no_use_for_decay_and_says_so() {
+    let overlay = "models: {z: {class: std, period: 24, decay: 0.9, provide_series: [anomaly_score, trend]}}";
+    assert!(warnings(&[MINIMAL, overlay]).contains("models.z.decay: has no effect here"));
+    let model = &config(&[MINIMAL, overlay]).models["z"];
+    assert_eq!((model.decay, &model.provide_series[..]), (1.0, &["anomaly_score".to_owned(), "trend".to_owned()][..]));
+}
+
+#[test]
 fn a_mistake_is_named_with_its_key_and_what_is_allowed() {
     for (overlay, expected) in [
         ("scheduler_: 1", "scheduler_: unknown key; did you mean `schedulers`?"),
@@ -259,21 +298,49 @@ fn a_mistake_is_named_with_its_key_and_what_is_allowed() {
         ("reader: {tls_cert_file: x}", "tls_cert_file: needs `tls_key_file`"),
         ("reader: {workers: -1}", "reader.workers: `-1`: must be a whole number from 0"),
         (
-            "models: {z: {class: prophet}}",
-            "models.z.class: not supported yet in this version: prophet; supported: zscore_online, mad_online",
+            "models: {z: {class: auto}}",
+            "models.z.class: not supported yet in this version: auto; supported: zscore_online, mad_online",
         ),
         ("models: {z: {class: arima}}", "there is no model class `arima`"),
         ("models: {z: {class: zscore_onlin}}", "did you mean `zscore_online`?; supported: zscore_online, mad_online"),
         ("models: {y: {queries: all, schedulers: all}}", "models.y.class: is required"),
         (
             "models: {z: {compression: 100}}",
-            "compression: is an argument of mad_online, quantile_online, not of zscore_online",
+            "compression: is an argument of mad_online, quantile_online, prophet, not of zscore_online",
         ),
         (
             "models: {z: {threshold: 2}}",
             "is an argument of mad_online, not of zscore_online; did you mean `z_threshold`?",
         ),
-        ("models: {z: {forecast_at: [1d]}}", "is an argument of prophet, temporal_envelope, not of zscore_online"),
+        ("models: {z: {class: quantile_online, quantiles: [0.9, 0.5, 0.1]}}", "models.z.quantiles: must be ascending"),
+        ("models: {z: {class: quantile_online, quantiles: [0.1, 0.9]}}", "must be a list of 3 numbers, this one has 2"),
+        ("models: {z: {class: quantile_online, quantiles: [0, 0.5, 2]}}", "quantiles[2]: `2`: must be from 0 to 1"),
+        (
+            "models: {z: {class: quantile_online, seasonal_interval: 2h, min_subseason: 37m}}",
+            "seasonal_interval: `2h`: must be a multiple of `min_subseason`",
+        ),
+        ("models: {z: {class: quantile_online, seasonal_interval: 1d}}", "write `min_subseason` too, as in `1h`"),
+        ("models: {z: {class: quantile_online, min_subseason: 1h}}", "write `seasonal_interval` too, as in `1d`"),
+        (
+            "models: {z: {class: quantile_online, seasonal_interval: 1w, min_subseason: 30s}}",
+            "has 20160 parts of `min_subseason`, at most 10080 are allowed",
+        ),
+        (
+            "models: {z: {class: quantile_online, season_starts_from: monday}}",
+            "season_starts_from: `monday`: must be a date as in `1970-01-01`",
+        ),
+        ("models: {z: {class: rolling_quantile, quantile: 0.9}}", "models.z.window_steps: is required"),
+        (
+            "models: {z: {class: rolling_quantile, quantile: 0.1, window_steps: 9}}",
+            "quantile: `0.1`: must be from 0.5 to 1",
+        ),
+        ("models: {z: {class: std}}", "models.z.period: is required: a whole number from 2 to 100000"),
+        ("models: {z: {class: std, period: 24, threshold: 3}}", "threshold: is an argument of mad_online, not of std"),
+        (
+            "models: {z: {provide_series: [resid]}}",
+            "provide_series[0]: `resid`: the class does not produce this series",
+        ),
+        ("models: {z: {forecast_at: [1d]}}", "is an argument of temporal_envelope, prophet, not of zscore_online"),
         ("models: {z: {queries: [cpi]}}", "models.z.queries[0]: there is no query `cpi`; did you mean `cpu`?"),
         ("models: {z: {schedulers: every_minute}}", "models.z.schedulers: expected a list of aliases"),
         ("models: {z: {provide_series: []}}", "models.z.provide_series: must be a list, not empty"),

@@ -3,8 +3,9 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use detect::batch::Batch;
 use detect::mad::MadOnlineArgs;
-use detect::model::{OnlineBatch, Samples, Scores};
+use detect::model::{Samples, Scores};
 use detect::score::ScorePolicy;
 use detect::spec::ModelSpec;
 use detect::zscore::ZscoreOnlineArgs;
@@ -29,8 +30,8 @@ fn specs() -> Vec<(&'static str, ModelSpec)> {
 }
 
 /// A batch of `series` that have each learnt `points` points.
-fn warm(spec: &ModelSpec, series: u32, points: u64) -> Box<dyn OnlineBatch> {
-    let mut batch = spec.new_batch();
+fn warm(spec: &ModelSpec, series: u32, points: u64) -> Batch {
+    let mut batch = spec.new_batch(&[]);
     batch.grow(series as usize);
     for slot in 0..series {
         let values: Vec<f64> = (0..points).map(|index| noise(u64::from(slot) << 32 | index)).collect();

@@ -14,7 +14,7 @@
 //!
 //! let spec = ModelSpec::MadOnline(Default::default());
 //! spec.validate()?;
-//! let mut batch = spec.new_batch();
+//! let mut batch = spec.new_batch(&[]);
 //! batch.grow(1);
 //! let history = [3.0, 5.0, 4.0, 6.0, 5.0].repeat(10);
 //! let times: Vec<i64> = (0..50).map(|minute| minute * 60_000).collect();
@@ -26,15 +26,28 @@
 //! batch.infer(tick, &ScorePolicy::default(), &mut scores);
 //! assert_eq!((scores.yhat[0], scores.yhat_upper[0]), (5.0, 7.5));
 //! assert_eq!(scores.anomaly_score[0], 2.0);
-//! # Ok::<(), detect::spec::ArgumentError>(())
+//! # Ok::<(), detect::argument::ArgumentError>(())
 //! ```
 
+pub mod argument;
+pub mod auto;
+pub mod batch;
+pub mod calendar;
+pub mod decomposition;
+pub mod holidays;
+pub mod holt_winters;
+pub mod isolation_forest;
 pub mod mad;
 pub mod model;
 pub mod offline;
 pub mod per_series;
+pub mod prophet;
+pub mod quantile_online;
+mod random;
+pub mod rolling_quantile;
 pub mod score;
 pub mod spec;
 pub mod state;
 pub mod tdigest;
+pub mod temporal_envelope;
 pub mod zscore;

@@ -32,20 +32,19 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use crate::argument::{ArgumentError, Arguments};
 use crate::model::{OnlineModel, StateError};
 use crate::score::{Interval, at_least, at_most};
-use crate::state::{Format, HEADER_BYTES, Reader, Writer, damaged, require};
+use crate::state::{Format, HEADER_BYTES, Reader, Writer, require};
 use crate::tdigest::{Centroid, Change, Cut, Digest, Scale, between};
 
 /// Tag and version of the state.
 pub const FORMAT: Format = Format { tag: *b"md", version: 1 };
 
-const CENTROID_BYTES: usize = 12;
-
 /// Size of a saved state of so many centroids, of which there are fewer than [`Scale::capacity`].
 #[must_use]
 pub const fn state_bytes(centroids: usize) -> usize {
-    HEADER_BYTES + 8 + 4 + 8 + 4 + CENTROID_BYTES * centroids
+    HEADER_BYTES + 8 + 4 + Digest::saved_bytes(centroids)
 }
 
 /// Arguments of `mad_online`.
@@ -67,6 +66,26 @@ pub const MAX_COMPRESSION: u32 = 10_000;
 impl Default for MadOnlineArgs {
     fn default() -> Self {
         Self { threshold: 2.5, compression: 100, decay: 1.0, history_strength: 1.0 }
+    }
+}
+
+impl MadOnlineArgs {
+    /// Checks every argument against its range.
+    ///
+    /// # Errors
+    /// Names the first argument that is outside its range.
+    pub fn validate(&self) -> Result<(), ArgumentError> {
+        let arguments = Arguments("mad_online");
+        arguments.require_positive("threshold", self.threshold)?;
+        let holds = (1..=MAX_COMPRESSION).contains(&self.compression);
+        arguments.require("compression", self.compression, "from 1 to 10000", holds)?;
+        arguments.require_online(self.decay, self.history_strength)
+    }
+
+    /// The arguments that act on learning; see [`crate::spec::ModelSpec::learning_signature`].
+    pub(crate) fn learning_signature(&self) -> String {
+        let Self { decay, history_strength, compression, .. } = self;
+        format!("decay={decay:?} history_strength={history_strength:?} compression={compression}")
     }
 }
 
@@ -145,13 +164,7 @@ impl OnlineModel for MadOnline {
         let mut writer = Writer::new(FORMAT, out);
         writer.u64(self.samples_seen);
         writer.u32(self.shared.scale.compression());
-        writer.f64(self.digest.unit());
-        // There are fewer than the capacity, which the greatest compression keeps below 2^16.
-        writer.u32(centroids.len() as u32);
-        for centroid in centroids {
-            writer.f64(centroid.mean());
-            writer.u32(centroid.weight() | if centroid.is_spread() { SPREAD } else { 0 });
-        }
+        self.digest.save(&mut writer);
     }
 
     fn load(&mut self, bytes: &[u8]) -> Result<(), StateError> {
@@ -159,24 +172,11 @@ impl OnlineModel for MadOnline {
         let mut reader = Reader::new(FORMAT, bytes)?;
         let samples_seen = reader.u64()?;
         require(reader.u32()? == scale.compression(), "it was learnt with another compression")?;
-        let unit = reader.finite()?;
-        let count = reader.u32()? as usize;
-        require(
-            reader.remaining() == count.saturating_mul(CENTROID_BYTES),
-            "the number of centroids is not that of the bytes",
-        )?;
+        let digest = Digest::load(scale, &mut reader)?;
+        reader.finish()?;
+        let count = digest.centroids().len();
         require(count as u64 <= samples_seen, "more centroids than samples")?;
         require((count == 0) == (samples_seen == 0), "samples without centroids")?;
-        require(count < scale.capacity(), "more centroids than the compression allows")?;
-        let mut centroids = Vec::with_capacity(count);
-        for _ in 0..count {
-            let mean = reader.finite()?;
-            require(mean.to_bits() != (-0.0_f64).to_bits(), "a mean is a negative zero")?;
-            let weight = reader.u32()?;
-            centroids.push(Centroid::new(mean, weight & !SPREAD, weight & SPREAD != 0));
-        }
-        reader.finish()?;
-        let digest = Digest::from_parts(scale, centroids, unit).map_err(damaged)?;
         self.samples_seen = samples_seen;
         self.digest = digest;
         self.middle = Middle::default();
@@ -188,9 +188,6 @@ impl OnlineModel for MadOnline {
         self.digest.heap_bytes()
     }
 }
-
-/// Marks a spread centroid in the saved weight.
-const SPREAD: u32 = 1 << 31;
 
 /// Median and MAD, with the places in the digest where they were found: the next ones are near, so that following a sample
 /// takes a few steps. The steps only find the segment in which the answer lies, and there is one; so the answer does not depend

@@ -35,6 +35,15 @@ pub enum StateError {
 pub trait OnlineModel {
     /// The expected interval at `time` (ms). All NaN while nothing was learnt.
     fn predict(&self, time: i64) -> Interval;
+    /// How much [`components`](Self::components) and [`forecasts`](Self::forecasts) append.
+    fn provides(&self) -> Provides {
+        Provides::default()
+    }
+    /// Appends what the point at `time` of this value is made of, seen from what was learnt before it: a number for each
+    /// component that the model was made to provide, in that order; NaN where there is none.
+    fn components(&self, _time: i64, _value: f64, _out: &mut Vec<f64>) {}
+    /// Appends the intervals that are expected at the horizons of `forecast_at` after `time`, in that order.
+    fn forecasts(&self, _time: i64, _out: &mut Vec<Interval>) {}
     /// Learns one finite sample. Non-finite values are ignored.
     fn learn(&mut self, time: i64, value: f64);
     /// Ends a fit: applies `history_strength` to the evidence learnt so far.
@@ -96,11 +105,17 @@ pub struct Scores {
     pub yhat_lower: Vec<f64>,
     /// Upper bound of the expected interval.
     pub yhat_upper: Vec<f64>,
+    /// What each sample is made of, sample by sample: so many numbers as the model has components.
+    pub components: Vec<f64>,
+    /// What is expected after each sample, sample by sample: so many intervals as the model has horizons.
+    pub forecasts: Vec<Interval>,
 }
 
 impl Scores {
-    /// Makes room for `len` outputs that are all to be overwritten.
+    /// Makes room for `len` outputs that are all to be overwritten; components and forecasts are appended.
     pub(crate) fn resize(&mut self, len: usize) {
+        self.components.clear();
+        self.forecasts.clear();
         for output in [&mut self.anomaly_score, &mut self.yhat, &mut self.yhat_lower, &mut self.yhat_upper] {
             output.resize(len, f64::NAN);
         }
@@ -114,6 +129,32 @@ impl Scores {
         self.yhat_lower[at] = prepared.lower;
         self.yhat_upper[at] = prepared.upper;
     }
+
+    /// Appends for a sample without outputs.
+    #[inline]
+    pub(crate) fn provide_nothing(&mut self, provides: Provides) {
+        self.components.resize(self.components.len() + provides.components, f64::NAN);
+        self.forecasts.resize(self.forecasts.len() + provides.forecasts, Interval::NONE);
+    }
+
+    /// Appends what `forecast` appends, prepared as the interval of the sample itself is.
+    #[inline]
+    pub(crate) fn forecast(&mut self, policy: &ScorePolicy, forecast: impl FnOnce(&mut Vec<Interval>)) {
+        let before = self.forecasts.len();
+        forecast(&mut self.forecasts);
+        for interval in &mut self.forecasts[before..] {
+            *interval = policy.prepare(*interval);
+        }
+    }
+}
+
+/// How much a model gives for each sample beyond its interval.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Provides {
+    /// Numbers in [`Scores::components`].
+    pub components: usize,
+    /// Intervals in [`Scores::forecasts`].
+    pub forecasts: usize,
 }
 
 /// The states of many series of one online model. A slot is a series; a new slot has learnt nothing.

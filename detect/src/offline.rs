@@ -6,7 +6,7 @@
 //! A model of one series is an [`OfflineModel`], and [`PerSeries`] makes a batch of it. A model whose series share work, such as
 //! the calendar features of one time grid, implements [`OfflineBatch`] itself.
 
-use crate::model::{Samples, Scores, StateError, is_missing};
+use crate::model::{Provides, Samples, Scores, StateError, is_missing};
 use crate::per_series::PerSeries;
 use crate::score::{Interval, ScorePolicy};
 
@@ -38,6 +38,14 @@ pub enum FitError {
         /// The number there is.
         found: usize,
     },
+    /// The window is too short for the step of the model.
+    #[error("the fit needs {needed} steps, the window has {found}")]
+    TooFewSteps {
+        /// The least number that would do.
+        needed: usize,
+        /// The number there is, those without a sample included.
+        found: usize,
+    },
     /// The samples contradict the model.
     #[error("the fit failed: {what}")]
     Failed {
@@ -67,6 +75,15 @@ pub trait OfflineModel {
     /// Appends a prediction for every point of the window, finite or not, in their order. Called on fitted models only. A
     /// prediction depends on its own point alone, so that it does not matter how points are cut into calls.
     fn predict(&self, points: Window<'_>, predictions: &mut Vec<Prediction>);
+    /// How much [`components`](Self::components) and [`forecasts`](Self::forecasts) append.
+    fn provides(&self) -> Provides {
+        Provides::default()
+    }
+    /// Appends what the point at `time` of this value is made of: a number for each component that the model was made to
+    /// provide, in that order; NaN where there is none.
+    fn components(&self, _time: i64, _value: f64, _out: &mut Vec<f64>) {}
+    /// Appends the intervals that are expected at the horizons of `forecast_at` after `time`, in that order.
+    fn forecasts(&self, _time: i64, _out: &mut Vec<Interval>) {}
     /// Appends the state in its versioned binary form.
     fn save(&self, out: &mut Vec<u8>);
     /// Replaces the state by a saved one.
@@ -147,6 +164,7 @@ impl<M: OfflineModel + Clone + Send + Sync> OfflineBatch for PerSeries<M> {
         for (row, slot) in samples.slots.iter().enumerate() {
             let model = &self.models[*slot as usize];
             let points = Window { times: samples.times, values: samples.row(row) };
+            let provides = model.provides();
             predictions.clear();
             if model.is_fitted() {
                 model.predict(points, &mut predictions);
@@ -162,6 +180,16 @@ impl<M: OfflineModel + Clone + Send + Sync> OfflineBatch for PerSeries<M> {
                     None => (Interval::NONE, f64::NAN),
                 };
                 scores.put(row * samples.times.len() + column, prepared, score);
+                if provides == Provides::default() {
+                    continue;
+                }
+                if predictions.is_empty() || is_missing(*value) {
+                    scores.provide_nothing(provides);
+                    continue;
+                }
+                let time = points.times[column];
+                model.components(time, *value, &mut scores.components);
+                scores.forecast(policy, |forecasts| model.forecasts(time, forecasts));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! A batch of separate models, one a series, so that a model need not bring a batch of its own.
 
-use crate::model::{OnlineBatch, OnlineModel, Samples, Scores, StateError, is_missing};
+use crate::model::{OnlineBatch, OnlineModel, Provides, Samples, Scores, StateError, is_missing};
 use crate::score::{Interval, ScorePolicy};
 
 /// A batch made of one model a series. Slots start as copies of `empty`.
@@ -84,14 +84,20 @@ pub(crate) fn infer_row<M: OnlineModel>(
     scores: &mut Scores,
 ) {
     let columns = samples.times.len();
+    let provides = model.provides();
     for (column, (time, value)) in samples.times.iter().zip(samples.row(row)).enumerate() {
         let at = row * columns + column;
         if is_missing(*value) {
             scores.put(at, Interval::NONE, f64::NAN);
+            scores.provide_nothing(provides);
             continue;
         }
         let prepared = policy.prepare(model.predict(*time));
         scores.put(at, prepared, policy.score(prepared, *value, model.samples_seen()));
+        if provides != Provides::default() {
+            model.components(*time, *value, &mut scores.components);
+            scores.forecast(policy, |forecasts| model.forecasts(*time, forecasts));
+        }
         if value.is_finite() {
             model.learn(*time, *value);
         }
@@ -107,7 +113,17 @@ mod tests {
     #[derive(Debug, Clone, Default)]
     struct Last(Vec<f64>);
 
+    /// One component, the step since the last value, and the same interval again as the forecast.
     impl OnlineModel for Last {
+        fn provides(&self) -> Provides {
+            Provides { components: 1, forecasts: 1 }
+        }
+        fn components(&self, _time: i64, value: f64, out: &mut Vec<f64>) {
+            out.push(value - self.0.last().unwrap_or(&f64::NAN));
+        }
+        fn forecasts(&self, time: i64, out: &mut Vec<Interval>) {
+            out.push(self.predict(time));
+        }
         fn predict(&self, _time: i64) -> Interval {
             self.0.last().map_or(Interval::NONE, |last| Interval::symmetric(*last, 1.0))
         }
@@ -162,6 +178,14 @@ mod tests {
         assert_eq!(present(&scores.yhat), bounds);
         assert_eq!(present(&scores.yhat_upper), bounds.map(|bound| bound.map(|bound| bound + 1.0)));
         assert_eq!(present(&scores.anomaly_score), [Some(0.0), None, Some(3.0), None, Some(0.0), None]);
+    }
+
+    #[test]
+    fn components_and_forecasts_are_those_of_their_samples() {
+        let scores = infer(&mut batch());
+        assert_eq!(present(&scores.components), [None, Some(f64::INFINITY), Some(3.0), None, None, None]);
+        let forecasts: Vec<f64> = scores.forecasts.iter().map(|forecast| forecast.yhat).collect();
+        assert_eq!(present(&forecasts), present(&scores.yhat));
     }
 
     #[test]

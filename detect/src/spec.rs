@@ -1,71 +1,42 @@
 //! Which model, with which arguments: the way from a configuration to a model.
 
-use std::fmt;
-
-use crate::mad::{self, MAX_COMPRESSION, MadOnline, MadOnlineArgs};
-use crate::model::OnlineBatch;
+use crate::argument::ArgumentError;
+use crate::batch::Batch;
+use crate::calendar::Zone;
+use crate::decomposition::{self, StdArgs, StdModel};
+use crate::holt_winters::{self, HoltWinters, HoltWintersArgs};
+use crate::isolation_forest::{self, DEFAULT_SEED, IsolationForest, IsolationForestArgs};
+use crate::mad::{self, MadOnline, MadOnlineArgs};
+use crate::model::OnlineModel;
+use crate::offline::OfflineModel;
 use crate::per_series::PerSeries;
+use crate::prophet::{self, Prophet, ProphetArgs};
+use crate::quantile_online::{self, QuantileOnline, QuantileOnlineArgs};
+use crate::rolling_quantile::{self, RollingQuantile, RollingQuantileArgs};
+use crate::temporal_envelope::{self, TemporalEnvelope, TemporalEnvelopeArgs};
 use crate::zscore::{self, ZscoreOnlineArgs, ZscoreOnlineBatch};
 
 /// A class of models with its arguments. What happens to a prediction afterwards is [`crate::score::ScorePolicy`].
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum ModelSpec {
     /// `zscore_online`: see [`crate::zscore`].
     ZscoreOnline(ZscoreOnlineArgs),
     /// `mad_online`: see [`crate::mad`].
     MadOnline(MadOnlineArgs),
-}
-
-/// An output series of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Output {
-    /// `anomaly_score`.
-    AnomalyScore,
-    /// `y`, the value that was scored.
-    Y,
-    /// `yhat`, the expected value.
-    Yhat,
-    /// `yhat_lower`.
-    YhatLower,
-    /// `yhat_upper`.
-    YhatUpper,
-}
-
-impl Output {
-    /// The outputs of a model that predicts an interval.
-    pub const PREDICTIVE: [Self; 5] = [Self::AnomalyScore, Self::Y, Self::Yhat, Self::YhatLower, Self::YhatUpper];
-
-    /// Its name in configurations and metric names.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::AnomalyScore => "anomaly_score",
-            Self::Y => "y",
-            Self::Yhat => "yhat",
-            Self::YhatLower => "yhat_lower",
-            Self::YhatUpper => "yhat_upper",
-        }
-    }
-}
-
-impl fmt::Display for Output {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
-
-/// An argument outside its range.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
-#[error("{argument} of {class} is {value}, it must be {range}")]
-pub struct ArgumentError {
-    /// Name of the model class.
-    pub class: &'static str,
-    /// Name of the argument.
-    pub argument: &'static str,
-    /// Its value.
-    pub value: f64,
-    /// What it must be.
-    pub range: &'static str,
+    /// `quantile_online`, whose season follows the clocks of a zone: see [`crate::quantile_online`].
+    QuantileOnline(QuantileOnlineArgs, Zone),
+    /// `rolling_quantile`: see [`crate::rolling_quantile`].
+    RollingQuantile(RollingQuantileArgs),
+    /// `std`: see [`crate::decomposition`].
+    Std(StdArgs),
+    /// `temporal_envelope`, whose calendar is that of the clocks of a zone: see [`crate::temporal_envelope`].
+    TemporalEnvelope(TemporalEnvelopeArgs, Zone),
+    /// `prophet`: see [`crate::prophet`].
+    Prophet(Box<ProphetArgs>),
+    /// `holtwinters`: see [`crate::holt_winters`].
+    HoltWinters(HoltWintersArgs),
+    /// `isolation_forest`, whose seasonal features follow the clocks of a zone: see [`crate::isolation_forest`].
+    IsolationForest(IsolationForestArgs, Zone),
 }
 
 impl ModelSpec {
@@ -75,6 +46,13 @@ impl ModelSpec {
         match self {
             Self::ZscoreOnline(_) => "zscore_online",
             Self::MadOnline(_) => "mad_online",
+            Self::QuantileOnline(..) => "quantile_online",
+            Self::RollingQuantile(_) => "rolling_quantile",
+            Self::Std(_) => "std",
+            Self::TemporalEnvelope(..) => "temporal_envelope",
+            Self::Prophet(_) => "prophet",
+            Self::HoltWinters(_) => "holtwinters",
+            Self::IsolationForest(..) => "isolation_forest",
         }
     }
 
@@ -84,48 +62,43 @@ impl ModelSpec {
     /// Names the first argument that is outside its range.
     pub fn validate(&self) -> Result<(), ArgumentError> {
         match self {
-            Self::ZscoreOnline(args) => {
-                self.require_positive("z_threshold", args.z_threshold)?;
-                self.validate_online(args.decay, args.history_strength)
-            }
-            Self::MadOnline(args) => {
-                self.require_positive("threshold", args.threshold)?;
-                let holds = (1..=MAX_COMPRESSION).contains(&args.compression);
-                self.require("compression", args.compression.into(), "from 1 to 10000", holds)?;
-                self.validate_online(args.decay, args.history_strength)
-            }
+            Self::ZscoreOnline(args) => args.validate(),
+            Self::MadOnline(args) => args.validate(),
+            Self::QuantileOnline(args, _) => args.validate(),
+            Self::RollingQuantile(args) => args.validate(),
+            Self::Std(args) => args.validate(),
+            Self::TemporalEnvelope(args, _) => args.validate(),
+            Self::Prophet(args) => args.validate(),
+            Self::HoltWinters(args) => args.validate(),
+            Self::IsolationForest(args, _) => args.validate(self.class()),
         }
     }
 
-    fn require(
-        &self,
-        argument: &'static str,
-        value: f64,
-        range: &'static str,
-        holds: bool,
-    ) -> Result<(), ArgumentError> {
-        if holds {
-            return Ok(());
-        }
-        Err(ArgumentError { class: self.class(), argument, value, range })
-    }
-
-    fn require_positive(&self, argument: &'static str, value: f64) -> Result<(), ArgumentError> {
-        let holds = value.is_finite() && value > 0.0;
-        self.require(argument, value, "finite and above 0", holds)
-    }
-
-    fn validate_online(&self, decay: f64, history_strength: f64) -> Result<(), ArgumentError> {
-        self.require("decay", decay, "above 0 and at most 1", decay > 0.0 && decay <= 1.0)?;
-        self.require_positive("history_strength", history_strength)
-    }
-
-    /// A batch without slots.
+    /// Names of what the model can give besides its interval.
     #[must_use]
-    pub fn new_batch(&self) -> Box<dyn OnlineBatch> {
+    pub fn component_names(&self) -> Vec<String> {
         match self {
-            Self::ZscoreOnline(args) => Box::new(ZscoreOnlineBatch::new(*args)),
-            Self::MadOnline(args) => Box::new(PerSeries::new(MadOnline::new(*args))),
+            Self::Std(_) => decomposition::component_names().iter().map(|name| (*name).to_owned()).collect(),
+            Self::Prophet(args) => prophet::component_names(args),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A batch without slots, that gives these of the [`component_names`](Self::component_names), in this order.
+    #[must_use]
+    pub fn new_batch(&self, components: &[String]) -> Batch {
+        match self {
+            Self::ZscoreOnline(args) => Batch::Online(Box::new(ZscoreOnlineBatch::new(*args))),
+            Self::MadOnline(args) => online(MadOnline::new(*args)),
+            Self::QuantileOnline(args, zone) => online(QuantileOnline::new(*args, zone.clone())),
+            Self::RollingQuantile(args) => online(RollingQuantile::new(*args)),
+            Self::Std(args) => online(StdModel::new(*args, components)),
+            Self::TemporalEnvelope(args, zone) => online(TemporalEnvelope::new(args.clone(), zone.clone())),
+            Self::Prophet(args) => offline(Prophet::new(args.as_ref().clone(), components)),
+            Self::HoltWinters(args) => offline(HoltWinters::new(args.clone(), &[])),
+            Self::IsolationForest(args, zone) => {
+                offline(IsolationForest::new(args.clone(), zone.clone(), DEFAULT_SEED))
+            }
         }
     }
 
@@ -135,16 +108,18 @@ impl ModelSpec {
     /// the same bits.
     #[must_use]
     pub fn learning_signature(&self) -> String {
-        let version = self.state_version();
-        match self {
-            Self::ZscoreOnline(args) => {
-                format!("zscore_online v{version} decay={:?} history_strength={:?}", args.decay, args.history_strength)
-            }
-            Self::MadOnline(args) => format!(
-                "mad_online v{version} decay={:?} history_strength={:?} compression={}",
-                args.decay, args.history_strength, args.compression
-            ),
-        }
+        let arguments = match self {
+            Self::ZscoreOnline(args) => args.learning_signature(),
+            Self::MadOnline(args) => args.learning_signature(),
+            Self::QuantileOnline(args, zone) => format!("{} zone={}", args.learning_signature(), zone.name()),
+            Self::RollingQuantile(args) => args.learning_signature(),
+            Self::Std(args) => args.learning_signature(),
+            Self::TemporalEnvelope(args, zone) => format!("{} zone={}", args.learning_signature(), zone.name()),
+            Self::Prophet(args) => args.learning_signature(),
+            Self::HoltWinters(args) => args.learning_signature(),
+            Self::IsolationForest(args, zone) => format!("{} zone={}", args.learning_signature(), zone.name()),
+        };
+        format!("{} v{} {arguments}", self.class(), self.state_version())
     }
 
     /// Version of the states that this build writes.
@@ -153,21 +128,29 @@ impl ModelSpec {
         match self {
             Self::ZscoreOnline(_) => zscore::FORMAT.version,
             Self::MadOnline(_) => mad::FORMAT.version,
+            Self::QuantileOnline(..) => quantile_online::FORMAT.version,
+            Self::RollingQuantile(_) => rolling_quantile::FORMAT.version,
+            Self::Std(_) => decomposition::FORMAT.version,
+            Self::TemporalEnvelope(..) => temporal_envelope::FORMAT.version,
+            Self::Prophet(_) => prophet::FORMAT.version,
+            Self::HoltWinters(_) => holt_winters::FORMAT.version,
+            Self::IsolationForest(..) => isolation_forest::FORMAT.version,
         }
     }
+}
 
-    /// The series that the model can produce, in the order in which they are documented.
-    #[must_use]
-    pub const fn outputs(&self) -> &'static [Output] {
-        match self {
-            Self::ZscoreOnline(_) | Self::MadOnline(_) => &Output::PREDICTIVE,
-        }
-    }
+fn online(empty: impl OnlineModel + Clone + Send + Sync + 'static) -> Batch {
+    Batch::Online(Box::new(PerSeries::new(empty)))
+}
+
+fn offline(empty: impl OfflineModel + Clone + Send + Sync + 'static) -> Batch {
+    Batch::Offline(Box::new(PerSeries::new(empty)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mad::MAX_COMPRESSION;
 
     fn zscore(z_threshold: f64, decay: f64, history_strength: f64) -> ModelSpec {
         ModelSpec::ZscoreOnline(ZscoreOnlineArgs { z_threshold, decay, history_strength })
@@ -212,11 +195,5 @@ mod tests {
         assert_eq!(mad(2.5, 100), "mad_online v1 decay=1.0 history_strength=1.0 compression=100");
         assert_eq!(mad(3.0, 100), mad(2.5, 100));
         assert_ne!(mad(2.5, 50), mad(2.5, 100));
-    }
-
-    #[test]
-    fn outputs_have_the_names_of_the_configuration() {
-        let names: Vec<_> = zscore(2.5, 1.0, 1.0).outputs().iter().map(Output::to_string).collect();
-        assert_eq!(names, ["anomaly_score", "y", "yhat", "yhat_lower", "yhat_upper"]);
     }
 }

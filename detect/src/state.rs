@@ -2,8 +2,22 @@
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
-//! | 0 | 2 | class tag, two ASCII letters: `zs` is `zscore_online`, `md` is `mad_online` |
+//! | 0 | 2 | class tag, two ASCII letters, see below |
 //! | 2 | 2 | version of the class's layout, from 1 |
+//!
+//! | tag | class |
+//! |---|---|
+//! | `hw` | `holtwinters` |
+//! | `if` | `isolation_forest` |
+//! | `im` | `isolation_forest_multivariate` |
+//! | `md` | `mad_online` |
+//! | `pr` | `prophet` |
+//! | `qo` | `quantile_online` |
+//! | `rq` | `rolling_quantile` |
+//! | `sd` | `std` |
+//! | `te` | `temporal_envelope` |
+//! | `tm` | `temporal_envelope_multivariate` |
+//! | `zs` | `zscore_online` |
 //!
 //! A model reads the layouts of all its versions. Loading checks every field (finite, ordered, counts that agree with each
 //! other, nothing left over), so that bytes are either a state that learning can produce or an error; it does not replace a
@@ -50,6 +64,11 @@ impl<'a> Writer<'a> {
     /// Appends a number.
     pub fn u64(&mut self, value: u64) {
         self.out.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// Appends a state within the state.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
     }
 
     /// Appends a number, bit for bit.
@@ -119,6 +138,16 @@ impl<'a> Reader<'a> {
     pub fn finite(&mut self) -> Result<f64, StateError> {
         let value = self.take().map(f64::from_le_bytes)?;
         if value.is_finite() { Ok(value) } else { Err(damaged("a number is not finite")) }
+    }
+
+    /// Takes a state within the state.
+    ///
+    /// # Errors
+    /// If the bytes end before its end.
+    pub fn bytes(&mut self, size: usize) -> Result<&'a [u8], StateError> {
+        let (head, rest) = self.rest.split_at_checked(size).ok_or(damaged("too short"))?;
+        self.rest = rest;
+        Ok(head)
     }
 
     /// Bytes not yet taken.

@@ -1,16 +1,18 @@
 //! A merging t-digest with exponential decay: the distribution of a series' values in about one kilobyte.
 //!
 //! T. Dunning, O. Ertl, "Computing extremely accurate quantiles using t-digests", 2019 (arXiv:1902.04023): the merging
-//! variant with the scale function `k0(q) = compression * q / 1.6`: all centroids may weigh the same share, `1.6 / compression`,
-//! because median and MAD need the middle of the distribution, not its tails, and `k1` with the same number of centroids would
-//! allow twice as much there. What else differs from the paper is stated.
+//! variant. There are two scale functions. [`Scale::new`] has `k0(q) = compression * q / 1.6`: all centroids may weigh the same
+//! share, `1.6 / compression`, because median and MAD need the middle of the distribution, not its tails, and `k1` with the same
+//! number of centroids would allow twice as much there. [`Scale::for_tails`] has `k1`: a centroid at `q` may weigh
+//! `3 / compression * 2 sqrt(q (1 - q))` of all, for quantiles anywhere. What else differs from the paper is stated.
 //!
 //! # Centroids
 //!
 //! Sorted by mean. A centroid is an **atom** (all its samples have the same value) or **spread** (they do not). Every sample
 //! enters as an atom in its place, or adds its weight to the atom of its value; there is no separate buffer, so that samples
 //! not yet merged count as fully as all others. When the centroids reach [`Scale::capacity`], they are merged from left to
-//! right: a centroid takes in its right neighbour while together they weigh at most `1.6 / compression` of all. Two neighbours are
+//! right: a centroid takes in its right neighbour while together they weigh at most what the scale allows, with `k1` at both of
+//! their outer ends. Two neighbours are
 //! not merged across a gap more than 8 times as wide as both gaps beside it: a centroid between two clusters would put weight
 //! where no sample is, just where the median of such a series lies. The first and the last centroid are
 //! never merged: they are the exact minimum and maximum. If more than [`Scale::kept`] centroids remain, the merge is repeated
@@ -23,8 +25,9 @@
 //! between the mean of its left neighbour and its own mean, and the other half between its own mean and that of its right
 //! neighbour. So `F` is linear between means and jumps at atoms.
 //!
-//! The median is the `x` with `F(x) = W / 2`: a jump across `W / 2` gives the atom's value; where `F` is `W / 2` on a whole
-//! segment, the middle of the segment.
+//! The quantile of a probability `p` is the `x` with `F(x) = p W`, where `p W` is rounded to half a unit of weight and at least
+//! that: a jump across `p W` gives the atom's value; where `F` is `p W` between two atoms, the middle between them. The median is
+//! that of 1/2.
 //!
 //! # Weights
 //!
@@ -36,7 +39,9 @@
 //! part in 2^15 while the samples that count (`1 / (1 - decay)`, or all) are fewer than 2^14; then to one part in
 //! `2^29 / samples`.
 
+use crate::model::StateError;
 use crate::score::{at_least, at_most};
+use crate::state::{Reader, Writer, damaged, require};
 
 /// Most weight of all samples together; twice as much fits a `u32`.
 const MAX_TOTAL: u32 = 1 << 30;
@@ -50,11 +55,20 @@ const MAX_UNIT: f64 = 131_072.0;
 /// Once a new sample weighs so much, all that came before is nothing.
 const DOMINANT_UNIT: f64 = MAX_UNIT * MAX_TOTAL as f64;
 
+/// How much a centroid may weigh at first, in all the weight divided by the compression: `k0`.
+const SHARE: f64 = 1.6;
+
+/// The same in the middle of `k1`: most merges need one pass only.
+const SHARE_IN_THE_MIDDLE: f64 = 3.0;
+
 /// How many times as wide as both of its neighbours a gap is that separates clusters.
 const CLUSTER_GAP: f64 = 8.0;
 
 /// Marks a spread centroid in [`Centroid::weight_and_spread`].
 const SPREAD: u32 = 1 << 31;
+
+/// Size of a saved centroid.
+const CENTROID_BYTES: usize = 12;
 
 /// The part of the digest's behaviour that a compression fixes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -62,14 +76,22 @@ pub struct Scale {
     compression: u32,
     capacity: usize,
     kept: usize,
+    favours_tails: bool,
 }
 
 impl Scale {
-    /// For a compression of at least 1.
+    /// `k0`, for the median, with a compression of at least 1.
     #[must_use]
     pub fn new(compression: u32) -> Self {
         let capacity = (compression as usize * 4).div_ceil(5) + 5;
-        Self { compression, capacity, kept: capacity - (capacity / 12).max(4) }
+        Self { compression, capacity, kept: capacity - (capacity / 12).max(4), favours_tails: false }
+    }
+
+    /// `k1`, for quantiles near 0 and 1 too, with a compression of at least 1.
+    #[must_use]
+    pub fn for_tails(compression: u32) -> Self {
+        let scale = Self::new(compression);
+        Self { favours_tails: true, kept: scale.capacity - (scale.capacity / 6).max(4), ..scale }
     }
 
     /// As given.
@@ -84,7 +106,8 @@ impl Scale {
         self.capacity
     }
 
-    /// At most so many centroids remain after merging: `capacity - max(capacity / 12, 4)`.
+    /// At most so many centroids remain after merging: `capacity - max(capacity / 12, 4)`, and
+    /// `capacity - max(capacity / 6, 4)` for tails.
     #[must_use]
     pub fn kept(&self) -> usize {
         self.kept
@@ -275,6 +298,59 @@ impl Digest {
         self.centroids.capacity() * size_of::<Centroid>()
     }
 
+    /// The quantiles of these probabilities, all NaN while nothing was learnt. Ascending probabilities are the fastest.
+    #[must_use]
+    pub fn quantiles<const N: usize>(&self, probabilities: [f64; N]) -> [f64; N] {
+        if self.centroids.is_empty() {
+            return [f64::NAN; N];
+        }
+        let doubled = 2 * self.total;
+        let mut cut = Cut::default();
+        probabilities.map(|probability| {
+            let target = at_least(probability * f64::from(doubled) + 0.5, 1.0).min(f64::from(doubled)) as u32;
+            if doubled - target < target.saturating_sub(cut.before) {
+                // It is nearer to the end.
+                cut = Cut { index: self.centroids.len(), before: doubled };
+            }
+            cut.seek(self, target);
+            cut.quantile(self, target)
+        })
+    }
+
+    /// Size of a saved digest of so many centroids.
+    #[must_use]
+    pub const fn saved_bytes(centroids: usize) -> usize {
+        8 + 4 + CENTROID_BYTES * centroids
+    }
+
+    /// Appends the unit (`f64`), the number of centroids (`u32`), and each centroid's mean (`f64`) and weight (`u32`, its highest
+    /// bit set if it is spread).
+    pub(crate) fn save(&self, writer: &mut Writer<'_>) {
+        writer.f64(self.unit);
+        // There are fewer than the capacity, which the greatest compression keeps below 2^16.
+        writer.u32(self.centroids.len() as u32);
+        for centroid in &self.centroids {
+            writer.f64(centroid.mean());
+            writer.u32(centroid.weight_and_spread);
+        }
+    }
+
+    /// Takes a saved digest.
+    pub(crate) fn load(scale: Scale, reader: &mut Reader<'_>) -> Result<Self, StateError> {
+        let unit = reader.finite()?;
+        let count = reader.u32()? as usize;
+        require(count < scale.capacity(), "more centroids than the compression allows")?;
+        require(reader.remaining() >= count * CENTROID_BYTES, "the number of centroids is not that of the bytes")?;
+        let mut centroids = Vec::with_capacity(count);
+        for _ in 0..count {
+            let mean = reader.finite()?;
+            require(mean.to_bits() != (-0.0_f64).to_bits(), "a mean is a negative zero")?;
+            let weight = reader.u32()?;
+            centroids.push(Centroid::new(mean, weight & !SPREAD, weight & SPREAD != 0));
+        }
+        Self::from_parts(scale, centroids, unit).map_err(damaged)
+    }
+
     /// Learns one finite value, after all earlier ones lost weight by `decay`.
     pub(crate) fn learn(&mut self, scale: Scale, decay: f64, value: f64) -> Change {
         if !self.centroids.is_empty() {
@@ -365,28 +441,38 @@ impl Digest {
 
     /// Merges centroids until at most `scale.kept()` are left.
     fn merge(&mut self, scale: Scale) {
-        let mut limit = 1.6 * f64::from(self.total) / f64::from(scale.compression());
+        let share = if scale.favours_tails { SHARE_IN_THE_MIDDLE } else { SHARE };
+        let mut limit = share * f64::from(self.total) / f64::from(scale.compression());
         while self.centroids.len() > scale.kept() {
-            self.merge_pass(limit);
+            self.merge_pass(scale, limit);
             limit *= 1.0625;
         }
     }
 
-    /// Merges inner neighbours from left to right while together they weigh at most `limit`.
-    fn merge_pass(&mut self, limit: f64) {
+    /// Merges inner neighbours from left to right while together they weigh at most `limit`, or what that is at their place.
+    fn merge_pass(&mut self, scale: Scale, limit: f64) {
         let last = self.centroids.len() - 1;
-        // The index of the centroid that takes in its right neighbours.
-        let mut open = 0;
+        let total = f64::from(self.total);
+        // Of `k1`: the square of `2 limit sqrt(q (1 - q))` is this times the weights on both sides.
+        let per_sides = (2.0 * limit / total) * (2.0 * limit / total);
+        let sides = |before: u32| f64::from(before) * (total - f64::from(before));
+        // The index of the centroid that takes in its right neighbours, and the weight to its left.
+        let (mut open, mut before) = (0, 0);
         for next in 1..=last {
             let candidate = self.centroids[next];
             let current = self.centroids[open];
+            let together = current.weight() + candidate.weight();
+            let weight = f64::from(together);
+            let is_light = if scale.favours_tails {
+                weight * weight <= per_sides * at_most(sides(before), sides(before + together))
+            } else {
+                weight <= limit
+            };
             let is_inner = open > 0 && next < last;
-            if is_inner
-                && !self.is_between_clusters(open, next)
-                && f64::from(current.weight() + candidate.weight()) <= limit
-            {
+            if is_inner && is_light && !self.is_between_clusters(open, next) {
                 self.centroids[open] = current.with(&candidate);
             } else {
+                before += current.weight();
                 open += 1;
                 self.centroids[open] = candidate;
             }
@@ -444,11 +530,16 @@ impl Cut {
 
     /// Moves in front of the first centroid up to whose mean, inclusive, half of the weight lies. The digest is not empty.
     pub fn seek_median(&mut self, digest: &Digest) {
+        self.seek(digest, digest.total);
+    }
+
+    /// The same for `target`, twice a weight: at least 1, at most twice all of it.
+    fn seek(&mut self, digest: &Digest, target: u32) {
         let centroids = &digest.centroids;
-        while self.index < centroids.len() && self.through_mean(centroids) < digest.total {
+        while self.index < centroids.len() && self.through_mean(centroids) < target {
             self.forward(centroids);
         }
-        while self.index > 0 && self.through_previous(centroids) >= digest.total {
+        while self.index > 0 && self.through_previous(centroids) >= target {
             self.back(centroids);
         }
     }
@@ -471,19 +562,22 @@ impl Cut {
 
     /// The median, of a cut that stands where [`seek_median`](Self::seek_median) leads.
     pub fn median(&self, digest: &Digest) -> f64 {
+        self.quantile(digest, digest.total)
+    }
+
+    /// The value that has half of `target` to its left, of a cut that stands where [`seek`](Self::seek) leads.
+    fn quantile(&self, digest: &Digest, target: u32) -> f64 {
         let centroids = &digest.centroids;
         let centroid = centroids[self.index];
         let up_to_mean = self.up_to_mean(centroids);
-        if up_to_mean >= digest.total {
-            // Half of the weight is reached left of the mean; left of the first centroid is none, so there is another.
+        if up_to_mean >= target {
+            // The target is reached left of the mean; left of the first centroid is nothing, so there is another.
             let start = self.through_previous(centroids);
-            let share = f64::from(digest.total - start) / f64::from(up_to_mean - start);
+            let share = f64::from(target - start) / f64::from(up_to_mean - start);
             return between(centroids[self.index - 1].mean(), centroid.mean(), share);
         }
         match centroids.get(self.index + 1) {
-            Some(next)
-                if self.through_mean(centroids) == digest.total && !centroid.is_spread() && !next.is_spread() =>
-            {
+            Some(next) if self.through_mean(centroids) == target && !centroid.is_spread() && !next.is_spread() => {
                 centroid.mean().midpoint(next.mean())
             }
             _ => centroid.mean(),

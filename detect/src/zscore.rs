@@ -37,6 +37,7 @@
 //!
 //! [`STATE_BYTES`] bytes: the [header](crate::state) `zs`, then `samples_seen` (`u64`), `W`, both parts of `m`, `V`, `R` (`f64`).
 
+use crate::argument::{ArgumentError, Arguments};
 use crate::model::{OnlineBatch, OnlineModel, Samples, Scores, StateError};
 use crate::per_series::infer_row;
 use crate::score::{Interval, ScorePolicy, at_least, at_most};
@@ -68,6 +69,23 @@ pub struct ZscoreOnlineArgs {
 impl Default for ZscoreOnlineArgs {
     fn default() -> Self {
         Self { z_threshold: 2.5, decay: 1.0, history_strength: 1.0 }
+    }
+}
+
+impl ZscoreOnlineArgs {
+    /// Checks every argument against its range.
+    ///
+    /// # Errors
+    /// Names the first argument that is outside its range.
+    pub fn validate(&self) -> Result<(), ArgumentError> {
+        let arguments = Arguments("zscore_online");
+        arguments.require_positive("z_threshold", self.z_threshold)?;
+        arguments.require_online(self.decay, self.history_strength)
+    }
+
+    /// The arguments that act on learning; see [`crate::spec::ModelSpec::learning_signature`].
+    pub(crate) fn learning_signature(&self) -> String {
+        format!("decay={:?} history_strength={:?}", self.decay, self.history_strength)
     }
 }
 

@@ -1,5 +1,5 @@
 //! A fit: models learn a window of history from nothing. An online model's fit is a fold over chunks of time, so the
-//! window is never held in memory.
+//! window is never held in memory; it is for models that need it as a whole.
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
@@ -7,7 +7,7 @@ use tokio::sync::SemaphorePermit;
 
 use crate::{
     context::{Context, Environment, backoff},
-    engine::{JobState, TickInput},
+    engine::{FitWindow, JobState, Refused, TickInput},
     environment::{Clock, Grid, RangeAnswer, ReadError},
     labels::Labels,
     metrics::JobLabels,
@@ -65,6 +65,8 @@ pub struct FitResult {
     pub state: JobState,
     /// Valid samples learnt.
     pub samples: u64,
+    /// Series that models could not be fitted to.
+    pub refused: Vec<Refused>,
     /// Time spent on learning, reads aside.
     pub learning: Duration,
 }
@@ -90,7 +92,8 @@ pub async fn fit<E: Environment>(
     }
     let whole = Grid::within(fitted_to - window + query.offset, fitted_to + query.offset, query.step);
     let partial = !matches!(scope, FitScope::All);
-    let mut result = FitResult { partial, fitted_to, state, samples: 0, learning: Duration::ZERO };
+    let mut result = FitResult { partial, fitted_to, state, samples: 0, refused: Vec::new(), learning: Duration::ZERO };
+    let mut history = FitWindow::default();
     let mut done = 0;
     let mut chunk_points = FIRST_CHUNK_POINTS;
     while done < whole.points {
@@ -106,10 +109,26 @@ pub async fn fit<E: Environment>(
         let input = TickInput::of_rows(fitted_to, grid, &rows, &answer.values);
         result.samples += input.valid_samples();
         result.state.learn(&input, |_, _| true);
+        if result.state.needs_window() {
+            history.push(input);
+        }
         result.learning += context.clock.monotonic().saturating_sub(started);
         done += points;
     }
     result.state.finish_fit();
+    if result.state.needs_window() {
+        for slice in result.state.slices() {
+            let started = context.clock.monotonic();
+            let refused = result.state.fit_slice(&history, &slice);
+            result.refused.extend(refused);
+            result.learning += context.clock.monotonic().saturating_sub(started);
+            // The other jobs' ticks are due meanwhile.
+            tokio::task::yield_now().await;
+            if cancelled.get() {
+                return None;
+            }
+        }
+    }
     Some(result)
 }
 

@@ -5,6 +5,7 @@ pub mod command_line;
 pub mod config_files;
 pub mod context;
 pub mod custody;
+pub mod detector;
 pub mod disk;
 mod encoding;
 pub mod engine;

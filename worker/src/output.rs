@@ -2,7 +2,8 @@
 //! (<https://docs.victoriametrics.com/single-server-victoriametrics/#json-line-format>).
 
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use detect::score::Interval;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use crate::labels::Labels;
 
@@ -13,6 +14,10 @@ const QUERY_KEY: &str = "$QUERY_KEY";
 /// A column of a tick's outputs, the value of `$VAR`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Column {
+    /// One of what the model gives besides its interval.
+    Component(usize),
+    /// A part of what is expected at a horizon.
+    Forecast(usize, Part),
     Y,
     Yhat,
     YhatLower,
@@ -20,26 +25,70 @@ enum Column {
     AnomalyScore,
 }
 
+/// A part of an interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Yhat,
+    Lower,
+    Upper,
+}
+
+/// What a model gives besides its interval, by name: in the order in which it does so.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FurtherOutputs {
+    /// Names of its components.
+    pub components: Vec<String>,
+    /// Horizons of its forecasts as they are written, as in `1h`.
+    pub horizons: Vec<String>,
+}
+
+impl FurtherOutputs {
+    fn column(&self, name: &str) -> Option<Column> {
+        if let Some(which) = self.components.iter().position(|component| component == name) {
+            return Some(Column::Component(which));
+        }
+        // The longest first: each of them is the start of the next.
+        let parts = [("yhat_lower_", Part::Lower), ("yhat_upper_", Part::Upper), ("yhat_", Part::Yhat)];
+        let (horizon, part) = parts.iter().find_map(|(start, part)| Some((name.strip_prefix(start)?, *part)))?;
+        let which = self.horizons.iter().position(|known| known == horizon)?;
+        Some(Column::Forecast(which, part))
+    }
+}
+
 impl Column {
-    fn from_name(name: &str) -> Option<Self> {
+    fn from_name(name: &str, further: &FurtherOutputs) -> Option<Self> {
         Some(match name {
             "y" => Self::Y,
             "yhat" => Self::Yhat,
             "yhat_lower" => Self::YhatLower,
             "yhat_upper" => Self::YhatUpper,
             "anomaly_score" => Self::AnomalyScore,
-            _ => return None,
+            _ => return further.column(name),
         })
     }
 
-    fn of<'a>(self, columns: &OutputColumns<'a>) -> &'a [f64] {
-        match self {
+    fn of<'a>(self, columns: &OutputColumns<'a>) -> Cow<'a, [f64]> {
+        let column = match self {
             Self::Y => columns.y,
             Self::Yhat => columns.yhat,
             Self::YhatLower => columns.yhat_lower,
             Self::YhatUpper => columns.yhat_upper,
             Self::AnomalyScore => columns.anomaly_score,
-        }
+            Self::Component(which) => {
+                let points = columns.components.chunks_exact(columns.component_count.max(1));
+                return points.map(|point| point.get(which).copied().unwrap_or(f64::NAN)).collect();
+            }
+            Self::Forecast(which, part) => {
+                let points = columns.forecasts.chunks_exact(columns.forecast_count.max(1));
+                let value = |interval: &Interval| match part {
+                    Part::Yhat => interval.yhat,
+                    Part::Lower => interval.lower,
+                    Part::Upper => interval.upper,
+                };
+                return points.map(|point| point.get(which).map_or(f64::NAN, value)).collect();
+            }
+        };
+        Cow::Borrowed(column)
     }
 }
 
@@ -56,6 +105,14 @@ pub struct OutputColumns<'a> {
     pub yhat_upper: &'a [f64],
     /// Anomaly scores.
     pub anomaly_score: &'a [f64],
+    /// What each point is made of: so many numbers for each time as there are components.
+    pub components: &'a [f64],
+    /// Number of components.
+    pub component_count: usize,
+    /// What is expected after each point: so many intervals for each time as there are horizons.
+    pub forecasts: &'a [Interval],
+    /// Number of horizons.
+    pub forecast_count: usize,
 }
 
 /// How the outputs of one model, query and scheduler are named.
@@ -72,8 +129,9 @@ pub struct OutputFormat {
 }
 
 impl OutputFormat {
-    /// For the series of `provide_series`, written in this order. Names that are no output column are ignored: the
-    /// configuration refuses them.
+    /// For the series of `provide_series`, written in this order; `further` is what the model gives besides its interval. Names that are
+    /// no output column are ignored: the configuration refuses them.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of a written series' name")]
     #[must_use]
     pub fn new(
         metric_name: &str,
@@ -83,6 +141,7 @@ impl OutputFormat {
         scheduler_alias: &str,
         preset: &str,
         provide_series: &[String],
+        further: &FurtherOutputs,
     ) -> Self {
         let automatic = [("model_alias", model_alias), ("scheduler_alias", scheduler_alias), ("preset", preset)];
         let mut generated: Vec<(String, String)> = labels
@@ -95,7 +154,7 @@ impl OutputFormat {
         generated.extend(automatic.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let heads = provide_series
             .iter()
-            .filter_map(|name| Some((Column::from_name(name)?, name)))
+            .filter_map(|name| Some((Column::from_name(name, further)?, name)))
             .map(|(column, name)| {
                 let metric_name = metric_name.replace(QUERY_KEY, query_alias).replace(VAR, name);
                 let mut head = b"{\"metric\":{\"__name__\":".to_vec();
@@ -235,7 +294,7 @@ mod tests {
 
     fn format((name, labels): &Template, provide: &[&str]) -> OutputFormat {
         let provide: Vec<String> = provide.iter().map(|name| (*name).into()).collect();
-        OutputFormat::new(name, labels, "cpu", "zs", "1m", "default", &provide)
+        OutputFormat::new(name, labels, "cpu", "zs", "1m", "default", &provide, &FurtherOutputs::default())
     }
 
     fn render(format: &OutputFormat, input: &Labels, times: &[i64], columns: &OutputColumns<'_>) -> Vec<Value> {
@@ -304,9 +363,44 @@ mod tests {
     }
 
     #[test]
+    fn components_and_forecasts_are_written_under_their_names() {
+        let further = FurtherOutputs { components: vec!["trend".into()], horizons: vec!["1h".into(), "lower".into()] };
+        let provide = ["trend", "yhat_1h", "yhat_lower_lower", "yhat_lower"].map(String::from);
+        let (name, labels) = template("$VAR", &[]);
+        let format = OutputFormat::new(&name, &labels, "q", "m", "s", "default", &provide, &further);
+        let interval = |yhat: f64| Interval { yhat, lower: yhat - 1.0, upper: yhat + 1.0 };
+        let columns = OutputColumns {
+            yhat_lower: &[7.0, 8.0],
+            components: &[1.0, 2.0],
+            component_count: 1,
+            forecasts: &[interval(10.0), interval(20.0), interval(30.0), Interval::NONE],
+            forecast_count: 2,
+            ..Default::default()
+        };
+        let lines = render(&format, &Labels::new([("a", "b")]), &[1, 2], &columns);
+        let written: Vec<_> = lines.iter().map(|line| (&line["metric"]["__name__"], &line["values"])).collect();
+        let expected = [
+            (json!("trend"), json!([1.0, 2.0])),
+            (json!("yhat_1h"), json!([10.0, 30.0])),
+            (json!("yhat_lower_lower"), json!([19.0])),
+            (json!("yhat_lower"), json!([7.0, 8.0])),
+        ];
+        assert_eq!(written, expected.iter().map(|(name, values)| (name, values)).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn an_alias_that_looks_like_a_placeholder_is_taken_literally() {
         let (name, labels) = template("$VAR", &[("for", "$QUERY_KEY")]);
-        let format = OutputFormat::new(&name, &labels, "q", "$VAR", "$QUERY_KEY", "default", &["y".into()]);
+        let format = OutputFormat::new(
+            &name,
+            &labels,
+            "q",
+            "$VAR",
+            "$QUERY_KEY",
+            "default",
+            &["y".into()],
+            &FurtherOutputs::default(),
+        );
         let columns = OutputColumns { y: &[1.0], ..Default::default() };
         let lines = render(&format, &Labels::new([("a", "b")]), &[1], &columns);
         assert_eq!(lines[0]["metric"]["model_alias"], "$VAR");

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use config::ownership::{Spread, ownership_key, shard_of_key};
-use config::worker::{DetectionDirection, HttpClient, Model, ModelClass, Query, Scheduler, WorkerConfig, Writer};
+use config::worker::{HttpClient, Model, Query, Scheduler, WorkerConfig, Writer};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -238,56 +238,13 @@ impl JobPlan {
         let scheduler = &self.scheduler;
         let query = &self.query;
         let learnt_from = serde_json::json!({
-            "model": spec(&model.model).learning_signature(),
+            "model": crate::detector::spec(query, &model.model).learning_signature(),
             "expr": query.expr, "step": query.step, "offset": query.offset, "tz": query.tz,
             "max_lookback": query.max_lookback, "source": self.source,
             "fit_window": scheduler.fit_window, "fit_every": scheduler.fit_every,
             "infer_every": scheduler.infer_every, "start_from": scheduler.start_from, "start_tz": scheduler.tz,
         });
         learnt_from.to_string()
-    }
-}
-
-/// The detector of a configured model.
-#[must_use]
-pub fn spec(model: &Model) -> detect::spec::ModelSpec {
-    match model.class {
-        ModelClass::ZscoreOnline { z_threshold } => {
-            detect::spec::ModelSpec::ZscoreOnline(detect::zscore::ZscoreOnlineArgs {
-                z_threshold,
-                decay: model.decay,
-                history_strength: model.history_strength,
-            })
-        }
-        ModelClass::MadOnline { threshold, compression } => {
-            detect::spec::ModelSpec::MadOnline(detect::mad::MadOnlineArgs {
-                threshold,
-                compression,
-                decay: model.decay,
-                history_strength: model.history_strength,
-            })
-        }
-    }
-}
-
-/// The score policy of a model on a query: the query's own policies win field by field.
-#[must_use]
-pub fn score_policy(query: &Query, model: &Model) -> detect::score::ScorePolicy {
-    let resolved = config::worker::Policies::resolve(query, model);
-    let sides = |pair: [f64; 2]| detect::score::Sides { below: pair[0], above: pair[1] };
-    detect::score::ScorePolicy {
-        scale: sides(model.scale),
-        clip_predictions: model.clip_predictions,
-        data_range: (resolved.data_range[0], resolved.data_range[1]),
-        score_outside_data_range: model.anomaly_score_outside_data_range,
-        direction: match resolved.detection_direction {
-            DetectionDirection::Both => detect::score::Direction::Both,
-            DetectionDirection::AboveExpected => detect::score::Direction::AboveExpected,
-            DetectionDirection::BelowExpected => detect::score::Direction::BelowExpected,
-        },
-        min_dev_from_expected: sides(resolved.min_dev_from_expected),
-        min_rel_dev_from_expected: sides(resolved.min_rel_dev_from_expected),
-        min_n_samples_seen: model.min_n_samples_seen,
     }
 }
 

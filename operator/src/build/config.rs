@@ -8,7 +8,7 @@ use config::problem::ConfigError;
 use crds::VMAnomaly;
 use crds::anomaly::{LogLevel, Settings};
 use crds::connection::{Reader, Writer, WriterMode};
-use crds::model::OutputSeries;
+use crds::model::{AnomalyModelSpec, OutputSeries, Seasonal};
 use crds::query::{BelowAbove, DataRange, DetectionDirection, SpreadKind};
 use crds::scheduler::Scheduler;
 use crds::status::Reason;
@@ -291,6 +291,11 @@ fn model(model: &SelectedModel) -> Value {
         .set("scale", spec.scale.map(|scale| json!([scale.below.unwrap_or(1.0), scale.above.unwrap_or(1.0)])))
         .set("clip_predictions", spec.clip_predictions)
         .set("anomaly_score_outside_data_range", spec.anomaly_score_outside_data_range);
+    offline(online(common, spec), spec).value()
+}
+
+/// The class of a model that learns every sample, and what only that takes.
+fn online(common: Section, spec: &AnomalyModelSpec) -> Section {
     if let Some(own) = &spec.zscore_online {
         common
             .set("class", "zscore_online")
@@ -298,17 +303,100 @@ fn model(model: &SelectedModel) -> Value {
             .set("decay", own.decay)
             .set("min_n_samples_seen", own.min_n_samples_seen)
             .set("history_strength", own.history_strength)
-            .value()
-    } else {
-        let own = spec.mad_online.unwrap_or_default();
+    } else if let Some(own) = &spec.mad_online {
         common
-            .when(spec.mad_online.is_some(), "class", "mad_online")
+            .set("class", "mad_online")
             .set("threshold", own.threshold)
             .set("compression", own.compression)
             .set("decay", own.decay)
             .set("min_n_samples_seen", own.min_n_samples_seen)
             .set("history_strength", own.history_strength)
-            .value()
+    } else if let Some(own) = &spec.quantile_online {
+        common
+            .set("class", "quantile_online")
+            .set("quantiles", own.quantiles.as_ref().map(|quantiles| json!(quantiles)))
+            .set("iqr_threshold", own.iqr_threshold)
+            .set("seasonal_interval", &own.seasonal_interval)
+            .set("min_subseason", &own.min_subseason)
+            .set("season_starts_from", &own.season_starts_from)
+            .set("use_transform", own.use_transform)
+            .set("global_smoothing", own.global_smoothing)
+            .set("compression", own.compression)
+            .set("decay", own.decay)
+            .set("min_n_samples_seen", own.min_n_samples_seen)
+            .set("history_strength", own.history_strength)
+    } else if let Some(own) = &spec.rolling_quantile {
+        common
+            .set("class", "rolling_quantile")
+            .set("quantile", own.quantile)
+            .set("window_steps", own.window_steps)
+            .set("iqr_threshold", own.iqr_threshold)
+            .set("min_n_samples_seen", own.min_n_samples_seen)
+    } else if let Some(own) = &spec.std {
+        common
+            .set("class", "std")
+            .set("period", own.period)
+            .set("z_threshold", own.z_threshold)
+            .set("min_n_samples_seen", own.min_n_samples_seen)
+    } else if let Some(own) = &spec.temporal_envelope {
+        let holidays = own.holidays.as_ref().map(|holidays| {
+            Section::default()
+                .set("special_events", holidays.special_events.as_ref().map(|days| json!(days)))
+                .set("group", holidays.group)
+                .value()
+        });
+        common
+            .set("class", "temporal_envelope")
+            .set("quantiles", own.quantiles.as_ref().map(|quantiles| json!(quantiles)))
+            .set("iqr_threshold", own.iqr_threshold)
+            .set("alpha", own.alpha)
+            .set("loss_reactivity", own.loss_reactivity)
+            .set("changepoint_window", own.changepoint_window)
+            .set("seasonalities", own.seasonalities.as_ref().map(|profiles| json!(profiles)))
+            .set("holidays", holidays)
+            .set("forecast_at", own.forecast_at.as_ref().map(|horizons| json!(horizons)))
+            .set("min_n_samples_seen", own.min_n_samples_seen)
+    } else {
+        common
+    }
+}
+
+/// The class of a model that is fitted to a window, and what only that takes.
+fn offline(common: Section, spec: &AnomalyModelSpec) -> Section {
+    if let Some(own) = &spec.holtwinters {
+        let seasonal =
+            own.seasonal.map(|seasonal| if seasonal == Seasonal::None { Value::Null } else { json!(seasonal) });
+        let args = Section::default()
+            .set("seasonal", seasonal)
+            .set("seasonal_periods", own.seasonal_periods)
+            .set("trend", own.trend.map(|trend| json!(trend)))
+            .set("damped_trend", own.damped_trend)
+            .set("initialization_method", own.initialization_method.map(|method| json!(method)))
+            .set("smoothing_level", own.smoothing_level)
+            .set("smoothing_trend", own.smoothing_trend)
+            .set("smoothing_seasonal", own.smoothing_seasonal)
+            .set("damping_trend", own.damping_trend);
+        common
+            .set("class", "holtwinters")
+            .set("seasonality", &own.seasonality)
+            .set("frequency", &own.frequency)
+            .set("z_threshold", own.z_threshold)
+            .set("args", args.value())
+    } else if let Some(own) = &spec.isolation_forest {
+        let max_samples = own.max_samples.map(|number| json!(number));
+        let args = Section::default()
+            .set("n_estimators", own.n_estimators)
+            .set("max_samples", max_samples.or(own.max_samples_share.map(|share| json!(share))))
+            .set("max_features", own.max_features_share)
+            .set("bootstrap", own.bootstrap)
+            .set("random_state", own.random_state);
+        common
+            .set("class", "isolation_forest")
+            .set("contamination", own.contamination)
+            .set("seasonal_features", own.seasonal_features.as_ref().map(|features| json!(features)))
+            .set("args", args.value())
+    } else {
+        common
     }
 }
 

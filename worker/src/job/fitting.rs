@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    collections::{HashSet, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     rc::Rc,
     time::Duration,
 };
@@ -14,7 +14,7 @@ use crate::{
     fit::{self, FitRequest, FitResult, FitScope},
     input_log::Record,
     labels::Labels,
-    metrics::{ModelRun, Stage},
+    metrics::{ModelLabels, ModelRun, Stage},
     peers::{
         Answer, Lineage, Member, Request,
         journal::{self, Content, SharedFit, Takeover},
@@ -285,7 +285,8 @@ impl<E: Environment> Job<E> {
         let due = self.fitting.due.map_or(fitted_to, |due| due.min(fitted_to));
         self.since_fit.retain(|input| input.tick > due);
         let SharedFit { partial, samples, .. } = *fit;
-        self.fitting.ready = Some(FitResult { partial, fitted_to, state, samples, learning: Duration::ZERO });
+        self.fitting.ready =
+            Some(FitResult { partial, fitted_to, state, samples, refused: Vec::new(), learning: Duration::ZERO });
         self.fitting.digest = fit.digest;
         self.view.journal().offer_fit(Some(SharedFit { blocks: encoded, ..SharedFit::clone(&fit) }));
         true
@@ -370,6 +371,7 @@ impl<E: Environment> Job<E> {
         let mut first = Vec::new();
         for (position, fit_model) in result.state.models.iter().enumerate() {
             let labels = self.labels.model(&fit_model.plan.alias);
+            self.report_refused(result, position, &labels);
             let target =
                 self.state.models.iter().position(|model| {
                     model.plan.alias == fit_model.plan.alias && model.signature == fit_model.signature
@@ -407,6 +409,20 @@ impl<E: Environment> Job<E> {
             self.state.learn(input, |_, model| first.contains(&model));
         }
         self.saving.all_changed(&self.state);
+    }
+
+    /// Says of how many series a model has no state after a fit, and why.
+    fn report_refused(&self, result: &FitResult, position: usize, labels: &ModelLabels) {
+        let mut reasons: BTreeMap<String, (usize, u32)> = BTreeMap::new();
+        for refused in result.refused.iter().filter(|refused| refused.model == position) {
+            self.context.metrics.model_run_failed(labels, Stage::Fit);
+            reasons.entry(refused.error.to_string()).or_insert((0, refused.slot)).0 += 1;
+        }
+        for (reason, (series, slot)) in reasons {
+            let example = result.state.series.labels(slot);
+            let model = &result.state.models[position].plan.alias;
+            tracing::warn!(job = %self.view.key, model, series, %example, reason, "series were not fitted");
+        }
     }
 
     /// Learns the lost states of some series again from the TSDB.

@@ -4,6 +4,14 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod envelope;
+mod offline;
+mod online;
+
+pub use envelope::{HolidayCalendar, Profile, TemporalEnvelope};
+pub use offline::{HoltWinters, Initialization, IsolationForest, Seasonal, SeasonalFeature, Trend};
+pub use online::{MadOnline, QuantileOnline, RollingQuantile, Std, ZscoreOnline};
+
 use crate::selector::LabelRequirement;
 use crate::status::BindingStatus;
 use std::collections::BTreeMap;
@@ -28,8 +36,12 @@ use std::collections::BTreeMap;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "When it was created"),
     validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name must have at most 63 characters")
 )]
-#[x_kube(validation = Rule::new("[has(self.zscoreOnline), has(self.madOnline)].filter(set, set).size() == 1")
-    .message("exactly one of zscoreOnline and madOnline must be set"))]
+#[x_kube(validation = Rule::new("[has(self.zscoreOnline), has(self.madOnline), has(self.quantileOnline), has(self.rollingQuantile), has(self.std), has(self.temporalEnvelope), has(self.holtwinters), has(self.isolationForest)].filter(set, set).size() == 1")
+    .message("exactly one of zscoreOnline, madOnline, quantileOnline, rollingQuantile, std, temporalEnvelope, holtwinters and isolationForest must be set"))]
+#[x_kube(validation = Rule::new("!has(self.provideSeries) || has(self.std) || !self.provideSeries.exists(series, series in ['resid', 'trend', 'seasonal'])")
+    .message("provideSeries: resid, trend and seasonal are of std only"))]
+#[x_kube(validation = Rule::new("!has(self.provideSeries) || !has(self.isolationForest) || !self.provideSeries.exists(series, series in ['yhat', 'yhat_lower', 'yhat_upper'])")
+    .message("provideSeries: isolationForest expects no value, so it has no yhat, yhat_lower and yhat_upper"))]
 pub struct AnomalyModelSpec {
     /// Running mean and standard deviation.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,6 +51,30 @@ pub struct AnomalyModelSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub mad_online: Option<MadOnline>,
+    /// Running quantiles, of each part of a season where there is one: what is usual at this hour of the day or week.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub quantile_online: Option<QuantileOnline>,
+    /// Quantiles of the newest samples: a band that follows quickly and forgets at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub rolling_quantile: Option<RollingQuantile>,
+    /// Trend and season of a fixed period, and the standard deviation of what they leave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub std: Option<Std>,
+    /// Level, trend, profiles of the calendar and of holidays: for most series that people's days and weeks are seen in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub temporal_envelope: Option<TemporalEnvelope>,
+    /// Exponential smoothing of level, trend and season, fitted to a window and forecast from its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub holtwinters: Option<HoltWinters>,
+    /// How soon random cuts isolate a value: for unusual combinations of value and time. It gives `anomaly_score` and `y` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub isolation_forest: Option<IsolationForest>,
     /// Queries to run on. Absent: all queries of the VMAnomaly.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
@@ -47,10 +83,10 @@ pub struct AnomalyModelSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 63)))]
     pub schedulers: Option<Vec<String>>,
-    /// Output series to write. Absent: all five: `anomaly_score`, `"y"` (in quotes, or YAML takes it for `true`), `yhat`,
-    /// `yhat_lower`, `yhat_upper`.
+    /// Output series to write. Absent: `anomaly_score`, `"y"` (in quotes, or YAML takes it for `true`), `yhat`, `yhat_lower` and
+    /// `yhat_upper`. `std` can also give `resid`, `trend` and `seasonal`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 5), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(min = 1, max = 8), extend("x-kubernetes-list-type" = "set"))]
     pub provide_series: Option<Vec<OutputSeries>>,
     /// Factors of the distance between the expected value and its lower and upper bound. Absent: 1.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,60 +103,6 @@ pub struct AnomalyModelSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 127), regex(pattern = "^[a-zA-Z0-9_]([-_./a-zA-Z0-9]*[a-zA-Z0-9_])?$"))]
     pub alias: Option<String>,
-}
-
-/// Running mean and standard deviation.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.zThreshold) || self.zThreshold > 0.0").message("zThreshold must be above 0").field_path(".zThreshold"))]
-#[x_kube(validation = Rule::new("!has(self.decay) || self.decay > 0.0").message("decay must be above 0").field_path(".decay"))]
-#[x_kube(validation = Rule::new("!has(self.historyStrength) || self.historyStrength > 0.0").message("historyStrength must be above 0").field_path(".historyStrength"))]
-pub struct ZscoreOnline {
-    /// Half-width of the expected interval in standard deviations, above 0. Absent: 2.5.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(max = 1_000_000.0))]
-    pub z_threshold: Option<f64>,
-    /// Weight that what is learnt keeps with every new sample, above 0 and at most 1. Absent: 1, nothing is forgotten.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(max = 1.0))]
-    pub decay: Option<f64>,
-    /// The score is 0 until a series has had so many samples. Absent: 16.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1_000_000_000))]
-    pub min_n_samples_seen: Option<i64>,
-    /// Multiplies the weight of what a fit has seen against the samples after it, above 0. Absent: 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(max = 1_000_000.0))]
-    pub history_strength: Option<f64>,
-}
-
-/// Running median and median absolute deviation, from a t-digest.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.threshold) || self.threshold > 0.0").message("threshold must be above 0").field_path(".threshold"))]
-#[x_kube(validation = Rule::new("!has(self.decay) || self.decay > 0.0").message("decay must be above 0").field_path(".decay"))]
-#[x_kube(validation = Rule::new("!has(self.historyStrength) || self.historyStrength > 0.0").message("historyStrength must be above 0").field_path(".historyStrength"))]
-pub struct MadOnline {
-    /// Half-width of the expected interval in median absolute deviations, above 0. Absent: 2.5.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(max = 1_000_000.0))]
-    pub threshold: Option<f64>,
-    /// Size of the t-digest: more is more exact and takes more memory. Absent: 100.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 10_000))]
-    pub compression: Option<i32>,
-    /// Weight that what is learnt keeps with every new sample, above 0 and at most 1. Absent: 1, nothing is forgotten.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(max = 1.0))]
-    pub decay: Option<f64>,
-    /// The score is 0 until a series has had so many samples. Absent: 16.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1_000_000_000))]
-    pub min_n_samples_seen: Option<i64>,
-    /// Multiplies the weight of what a fit has seen against the samples after it, above 0. Absent: 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(max = 1_000_000.0))]
-    pub history_strength: Option<f64>,
 }
 
 /// Queries of the model's own namespace: those that are named, and those with the labels.
@@ -181,4 +163,10 @@ pub enum OutputSeries {
     YhatLower,
     #[allow(missing_docs)]
     YhatUpper,
+    #[allow(missing_docs)]
+    Resid,
+    #[allow(missing_docs)]
+    Trend,
+    #[allow(missing_docs)]
+    Seasonal,
 }

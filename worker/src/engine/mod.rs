@@ -1,18 +1,25 @@
 //! A job's state in memory: its series, and for every model the learnt states, in blocks of series. A block is the
 //! unit of parallel work and of a snapshot.
 
+mod window;
+
 use detect::{
-    model::{OnlineBatch, Samples, Scores},
+    batch::Batch,
+    model::{Samples, Scores},
     score::ScorePolicy,
+    spec::ModelSpec,
 };
 use rayon::prelude::*;
 
+pub use window::{FitWindow, Refused};
+
 use crate::{
+    detector,
     environment::Grid,
     labels::Labels,
-    output::{OutputColumns, OutputFormat},
+    output::{FurtherOutputs, OutputColumns, OutputFormat},
     peers::Lineage,
-    plan::{self, JobPlan, ModelPlan},
+    plan::{JobPlan, ModelPlan},
     series::{Series, SeriesTable},
     snapshot::{Block, BlockSeries, ModelStates},
 };
@@ -82,6 +89,9 @@ pub struct JobModel {
     pub signature: String,
     /// How its intervals become scores.
     pub policy: ScorePolicy,
+    spec: ModelSpec,
+    /// What it gives besides its interval.
+    further: FurtherOutputs,
     /// How its outputs are written.
     pub format: OutputFormat,
     /// The tick at which its last fit ended; `None` before the first one, and then it does not score.
@@ -90,7 +100,7 @@ pub struct JobModel {
 
 struct StateBlock {
     /// One batch for each model of the job, in the same order.
-    batches: Vec<Box<dyn OnlineBatch>>,
+    batches: Vec<Batch>,
 }
 
 /// A job's series and learnt states.
@@ -154,14 +164,14 @@ impl JobState {
             models.push(model);
         }
         for block in &mut self.blocks {
-            let mut old: Vec<Option<Box<dyn OnlineBatch>>> = block.batches.drain(..).map(Some).collect();
+            let mut old: Vec<Option<Batch>> = block.batches.drain(..).map(Some).collect();
             let kept = previous.iter().map(|kept| {
                 let index = (*kept)?;
                 Some((old[index].take()?, &self.models[index]))
             });
             let batches = kept.zip(&models).map(|(kept, model)| match kept {
                 Some((batch, former)) if former.plan.model == model.plan.model => batch,
-                Some((batch, _)) => carry_over(batch.as_ref(), model),
+                Some((batch, _)) => carry_over(&batch, model),
                 None => new_batch(model),
             });
             block.batches = batches.collect();
@@ -267,7 +277,7 @@ impl JobState {
     pub fn save(&self, slot: u32, model: usize) -> Option<Vec<u8>> {
         let batch = self.blocks.get((slot / BLOCK_SERIES) as usize)?.batches.get(model)?;
         let slot = slot % BLOCK_SERIES;
-        (batch.samples_seen(slot) > 0).then(|| {
+        batch.has_state(slot).then(|| {
             let mut state = Vec::new();
             batch.save(slot, &mut state);
             state
@@ -317,6 +327,7 @@ impl JobState {
         let points = input.grid.points;
         for (model, scores) in self.models.iter().zip(&block.models) {
             let Some(scores) = scores else { continue };
+            let (count, horizons) = (model.further.components.len(), model.further.horizons.len());
             for (local, row) in block.rows.clone().enumerate() {
                 let Some(series) = self.series.get(input.slots[row]) else { continue };
                 let cells = local * points..(local + 1) * points;
@@ -325,7 +336,11 @@ impl JobState {
                     y: &input.values[row * points..(row + 1) * points],
                     yhat: &scores.yhat[cells.clone()],
                     yhat_lower: &scores.yhat_lower[cells.clone()],
-                    yhat_upper: &scores.yhat_upper[cells],
+                    yhat_upper: &scores.yhat_upper[cells.clone()],
+                    components: &scores.components[cells.start * count..cells.end * count],
+                    component_count: count,
+                    forecasts: &scores.forecasts[cells.start * horizons..cells.end * horizons],
+                    forecast_count: horizons,
                 };
                 model.format.render(out, &series.labels, times, &columns);
             }
@@ -448,9 +463,11 @@ impl JobState {
 }
 
 fn job_model(job: &JobPlan, model: &ModelPlan) -> JobModel {
+    let spec = detector::spec(&job.query, &model.model);
+    let further = detector::further_outputs(&spec, &model.model);
     JobModel {
         signature: job.signature(model),
-        policy: plan::score_policy(&job.query, &model.model),
+        policy: detector::score_policy(&job.query, &model.model),
         format: OutputFormat::new(
             &job.output.metric_name,
             &job.output.labels,
@@ -459,18 +476,21 @@ fn job_model(job: &JobPlan, model: &ModelPlan) -> JobModel {
             &job.scheduler_alias,
             &job.output.preset,
             &model.model.provide_series,
+            &further,
         ),
         fitted_to: None,
         plan: model.clone(),
+        spec,
+        further,
     }
 }
 
 /// The states of a batch in a new one, whose model predicts by other arguments but learns by the same.
-fn carry_over(from: &dyn OnlineBatch, model: &JobModel) -> Box<dyn OnlineBatch> {
+fn carry_over(from: &Batch, model: &JobModel) -> Batch {
     let mut batch = new_batch(model);
     batch.grow(from.slots());
     let mut state = Vec::new();
-    for slot in (0..).take(from.slots()).filter(|slot| from.samples_seen(*slot) > 0) {
+    for slot in (0..).take(from.slots()).filter(|slot| from.has_state(*slot)) {
         state.clear();
         from.save(slot, &mut state);
         if let Err(error) = batch.load(slot, &state) {
@@ -482,8 +502,8 @@ fn carry_over(from: &dyn OnlineBatch, model: &JobModel) -> Box<dyn OnlineBatch> 
 }
 
 /// An empty batch with all slots of a block.
-pub fn new_batch(model: &JobModel) -> Box<dyn OnlineBatch> {
-    let mut batch = plan::spec(&model.plan.model).new_batch();
+fn new_batch(model: &JobModel) -> Batch {
+    let mut batch = model.spec.new_batch(&model.further.components);
     batch.grow(BLOCK_SERIES as usize);
     batch
 }

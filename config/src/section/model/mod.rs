@@ -9,7 +9,42 @@ use crate::schema::{Domain, Key, Kind, Presence, Section};
 use crate::section::policy;
 use crate::suggestion::{did_you_mean, nearest};
 use crate::tree::{Node, Value};
-use crate::worker::{Model, ModelClass};
+use crate::worker::{Horizon, Model, ModelClass};
+
+mod envelope;
+mod offline;
+mod online;
+mod prophet;
+
+use envelope::TEMPORAL_ENVELOPE;
+use offline::{HOLT_WINTERS, ISOLATION_FOREST};
+use online::{DECOMPOSITION, MAD, QUANTILE, ROLLING_QUANTILE, ZSCORE};
+use prophet::PROPHET;
+
+pub(crate) const CLASSES: &[Class] = &[
+    ZSCORE,
+    MAD,
+    QUANTILE,
+    ROLLING_QUANTILE,
+    DECOMPOSITION,
+    TEMPORAL_ENVELOPE,
+    PROPHET,
+    HOLT_WINTERS,
+    ISOLATION_FOREST,
+];
+
+/// Arguments that classes hand on.
+pub(crate) const INNER: &[&Section] = &[
+    &offline::SMOOTHING,
+    &offline::TREES,
+    &envelope::HOLIDAYS,
+    &prophet::SEASONALITY,
+    &prophet::COMPRESSION,
+    &prophet::ARGS,
+];
+
+/// What several classes take.
+pub(crate) const SHARED: &[&Section] = &[&online::WARM_UP, &online::FORGETTING, &online::REMEMBERING];
 
 pub(crate) const SECTION: Section = Section {
     title: "`models.<alias>`",
@@ -17,9 +52,9 @@ pub(crate) const SECTION: Section = Section {
     keys: &[
         Key::new(
             "class",
-            Kind::Special("class", "`zscore_online` or `mad_online`"),
+            Kind::Special("class", "the name of a class, short or as a dotted path"),
             Presence::Required,
-            "`zscore_online` (`model.online.OnlineZscoreModel`) or `mad_online` (`model.online.OnlineMADModel`); `zscore` and `mad` are deprecated names of the same.",
+            "The class, by its short name or its dotted path: `zscore_online` or `model.online.OnlineZscoreModel`. See below for what each takes.",
         ),
         Key::new(
             "queries",
@@ -35,8 +70,8 @@ pub(crate) const SECTION: Section = Section {
         ),
         Key::new(
             "provide_series",
-            Kind::Special("list of words", SERIES_ALLOWED),
-            Presence::Default(SERIES_DEFAULT),
+            Kind::Special("list of words", "a list, not empty, of series that the class produces"),
+            Presence::Absent("all that the class produces by default"),
             "Output series to write, in this order. `timestamp` is accepted and means nothing.",
         ),
         Key::new(
@@ -57,98 +92,49 @@ pub(crate) const SECTION: Section = Section {
             Presence::Absent("the value of `settings`"),
             "Score of a value outside the `data_range`.",
         ),
-        Key::new(
-            "min_n_samples_seen",
-            Kind::Integer(1, i64::MAX),
-            Presence::Default("16"),
-            "The score is 0 until a series has had so many samples since its fit started.",
-        ),
-        Key::new(
-            "decay",
-            Kind::Number(Domain::UnitInterval),
-            Presence::Default("1"),
-            "Weight that what is learnt keeps with every new sample: the last N samples have 1 - decay^N of the weight. 1 forgets nothing.",
-        ),
-        Key::new(
-            "history_strength",
-            Kind::Number(Domain::Positive),
-            Presence::Default("1"),
-            "Multiplies the weight of what a fit has seen against the samples after it.",
-        ),
-        Key::ignored("args", "the model classes of this version take no arguments of an inner library"),
         Key::refused("ttl", "a lifetime per model; use `settings.retention.ttl`"),
     ],
 };
 
-pub(crate) const ZSCORE_ONLINE: Section = Section {
-    title: "`models.<alias>` of class `zscore_online`",
-    about: "Running mean and standard deviation.",
-    keys: &[Key::new(
-        "z_threshold",
-        Kind::Number(Domain::Positive),
-        Presence::Default("2.5"),
-        "Half-width of the expected interval in standard deviations.",
-    )],
-};
+/// A class of models.
+pub(crate) struct Class {
+    pub(crate) name: &'static str,
+    /// What only it takes.
+    pub(crate) section: Section,
+    /// What it takes like others.
+    pub(crate) shared: &'static [&'static Section],
+    /// What it writes unless `provide_series` says otherwise, in this order.
+    pub(crate) series: &'static [&'static str],
+    /// What else it can write.
+    pub(crate) further_series: fn(&ModelClass) -> Vec<String>,
+    /// Its arguments. Values that are wrong are reported, and stand as if they were not there.
+    pub(crate) build: fn(&Fields<'_>, &mut Problems) -> ModelClass,
+}
 
-pub(crate) const MAD_ONLINE: Section = Section {
-    title: "`models.<alias>` of class `mad_online`",
-    about: "Running median and median absolute deviation, from a t-digest.",
-    keys: &[
-        Key::new(
-            "threshold",
-            Kind::Number(Domain::Positive),
-            Presence::Default("2.5"),
-            "Half-width of the expected interval in median absolute deviations.",
-        ),
-        Key::new(
-            "compression",
-            Kind::Integer(1, 10_000),
-            Presence::Default("100"),
-            "Size of the t-digest: more is more exact and takes more memory.",
-        ),
-    ],
-};
+impl Class {
+    pub(crate) fn sections(&'static self) -> impl Iterator<Item = &'static Section> {
+        std::iter::once(&self.section).chain(self.shared.iter().copied())
+    }
+}
 
 const ATTACHMENT: Kind = Kind::Special("list of aliases or word", "a list of aliases, `all`, `null` or `[]`");
 
-/// What both classes can produce, in the default order.
-const SERIES: [&str; 5] = ["anomaly_score", "y", "yhat", "yhat_lower", "yhat_upper"];
-const SERIES_DEFAULT: &str = "[anomaly_score, y, yhat, yhat_lower, yhat_upper]";
-const SERIES_ALLOWED: &str = "a list, not empty, of `anomaly_score`, `y`, `yhat`, `yhat_lower`, `yhat_upper`";
-
 /// Arguments of classes that are not there yet, so that a misplaced one is named as such.
 const OTHER_ARGUMENTS: &[(&str, &[&str])] = &[
-    ("quantiles", &["quantile_online", "temporal_envelope", "temporal_envelope_multivariate"]),
-    ("iqr_threshold", &["quantile_online", "rolling_quantile", "temporal_envelope"]),
-    ("seasonal_interval", &["quantile_online"]),
-    ("min_subseason", &["quantile_online"]),
-    ("season_starts_from", &["quantile_online"]),
-    ("use_transform", &["quantile_online"]),
-    ("global_smoothing", &["quantile_online"]),
-    ("compression", &["quantile_online"]),
-    ("quantile", &["rolling_quantile"]),
-    ("window_steps", &["rolling_quantile"]),
-    ("period", &["std"]),
-    ("z_threshold", &["std", "holtwinters"]),
-    ("alpha", &["temporal_envelope", "temporal_envelope_multivariate"]),
-    ("loss_reactivity", &["temporal_envelope", "temporal_envelope_multivariate"]),
-    ("changepoint_window", &["temporal_envelope", "temporal_envelope_multivariate"]),
-    ("holidays", &["temporal_envelope", "temporal_envelope_multivariate"]),
-    ("seasonalities", &["temporal_envelope", "temporal_envelope_multivariate", "prophet"]),
+    ("quantiles", &["temporal_envelope_multivariate"]),
+    ("iqr_threshold", &["temporal_envelope_multivariate"]),
+    ("alpha", &["temporal_envelope_multivariate"]),
+    ("loss_reactivity", &["temporal_envelope_multivariate"]),
+    ("changepoint_window", &["temporal_envelope_multivariate"]),
+    ("holidays", &["temporal_envelope_multivariate"]),
+    ("seasonalities", &["temporal_envelope_multivariate"]),
     ("dependency_rank", &["temporal_envelope_multivariate"]),
     ("score_aggregation", &["temporal_envelope_multivariate"]),
     ("max_channels", &["temporal_envelope_multivariate"]),
     ("recommended_max_channels", &["temporal_envelope_multivariate"]),
     ("random_state", &["temporal_envelope_multivariate"]),
-    ("forecast_at", &["prophet", "temporal_envelope"]),
-    ("tz_aware", &["prophet"]),
-    ("tz_seasonalities", &["prophet"]),
-    ("tz_use_cyclical_encoding", &["prophet"]),
-    ("frequency", &["holtwinters"]),
-    ("seasonality", &["holtwinters"]),
-    ("contamination", &["isolation_forest", "isolation_forest_multivariate"]),
-    ("seasonal_features", &["isolation_forest", "isolation_forest_multivariate"]),
+    ("contamination", &["isolation_forest_multivariate"]),
+    ("seasonal_features", &["isolation_forest_multivariate"]),
     ("groupby", &["isolation_forest_multivariate", "temporal_envelope_multivariate"]),
     ("tuned_class_name", &["auto"]),
     ("optimization_params", &["auto"]),
@@ -201,20 +187,23 @@ fn attachment(
     attached
 }
 
-fn provide_series(fields: &Fields<'_>, problems: &mut Problems) -> Vec<String> {
-    let default = || SERIES.map(str::to_owned).to_vec();
+fn provide_series(fields: &Fields<'_>, class: &Class, built: &ModelClass, problems: &mut Problems) -> Vec<String> {
+    let further = (class.further_series)(built);
+    let produced = || class.series.iter().copied().chain(further.iter().map(String::as_str));
+    let default = || class.series.iter().map(|name| (*name).to_owned()).collect();
     if fields.raw("provide_series").is_none() {
         return default();
     }
     let Some(items) = fields.list("provide_series", problems) else {
         return default();
     };
+    let all = produced().collect::<Vec<_>>().join(", ");
     let mut provided: Vec<String> = Vec::new();
     let errors = problems.errors.len();
     for (item, path) in items {
         match &item.value {
             Value::Scalar(scalar) if scalar.text == "timestamp" => {}
-            Value::Scalar(scalar) if SERIES.contains(&scalar.text.as_str()) => {
+            Value::Scalar(scalar) if produced().any(|name| name == scalar.text) => {
                 if provided.contains(&scalar.text) {
                     problems.warn(&item.place, path, "named twice; written once");
                 } else {
@@ -222,9 +211,9 @@ fn provide_series(fields: &Fields<'_>, problems: &mut Problems) -> Vec<String> {
                 }
             }
             Value::Scalar(scalar) => {
-                let hint = did_you_mean(nearest(&scalar.text, SERIES));
-                let reason = format!("the class does not produce this series; it produces {}{hint}", SERIES.join(", "));
-                let fault = not_allowed(scalar, reason, || SERIES_ALLOWED.into());
+                let hint = did_you_mean(nearest(&scalar.text, produced()));
+                let reason = format!("the class does not produce this series; it produces {all}{hint}");
+                let fault = not_allowed(scalar, reason, || format!("a list, not empty, of {all}"));
                 problems.error(&item.place, path, fault);
             }
             Value::Faulty => {}
@@ -232,7 +221,17 @@ fn provide_series(fields: &Fields<'_>, problems: &mut Problems) -> Vec<String> {
         }
     }
     if provided.is_empty() && problems.errors.len() == errors {
-        fields.conflict("provide_series", format!("must be {SERIES_ALLOWED}"), problems);
+        fields.conflict("provide_series", format!("must be a list, not empty, of {all}"), problems);
+    }
+    provided
+}
+
+/// The series to write, and of those that are parts of an interval what they are at each horizon.
+fn with_forecasts(mut provided: Vec<String>, horizons: &[Horizon]) -> Vec<String> {
+    let parts: Vec<String> =
+        provided.iter().filter(|name| ["yhat", "yhat_lower", "yhat_upper"].contains(&name.as_str())).cloned().collect();
+    for Horizon { name, .. } in horizons {
+        provided.extend(parts.iter().map(|part| format!("{part}_{name}")));
     }
     provided
 }
@@ -252,27 +251,25 @@ pub(crate) fn build(
         }
         return None;
     }
-    let Some(name) = class::resolve("model", class::MODELS, node, path, None, problems) else {
+    let name = class::resolve("model", class::MODELS, node, path, None, problems);
+    let Some(class) = name.and_then(|name| CLASSES.iter().find(|class| class.name == name)) else {
         if node.get("class").is_none() {
             // Its key may be misspelt.
-            let all = [&SECTION, &ZSCORE_ONLINE, &MAD_ONLINE, &policy::SECTION];
+            let mut all = vec![&SECTION, &policy::SECTION];
+            all.extend(CLASSES.iter().flat_map(|class| class.sections()));
             Fields::open(&all, node, path, problems);
         }
         return None;
     };
-    let own = if name == "mad_online" { &MAD_ONLINE } else { &ZSCORE_ONLINE };
     let elsewhere = |key: &str| {
-        let mut classes: Vec<String> = Vec::new();
-        for (class, section) in [("zscore_online", &ZSCORE_ONLINE), ("mad_online", &MAD_ONLINE)] {
-            if class != name && section.keys.iter().any(|argument| argument.name == key) {
-                classes.push(class.into());
-            }
-        }
+        let has = |class: &&'static Class| class.sections().flat_map(|section| section.keys).any(|own| own.name == key);
+        let mut classes: Vec<String> = CLASSES.iter().filter(has).map(|other| other.name.to_owned()).collect();
         let others = OTHER_ARGUMENTS.iter().filter(|(argument, _)| *argument == key);
         classes.extend(others.flat_map(|(_, classes)| classes.iter().map(|class| (*class).to_owned())));
-        (!classes.is_empty()).then(|| (name.to_owned(), classes))
+        (!classes.is_empty()).then(|| (class.name.to_owned(), classes))
     };
-    let sections = [&SECTION, own, &policy::SECTION];
+    let mut sections = vec![&SECTION, &policy::SECTION];
+    sections.extend(class.sections());
     let fields = Fields::open_with(&sections, node, path, &elsewhere, problems)?;
     for policy in policy::SECTION.keys {
         if fields.raw(policy.name).is_some() {
@@ -281,19 +278,11 @@ pub(crate) fn build(
             fields.warn(policy.name, message, problems);
         }
     }
-    let class = if name == "mad_online" {
-        ModelClass::MadOnline {
-            threshold: fields.number("threshold", problems).unwrap_or_default(),
-            compression: fields.whole("compression", problems).unwrap_or_default(),
-        }
-    } else {
-        ModelClass::ZscoreOnline { z_threshold: fields.number("z_threshold", problems).unwrap_or_default() }
-    };
+    let built = (class.build)(&fields, problems);
     Some(Model {
-        class,
         queries: attachment(&fields, "queries", "query", queries, problems),
         schedulers: attachment(&fields, "schedulers", "scheduler", schedulers, problems),
-        provide_series: provide_series(&fields, problems),
+        provide_series: with_forecasts(provide_series(&fields, class, &built, problems), built.forecast_at()),
         scale: fields.sides("scale", problems).unwrap_or_default(),
         clip_predictions: fields.boolean("clip_predictions", problems).unwrap_or_default(),
         anomaly_score_outside_data_range: fields
@@ -301,7 +290,8 @@ pub(crate) fn build(
             .unwrap_or(outside_data_range),
         policies: policy::build(&fields, problems),
         min_n_samples_seen: fields.whole("min_n_samples_seen", problems).unwrap_or_default(),
-        decay: fields.number("decay", problems).unwrap_or_default(),
-        history_strength: fields.number("history_strength", problems).unwrap_or_default(),
+        decay: fields.number("decay", problems).unwrap_or(1.0),
+        history_strength: fields.number("history_strength", problems).unwrap_or(1.0),
+        class: built,
     })
 }

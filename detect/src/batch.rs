@@ -1,0 +1,102 @@
+//! The states of many series of one model, whether it learns with every sample or only when it is fitted.
+
+use crate::model::{OnlineBatch, Samples, Scores, StateError};
+use crate::offline::OfflineBatch;
+use crate::score::ScorePolicy;
+
+/// The states of many series of one model. A slot is a series; a new slot has learnt nothing.
+///
+/// Methods panic when a slot is not below [`slots`](Self::slots) or [`Samples::values`] is not rows x columns: that is the
+/// caller's bug, never an effect of data.
+pub enum Batch {
+    /// Learns every sample that it scores.
+    Online(Box<dyn OnlineBatch>),
+    /// Stays as it was fitted.
+    Offline(Box<dyn OfflineBatch>),
+}
+
+impl Batch {
+    /// Number of slots.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        match self {
+            Self::Online(batch) => batch.slots(),
+            Self::Offline(batch) => batch.slots(),
+        }
+    }
+
+    /// Adds empty slots until there are at least `slots`.
+    pub fn grow(&mut self, slots: usize) {
+        match self {
+            Self::Online(batch) => batch.grow(slots),
+            Self::Offline(batch) => batch.grow(slots),
+        }
+    }
+
+    /// Forgets everything that a slot has learnt.
+    pub fn reset(&mut self, slot: u32) {
+        match self {
+            Self::Online(batch) => batch.reset(slot),
+            Self::Offline(batch) => batch.reset(slot),
+        }
+    }
+
+    /// Whether a slot has learnt anything.
+    #[must_use]
+    pub fn has_state(&self, slot: u32) -> bool {
+        match self {
+            Self::Online(batch) => batch.samples_seen(slot) > 0,
+            Self::Offline(batch) => batch.is_fitted(slot),
+        }
+    }
+
+    /// Predicts and scores every sample; see [`OnlineBatch::infer`] and [`OfflineBatch::infer`].
+    pub fn infer(&mut self, samples: Samples<'_>, policy: &ScorePolicy, scores: &mut Scores) {
+        match self {
+            Self::Online(batch) => batch.infer(samples, policy, scores),
+            Self::Offline(batch) => batch.infer(samples, policy, scores),
+        }
+    }
+
+    /// Learns without scoring. A model that is only fitted learns nothing from it.
+    pub fn learn(&mut self, samples: Samples<'_>) {
+        if let Self::Online(batch) = self {
+            batch.learn(samples);
+        }
+    }
+
+    /// Ends a fit of one slot that was made by [`learn`](Self::learn).
+    pub fn finish_fit(&mut self, slot: u32) {
+        if let Self::Online(batch) = self {
+            batch.finish_fit(slot);
+        }
+    }
+
+    /// Appends one slot's state in its versioned binary form.
+    pub fn save(&self, slot: u32, out: &mut Vec<u8>) {
+        match self {
+            Self::Online(batch) => batch.save(slot, out),
+            Self::Offline(batch) => batch.save(slot, out),
+        }
+    }
+
+    /// Replaces one slot's state.
+    ///
+    /// # Errors
+    /// When the bytes are no state of this model; the slot is unchanged then.
+    pub fn load(&mut self, slot: u32, bytes: &[u8]) -> Result<(), StateError> {
+        match self {
+            Self::Online(batch) => batch.load(slot, bytes),
+            Self::Offline(batch) => batch.load(slot, bytes),
+        }
+    }
+
+    /// Bytes on the heap that all slots hold.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Online(batch) => batch.heap_bytes(),
+            Self::Offline(batch) => batch.heap_bytes(),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What `temporal_envelope_multivariate` promises: relations between channels count, their order does not.
+
+use detect::calendar::Zone;
+use detect::model::MISSING;
+use detect::score::{Direction, ScorePolicy};
+use detect::temporal_envelope::TemporalEnvelopeArgs;
+use detect::temporal_envelope::multivariate::{
+    Aggregation, TemporalEnvelopeMultivariate, TemporalEnvelopeMultivariateArgs, max_state_bytes,
+};
+use proptest::prelude::*;
+
+const MINUTE: i64 = 60_000;
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+
+struct Random(u64);
+
+impl Random {
+    fn uniform(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+    fn normal(&mut self) -> f64 {
+        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
+    }
+}
+
+fn args(dependency_rank: u32) -> TemporalEnvelopeMultivariateArgs {
+    TemporalEnvelopeMultivariateArgs { dependency_rank, ..Default::default() }
+}
+
+fn model(args: TemporalEnvelopeMultivariateArgs) -> TemporalEnvelopeMultivariate {
+    TemporalEnvelopeMultivariate::new(args, Zone::default(), &NAMES).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Four channels that share a load, each in its own unit.
+fn channels(load: f64, random: &mut Random) -> [f64; 4] {
+    [1.0, 10.0, 0.1, -5.0].map(|unit| unit * (100.0 + load + random.normal()))
+}
+
+/// Learnt from three thousand minutes with a load of standard deviation 10.
+fn learnt(args: TemporalEnvelopeMultivariateArgs) -> TemporalEnvelopeMultivariate {
+    let mut model = model(args);
+    let mut random = Random(1);
+    for minute in 0..3000 {
+        let load = 10.0 * random.normal();
+        model.learn(minute * MINUTE, &channels(load, &mut random));
+    }
+    model
+}
+
+const POLICIES: [ScorePolicy; 4] = {
+    let policy = ScorePolicy {
+        scale: detect::score::Sides::both(1.0),
+        clip_predictions: false,
+        data_range: (f64::NEG_INFINITY, f64::INFINITY),
+        score_outside_data_range: 1.01,
+        direction: Direction::Both,
+        min_dev_from_expected: detect::score::Sides::both(0.0),
+        min_rel_dev_from_expected: detect::score::Sides::both(0.0),
+        min_n_samples_seen: 16,
+    };
+    [policy; 4]
+};
+
+#[test]
+fn a_channel_that_leaves_the_others_shows_though_it_is_within_its_own_band() {
+    let broken = [120.0, 1200.0, 10.0, -600.0];
+    let scores = |rank| {
+        let mut model = learnt(args(rank));
+        let joint = model.infer(3000 * MINUTE, &broken, &POLICIES);
+        (joint, [0, 1, 2, 3].map(|index| model.channel_scores()[index].score))
+    };
+    let (joint, of_channels) = scores(8);
+    assert!(joint > 1.0 && of_channels[2] > 2.0, "{joint} {of_channels:?}");
+    assert!(of_channels[2] > of_channels[0].max(of_channels[1]).max(of_channels[3]), "{of_channels:?}");
+    let (joint, of_channels) = scores(0);
+    assert!(joint < 1.0, "{joint} {of_channels:?}");
+}
+
+#[test]
+fn channels_that_move_together_are_hardly_ever_anomalous() {
+    let mut model = learnt(args(8));
+    let mut random = Random(2);
+    let mut alarms = 0;
+    for minute in 3000..6000 {
+        let load = 10.0 * random.normal();
+        alarms += usize::from(model.infer(minute * MINUTE, &channels(load, &mut random), &POLICIES) > 1.0);
+    }
+    assert!(alarms < 15, "{alarms} of 3000");
+}
+
+#[test]
+fn policies_act_on_their_channel_before_the_scores_become_one() {
+    let mut model = learnt(TemporalEnvelopeMultivariateArgs { score_aggregation: Aggregation::Max, ..args(0) });
+    let mut policies = POLICIES;
+    policies[1].direction = Direction::BelowExpected;
+    let mut other = model.clone();
+    let high = [100.0, 3000.0, 10.0, -500.0];
+    assert!(model.infer(3000 * MINUTE, &high, &policies) < 1.0);
+    assert!(other.infer(3000 * MINUTE, &high, &POLICIES) > 1.0);
+    let interval = other.channel_scores()[1].interval;
+    assert!(interval.lower < 1000.0 && 1000.0 < interval.upper, "{interval:?}");
+}
+
+#[test]
+fn missing_samples_have_no_score_and_a_tick_of_them_has_none_at_all() {
+    let mut model = learnt(args(8));
+    let joint = model.infer(3000 * MINUTE, &[MISSING, 1000.0, MISSING, f64::NAN], &POLICIES);
+    let scores: Vec<bool> = model.channel_scores().iter().map(|channel| channel.score.is_nan()).collect();
+    assert_eq!((joint.is_finite(), scores), (true, vec![true, false, true, true]));
+    assert!(model.infer(3001 * MINUTE, &[MISSING; 4], &POLICIES).is_nan());
+    assert_eq!(model.samples_seen(), 3001);
+}
+
+#[test]
+fn too_many_channels_and_names_that_repeat_are_refused() {
+    let message =
+        |args, names: &[&str]| TemporalEnvelopeMultivariate::new(args, Zone::default(), names).unwrap_err().to_string();
+    let few = TemporalEnvelopeMultivariateArgs { max_channels: 2, recommended_max_channels: 1, ..args(8) };
+    assert_eq!(
+        message(few.clone(), &["a", "b", "c"]),
+        "max_channels of temporal_envelope_multivariate is 2 for 3 channels, it must be at least the number of channels"
+    );
+    assert!(message(args(8), &["a", "b", "a"]).starts_with("channels of temporal_envelope_multivariate is a"));
+    let two = TemporalEnvelopeMultivariate::new(few.clone(), Zone::default(), &["a", "b"]).unwrap();
+    assert!(two.exceeds_recommendation());
+    assert_eq!(few.validate(), Ok(()));
+    assert!(args(65).validate().is_err());
+    assert!(TemporalEnvelopeMultivariateArgs { recommended_max_channels: 3, ..few }.validate().is_err());
+    let inner = TemporalEnvelopeMultivariateArgs {
+        envelope: TemporalEnvelopeArgs { alpha: 0.0, ..Default::default() },
+        ..args(8)
+    };
+    assert!(inner.validate().unwrap_err().to_string().starts_with("alpha of temporal_envelope_multivariate"));
+}
+
+#[test]
+fn the_state_is_bounded_as_documented() {
+    let mut bytes = Vec::new();
+    learnt(args(8)).save(&mut bytes);
+    let bound = max_state_bytes(&args(8), 4);
+    assert!(bytes.len() <= bound && bound <= 4 * 5400, "{} {bound}", bytes.len());
+}
+
+fn ticks() -> impl Strategy<Value = Vec<[f64; 4]>> {
+    let value = prop_oneof![
+        8 => -10.0..10.0_f64,
+        1 => Just(MISSING),
+        1 => prop_oneof![Just(f64::NAN), Just(1e300), Just(-f64::MAX), Just(1e-310)],
+    ];
+    prop::collection::vec(prop::array::uniform4(value), 20..150)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn scores_do_not_depend_on_the_order_of_channels_or_on_restarts(
+        ticks in ticks(),
+        at in any::<prop::sample::Index>(),
+        flip in 1..=255_u8,
+    ) {
+        let mut plain = model(args(3));
+        let order = [2, 0, 3, 1];
+        let fresh = || TemporalEnvelopeMultivariate::new(args(3), Zone::default(), &order.map(|index| NAMES[index]));
+        let mut other = fresh().unwrap();
+        let stop = at.index(ticks.len());
+        for (index, values) in ticks.iter().enumerate() {
+            let time = index as i64 * MINUTE;
+            let joint = plain.infer(time, values, &POLICIES);
+            let permuted = other.infer(time, &order.map(|index| values[index]), &POLICIES);
+            prop_assert_eq!(joint.to_bits(), permuted.to_bits());
+            prop_assert!(joint >= 0.0 || values.iter().all(|value| !value.is_finite()));
+            if index == stop {
+                let mut bytes = Vec::new();
+                plain.save(&mut bytes);
+                other = fresh().unwrap();
+                prop_assert_eq!(other.load(&bytes), Ok(()));
+                let mut again = Vec::new();
+                other.save(&mut again);
+                prop_assert_eq!(&again, &bytes);
+                bytes[at.index(again.len())] ^= flip;
+                prop_assert!(other.load(&again[1..]).is_err() && other.load(&again[..again.len() - 1]).is_err());
+                let mut damaged = fresh().unwrap();
+                if damaged.load(&bytes).is_ok() {
+                    let joint = damaged.infer(time + MINUTE, &[1.0, 2.0, -1e300, 0.0], &POLICIES);
+                    prop_assert!(joint.is_finite());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! One worker runs every class of models from one file, on what a real VictoriaMetrics answers.
+
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+};
+
+use tests::{
+    accelerated::{Run, run, written},
+    series::Series,
+    victoria_metrics::VictoriaMetrics,
+};
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+/// 2026-01-05T06:00:00Z, where the first fit ends.
+const START: i64 = 1_767_592_800_000;
+const BEGIN: i64 = START - 4 * 24 * HOUR;
+const END: i64 = START + 5 * HOUR;
+/// When something happens, in the middle of a step.
+const INCIDENT: i64 = START + 4 * HOUR;
+
+/// Models by alias: the class with what it requires, what it writes, and how many of a hundred calm points it may call
+/// anomalous.
+const MODELS: [(&str, &str, &str, usize); 9] = [
+    ("zscore", "class: zscore_online", "anomaly_score y yhat yhat_lower yhat_upper", 0),
+    ("mad", "class: mad_online, threshold: 4", "anomaly_score y yhat yhat_lower yhat_upper", 0),
+    (
+        "quantile",
+        "class: quantile_online, seasonal_interval: 1d, min_subseason: 1h, iqr_threshold: 1",
+        "anomaly_score y yhat yhat_lower yhat_upper",
+        10,
+    ),
+    (
+        "rolling",
+        "class: rolling_quantile, quantile: 0.9, window_steps: 24, iqr_threshold: 4",
+        "anomaly_score y yhat yhat_lower yhat_upper",
+        10,
+    ),
+    (
+        "std",
+        // The residuals of the two days that a season is known of are smaller than those of the next one.
+        "class: std, period: 288, z_threshold: 5, provide_series: [anomaly_score, resid, trend, seasonal]",
+        "anomaly_score resid trend seasonal",
+        10,
+    ),
+    (
+        "envelope",
+        "class: temporal_envelope, iqr_threshold: 3, seasonalities: [hod_smooth], forecast_at: [1h], provide_series: [anomaly_score, yhat]",
+        "anomaly_score yhat yhat_1h",
+        10,
+    ),
+    (
+        "prophet",
+        "class: prophet, scale: 2, forecast_at: [1d], provide_series: [anomaly_score, yhat, daily], args: {weekly_seasonality: false}",
+        "anomaly_score yhat daily yhat_1d",
+        10,
+    ),
+    ("holtwinters", "class: holtwinters, seasonality: 1d", "anomaly_score y yhat yhat_lower yhat_upper", 20),
+    ("forest", "class: isolation_forest, contamination: 0.05, seasonal_features: [hod]", "anomaly_score y", 20),
+];
+
+fn config(url: &str) -> String {
+    let models =
+        MODELS.map(|(alias, arguments, ..)| format!("  {alias}: {{{arguments}, queries: all, schedulers: all}}\n"));
+    format!(
+        "
+settings: {{settle: 5s, max_catch_up: 30d}}
+schedulers: {{s: {{class: periodic, start_from: '2026-01-05T06:00:00Z', infer_every: 5m, fit_window: 3d, fit_every: 1d}}}}
+models:
+{}reader: {{class: vm, datasource_url: '{url}', sampling_period: 5m, queries: {{load: {{expr: load}}}}}}
+writer: {{class: vm, datasource_url: '{url}'}}
+",
+        models.concat()
+    )
+}
+
+/// A daily curve with some noise, and one value that is far away from it.
+fn load(host: i64) -> impl Iterator<Item = (i64, f64)> {
+    (BEGIN..=END).step_by(MINUTE as usize).map(move |time| {
+        let hour = (time % (24 * HOUR)) as f64 / HOUR as f64 - 12.0;
+        let noise = (time / MINUTE * (7 + host)).wrapping_mul(2_654_435_761).rem_euclid(1_000) as f64 / 1e3;
+        let curve = 100.0 - hour * hour / 4.0 + 2.0 * noise + host as f64;
+        (time, if time == INCIDENT { curve + 200.0 } else { curve })
+    })
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn every_class_fits_scores_and_sees_what_is_far_away() {
+    let database = VictoriaMetrics::start().await.expect("VictoriaMetrics");
+    let hosts = ["a", "b"];
+    let input = hosts.iter().zip(0..).map(|(host, number)| Series::new("load", &[("host", *host)], load(number)));
+    database.import(&input.collect::<Vec<_>>()).await.expect("import");
+    database.everything_visible().await.expect("everything visible");
+    let config = config(database.url());
+    let shards = NonZeroU32::new(1).expect("a shard");
+    let outcome = run(Run { config: &config, shard: 0, shards, start: START, end: END + 5_000, factor: 1e6 });
+    let outcome = outcome.await.expect("a run");
+    assert_eq!(outcome.jobs[0].skipped_ticks, 0);
+
+    let written = written(&outcome.accepted).expect("JSON lines");
+    let mut by_model: BTreeMap<&str, Vec<&Series>> = BTreeMap::new();
+    for series in &written {
+        by_model.entry(series.label("model_alias")).or_default().push(series);
+    }
+    for (alias, _, names, most) in MODELS {
+        let series = &by_model[alias];
+        let found: BTreeSet<&str> = series.iter().map(|series| series.label("__name__")).collect();
+        assert_eq!(found, names.split(' ').collect(), "{alias}");
+        assert_eq!(series.len(), hosts.len() * found.len(), "{alias}");
+        for scores in series.iter().filter(|series| series.label("__name__") == "anomaly_score") {
+            assert_eq!(scores.samples.len() as i64, (END - START) / (5 * MINUTE), "{alias}: a score a step");
+            let is_calm = |time: i64| time < INCIDENT;
+            let calm: Vec<f64> =
+                scores.samples.iter().filter(|sample| is_calm(sample.time)).map(|sample| sample.value).collect();
+            let wrong = calm.iter().filter(|score| **score > 1.0).count();
+            assert!(wrong * 100 <= most * calm.len(), "{alias} calls {wrong} of {} calm points anomalous", calm.len());
+            let incident = scores.samples.iter().find(|sample| sample.time == INCIDENT).expect("its score");
+            assert!(incident.value > 1.0, "{alias} scores the incident {}", incident.value);
+        }
+    }
+}
