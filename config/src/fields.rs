@@ -56,6 +56,15 @@ impl<'a> Fields<'a> {
         Some(fields)
     }
 
+    /// The section below a key, empty if the key is absent; `None` if there is no map, which is reported.
+    pub(crate) fn inner(&self, name: &str, section: &'static Section, problems: &mut Problems) -> Option<Self> {
+        let path = self.path_of(name);
+        match self.raw(name) {
+            Some(node) => Self::open(&[section], node, path, problems),
+            None => Some(Self { sections: vec![section], entries: BTreeMap::new(), place: self.place_of(name), path }),
+        }
+    }
+
     fn add(&mut self, entry: &'a Entry, elsewhere: Elsewhere<'_>, problems: &mut Problems) {
         let path = self.path_of(&entry.key);
         match self.key(&entry.key) {

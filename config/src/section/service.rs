@@ -154,10 +154,10 @@ const LEVELS: Kind =
 
 pub(crate) fn monitoring(node: &Node, problems: &mut Problems) -> Option<Monitoring> {
     let fields = Fields::open(&[&MONITORING], node, "monitoring", problems)?;
-    let Some(pull) = fields.raw("pull") else {
+    if fields.raw("pull").is_none() {
         return Some(Monitoring { pull: None });
-    };
-    let pull = Fields::open(&[&PULL], pull, "monitoring.pull", problems)?;
+    }
+    let pull = fields.inner("pull", &PULL, problems)?;
     let addr = pull.text("addr", problems);
     let port = pull.whole("port", problems);
     Some(Monitoring { pull: Some((addr?, port?)) })
@@ -181,8 +181,8 @@ pub(crate) fn server(node: &Node, problems: &mut Problems) -> Option<Server> {
 pub(crate) fn settings(node: &Node, problems: &mut Problems) -> Option<(Settings, f64)> {
     let fields = Fields::open(&[&SETTINGS], node, "settings", problems)?;
     let (mut ttl, mut check_interval) = (None, None);
-    if let Some(retention) = fields.raw("retention") {
-        let retention = Fields::open(&[&RETENTION], retention, "settings.retention", problems)?;
+    if fields.raw("retention").is_some() {
+        let retention = fields.inner("retention", &RETENTION, problems)?;
         ttl = retention.duration("ttl", problems);
         check_interval = retention.duration("check_interval", problems);
         if let (Some(ttl), Some(interval)) = (ttl, check_interval)

@@ -5,7 +5,7 @@ use crate::fields::{Fields, not_allowed, wrong_type};
 use crate::problem::Problems;
 use crate::schema::{Domain, Key, Kind, Presence, Section};
 use crate::section::model::Class;
-use crate::section::model::online::{REMEMBERING, WARM_UP, number, quantiles};
+use crate::section::model::online::{PREDICTIVE, REMEMBERING, WARM_UP, number, quantiles};
 use crate::suggestion::{did_you_mean, nearest};
 use crate::tree::Value;
 use crate::worker::{Envelope, Horizon, ModelClass};
@@ -69,7 +69,7 @@ pub(super) const TEMPORAL_ENVELOPE: Class = Class {
         ],
     },
     shared: &[&WARM_UP, &REMEMBERING],
-    series: &["anomaly_score", "y", "yhat", "yhat_lower", "yhat_upper"],
+    series: PREDICTIVE,
     further_series: |_| Vec::new(),
     build: |fields, problems| ModelClass::TemporalEnvelope(envelope(fields, problems)),
 };
@@ -106,8 +106,7 @@ fn envelope(fields: &Fields<'_>, problems: &mut Problems) -> Envelope {
     if quantiles[0] >= quantiles[1] {
         fields.conflict("quantiles", "the first must be below the second", problems);
     }
-    let holidays = fields.raw("holidays");
-    let holidays = holidays.and_then(|node| Fields::open(&[&HOLIDAYS], node, fields.path_of("holidays"), problems));
+    let holidays = fields.inner("holidays", &HOLIDAYS, problems);
     Envelope {
         quantiles,
         iqr_threshold: number(fields, "iqr_threshold", problems),

@@ -5,8 +5,8 @@ use crate::problem::Problems;
 use crate::range;
 use crate::schema::{Domain, Key, Kind, Presence, Section};
 use crate::section::model::Class;
-use crate::section::model::online::number;
-use crate::tree::{Node, Value};
+use crate::section::model::online::{PREDICTIVE, number};
+use crate::tree::Value;
 use crate::worker::{Amount, Composition, ExponentialSmoothing, Initialization, ModelClass, SeasonalFeature, Trees};
 
 pub(super) const ISOLATION_FOREST: Class = Class {
@@ -107,7 +107,7 @@ pub(super) const HOLT_WINTERS: Class = Class {
         ],
     },
     shared: &[],
-    series: &["anomaly_score", "y", "yhat", "yhat_lower", "yhat_upper"],
+    series: PREDICTIVE,
     further_series: |_| Vec::new(),
     build: holt_winters,
 };
@@ -182,9 +182,7 @@ fn isolation_forest(fields: &Fields<'_>, problems: &mut Problems) -> ModelClass 
             _ => Err("must be `auto`, or a number above 0 and at most 0.5".to_owned()),
         },
     });
-    let none = Node { value: Value::Null, place: fields.place_of("args").clone() };
-    let args = fields.raw("args").unwrap_or(&none);
-    let trees = Fields::open(&[&TREES], args, fields.path_of("args"), problems);
+    let trees = fields.inner("args", &TREES, problems);
     ModelClass::IsolationForest {
         contamination: contamination.unwrap_or_default(),
         seasonal_features: seasonal_features(fields, problems),
@@ -251,10 +249,8 @@ fn seasonal_features(fields: &Fields<'_>, problems: &mut Problems) -> Vec<Season
 
 fn holt_winters(fields: &Fields<'_>, problems: &mut Problems) -> ModelClass {
     let seasonality = fields.duration("seasonality", problems);
-    let none = Node { value: Value::Null, place: fields.place_of("args").clone() };
-    let args = fields.raw("args").unwrap_or(&none);
-    let smoothing = Fields::open(&[&SMOOTHING], args, fields.path_of("args"), problems)
-        .map_or_else(ExponentialSmoothing::default, |args| smoothing(&args, problems));
+    let args = fields.inner("args", &SMOOTHING, problems);
+    let smoothing = args.map_or_else(ExponentialSmoothing::default, |args| smoothing(&args, problems));
     let has_season = smoothing.seasonal.is_some();
     if has_season && seasonality.is_none() && smoothing.seasonal_periods.is_none() && !fields.is_written("seasonality")
     {

@@ -48,7 +48,8 @@ pub(crate) const REMEMBERING: Section = Section {
     ],
 };
 
-const PREDICTIVE: &[&str] = &["anomaly_score", "y", "yhat", "yhat_lower", "yhat_upper"];
+/// What a class writes that expects an interval.
+pub(super) const PREDICTIVE: &[&str] = &["anomaly_score", "y", "yhat", "yhat_lower", "yhat_upper"];
 
 pub(super) const ZSCORE: Class = Class {
     name: "zscore_online",

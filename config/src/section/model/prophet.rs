@@ -8,7 +8,7 @@ use crate::schema::{Domain, Key, Kind, Presence, Section};
 use crate::section::model::Class;
 use crate::section::model::envelope::{FORECAST_AT, forecast_at};
 use crate::section::model::online::number;
-use crate::tree::{Node, Value};
+use crate::tree::Value;
 use crate::worker::{BuiltIn, Compression, Growth, LocalSeasonality, Mode, ModelClass, Prophet, Seasonality};
 
 pub(super) const PROPHET: Class = Class {
@@ -248,12 +248,9 @@ fn prophet(fields: &Fields<'_>, problems: &mut Problems) -> Prophet {
         fields.conflict("tz_use_cyclical_encoding", "needs `tz_seasonalities`", problems);
     }
     let compression = fields.raw("compression");
-    let compression =
-        compression.and_then(|node| Fields::open(&[&COMPRESSION], node, fields.path_of("compression"), problems));
-    let none = Node { value: Value::Null, place: fields.place_of("args").clone() };
-    let args = fields.raw("args").unwrap_or(&none);
-    let args = Fields::open(&[&ARGS], args, fields.path_of("args"), problems);
-    let mut prophet = args.map_or_else(Prophet::default, |args| from_args(&args, problems));
+    let compression = compression.and_then(|_| fields.inner("compression", &COMPRESSION, problems));
+    let mut prophet =
+        fields.inner("args", &ARGS, problems).map_or_else(Prophet::default, |args| from_args(&args, problems));
     prophet.seasonalities = seasonalities(fields, problems);
     prophet.tz_aware = tz_aware;
     prophet.local_seasonalities = local_seasonalities;
