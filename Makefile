@@ -1,7 +1,7 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
 .PHONY: help tools tools-standalone tools-kubernetes tools-node tools-argocd build lint test test-contracts e2e test-argocd bench
-.PHONY: bench-operator bench-replicas soak images manifests run run-standalone docs reference clean-tools
+.PHONY: bench-models quality pictures bench-operator bench-replicas soak images manifests run run-standalone docs reference clean-tools
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,12 +53,35 @@ e2e: tools test-contracts ## all stories on a whole one-node Kubernetes in names
 	cargo build --workspace --bins --locked
 	cargo test --locked -p e2e
 
-# Criterion's own figures first, then those of whole processes, against the real TSDB of `make tools`.
-bench: ## the figures of docs/performance.md, in some eight minutes after the build
+# Criterion's own figures first, then those of our models and of the Python libraries by turns, then those of whole processes,
+# against the real TSDB of `make tools`.
+bench: ## the figures of docs/performance.md, in some fifteen minutes after the build
 	cargo build --release --locked -p worker -p tests --bins
-	cargo bench --locked -p detect -p config -p worker --bench online --bench ownership --bench range_answer --bench storage \
-		-- --warm-up-time 0.5 --measurement-time 1
+	cargo bench --locked -p detect -p config -p worker --bench online --bench classes --bench ownership --bench range_answer \
+		--bench storage -- --warm-up-time 0.5 --measurement-time 1
+	@$(MAKE) --no-print-directory bench-models
 	@"$${CARGO_TARGET_DIR:-target}/release/figures" $(ARGS)
+
+# One core each: neither side has another to go to.
+bench-models: ## our models against the Python libraries (from PyPI, if it answers) alone; writes target/bench/ratios.csv
+	cargo bench --locked -p detect --bench peers --no-run
+	@venv="$${CARGO_TARGET_DIR:-$$PWD/target}/bench/venv"; detect/benches/peers/environment.sh "$$venv"; \
+	PEERS_PYTHON="$$venv/bin/python" $$(command -v taskset >/dev/null && echo taskset --cpu-list 0) \
+		cargo bench --quiet --locked -p detect --bench peers
+
+# LABELLED=: a folder of labelled series, with a manifest.csv; without it one that lies beside this folder, else the shipped sample.
+LABELLED ?= $(firstword $(patsubst %/manifest.csv,%,$(wildcard ../*/labelled/dev/manifest.csv)) examples/labelled)
+quality: ## what every class finds in labelled series and how often it cries wolf: docs/detection-quality.md; LABELLED=: yours
+	cargo build --release --locked -p worker --bin vmanomaly
+	@mkdir -p "$${CARGO_TARGET_DIR:-target}/quality"
+	@"$${CARGO_TARGET_DIR:-target}/release/vmanomaly" evaluate $(LABELLED) --all --variant band_floor=0 --variant influence_limit=4 \
+		--variant exclude_incidents=true $(ARGS) | tee "$${CARGO_TARGET_DIR:-target}/quality/figures.md"
+
+pictures: ## draw anew what every class says of one shipped series, for docs/models.md
+	cargo build --release --locked -p worker --bin vmanomaly
+	@rm -rf docs/pictures
+	@"$${CARGO_TARGET_DIR:-target}/release/vmanomaly" evaluate examples/labelled --all --pictures docs/pictures \
+		--series realKnownCause__ec2_request_latency_system_failure >/dev/null
 
 bench-operator: tools-kubernetes ## the figures of the operator in docs/performance.md, in some twelve minutes after the build
 	cargo build --release --locked -p operator -p tests --bins

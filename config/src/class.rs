@@ -38,15 +38,17 @@ pub(crate) const MODELS: &[Class] = &[
     deprecated(&["zscore", "model.zscore.ZscoreModel"], "zscore_online"),
     deprecated(&["mad", "model.mad.MADModel"], "mad_online"),
     full(&["quantile_online", "model.online.OnlineQuantileModel"]),
-    full(&["rolling_quantile", "model.online.RollingQuantileModel", "model.rolling_quantile.RollingQuantileModel"]),
-    full(&["std", "model.online.StdModel", "model.std.StdModel"]),
+    full(&["rolling_quantile", "model.online.RollingQuantileModel"]),
+    deprecated(&["model.rolling_quantile.RollingQuantileModel"], "rolling_quantile"),
+    full(&["std", "model.online.StdModel"]),
+    deprecated(&["model.std.StdModel"], "std"),
     full(&["temporal_envelope", "model.online.TemporalEnvelopeModel"]),
-    not_yet(&["temporal_envelope_multivariate", "model.online.TemporalEnvelopeMultivariateModel"]),
+    full(&["temporal_envelope_multivariate", "model.online.TemporalEnvelopeMultivariateModel"]),
     full(&["prophet", "model.prophet.ProphetModel"]),
     full(&["holtwinters", "model.holtwinters.HoltWinters"]),
     full(&["isolation_forest", "isolation_forest_univariate", "model.isolation_forest.IsolationForestModel"]),
-    not_yet(&["isolation_forest_multivariate", "model.isolation_forest.IsolationForestMultivariateModel"]),
-    not_yet(&["auto", "model.auto.AutoTunedModel"]),
+    full(&["isolation_forest_multivariate", "model.isolation_forest.IsolationForestMultivariateModel"]),
+    full(&["auto", "model.auto.AutoTunedModel"]),
     not_yet(&["custom", "model.custom.CustomModel"]),
 ];
 
@@ -72,6 +74,11 @@ pub(crate) fn supported(classes: &'static [Class]) -> Vec<&'static str> {
     full.filter_map(|class| class.names.first().copied()).collect()
 }
 
+fn expected(classes: &'static [Class]) -> String {
+    let names: Vec<String> = supported(classes).iter().map(|name| format!("`{name}`")).collect();
+    names.join(" or ")
+}
+
 /// The short name of the class that a section asks for, if it works. `default` holds when none is written; without
 /// one that is an error.
 pub(crate) fn resolve(
@@ -83,22 +90,29 @@ pub(crate) fn resolve(
     problems: &mut Problems,
 ) -> Option<&'static str> {
     let path = join(path, "class");
-    let expected = || {
-        let names: Vec<String> = supported(classes).iter().map(|name| format!("`{name}`")).collect();
-        names.join(" or ")
-    };
     let node = section.get("class").filter(|node| node.value != Value::Null);
     let Some(node) = node else {
         if default.is_none() {
-            problems.error(&section.place, path, Fault::Missing { expected: expected() });
+            problems.error(&section.place, path, Fault::Missing { expected: expected(classes) });
         }
         return default;
     };
+    resolve_name(kind, classes, node, path, problems)
+}
+
+/// The short name of the class that a value names, if it works.
+pub(crate) fn resolve_name(
+    kind: &'static str,
+    classes: &'static [Class],
+    node: &Node,
+    path: String,
+    problems: &mut Problems,
+) -> Option<&'static str> {
     let scalar = match &node.value {
         Value::Scalar(scalar) => scalar,
         Value::Faulty => return None,
         _ => {
-            problems.error(&node.place, path, wrong_type(&expected(), node));
+            problems.error(&node.place, path, wrong_type(&expected(classes), node));
             return None;
         }
     };

@@ -2,6 +2,7 @@
 
 mod class;
 pub mod contract;
+pub mod country;
 pub mod duration;
 mod fields;
 pub mod load;

@@ -181,6 +181,7 @@ fn build(root: &Node, cpus: usize, problems: &mut Problems) -> Option<WorkerConf
         model.policies.data_range = model.policies.data_range.or(data_range);
     }
     check_jobs(root, &models, &schedulers, &reader, problems);
+    model::multivariate::check(root, &models, &reader.queries, &writer, problems);
     check_tenants(root, &reader, &mut writer, problems);
     drop_orphans(root, &models, &mut schedulers, &mut reader, problems);
     if reader.workers == 0 {
@@ -216,7 +217,7 @@ fn preset(text: &str) -> Result<String, String> {
 }
 
 /// The place of a node below the root; the root's if it is not there.
-fn place_of<'a>(root: &'a Node, path: &[&str]) -> &'a Place {
+pub(crate) fn place_of<'a>(root: &'a Node, path: &[&str]) -> &'a Place {
     let mut node = root;
     for key in path {
         match node.get(key) {
@@ -361,6 +362,9 @@ models:
   prophet: {class: prophet, compression: {window: 1h}, queries: all, schedulers: all}
   holtwinters: {class: holtwinters, seasonality: 1d, queries: all, schedulers: all}
   isolation_forest: {class: isolation_forest, queries: all, schedulers: all}
+  temporal_envelope_multivariate: {class: temporal_envelope_multivariate, queries: all, schedulers: all}
+  isolation_forest_multivariate: {class: isolation_forest_multivariate, queries: all, schedulers: all}
+  auto: {class: auto, tuned_class_name: std, queries: all, schedulers: all, optimization_params: {anomaly_percentage: 0, frozen_params: {period: 9}}}
 reader: {datasource_url: http://h, sampling_period: 1m, queries: {q: {expr: up}}}
 writer: {datasource_url: http://h}
 monitoring: {pull: {}}
@@ -394,6 +398,8 @@ settings: {retention: {ttl: 1d}}
         sections.push(("models.temporal_envelope.holidays", model::INNER[2]));
         sections.push(("models.prophet.compression", model::INNER[4]));
         sections.push(("models.prophet.args", model::INNER[5]));
+        sections.push(("models.holtwinters.args.bounds", model::INNER[7]));
+        sections.push(("models.auto.optimization_params", model::INNER[8]));
         sections
     }
 

@@ -19,6 +19,37 @@ pub enum Spread {
     Label(String),
 }
 
+impl std::fmt::Display for Spread {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Series => formatter.write_str("`series`"),
+            Self::Query => formatter.write_str("`query`"),
+            Self::Label(label) => write!(formatter, "`label: {label}`"),
+        }
+    }
+}
+
+/// Why queries, each spread like this, would not bring all series of a group to one shard; `None` where they do. Groups are
+/// series with the same values of the labels `groupby`. Where queries are spread by series, groups are so by these labels.
+pub fn tears_groups<'a>(
+    groupby: &[String],
+    queries: impl IntoIterator<Item = (&'a str, &'a Spread)>,
+) -> Option<String> {
+    let mut queries = queries.into_iter();
+    let (first, spread) = queries.next()?;
+    if let Some((other, its)) = queries.find(|(_, its)| *its != spread) {
+        return Some(format!(
+            "the queries of a multivariate model must be spread alike: `{first}` is by {spread}, `{other}` by {its}"
+        ));
+    }
+    match spread {
+        Spread::Label(label) if !groupby.contains(label) => {
+            Some(format!("`{first}` is spread by {spread}, which would tear groups apart: it is not in `groupby`"))
+        }
+        Spread::Series | Spread::Query | Spread::Label(_) => None,
+    }
+}
+
 /// Writes the ownership key into `key`, which is cleared first (a buffer to reuse).
 ///
 /// - [`Spread::Series`]: the tenant (empty if there is none), then the name and the value of every label but
@@ -168,6 +199,22 @@ mod tests {
         let spread = Spread::Label("host".into());
         assert_eq!(key_of(&spread, None, &[("instance", "a")]), b"");
         assert_eq!(key_of(&spread, None, &[("host", "h1"), ("instance", "a")]), b"h1");
+    }
+
+    #[test]
+    fn queries_that_would_tear_groups_apart_are_named() {
+        let (zone, host) = (Spread::Label("zone".into()), Spread::Label("host".into()));
+        let tears = |groupby: &[&str], one: &Spread, other: &Spread| {
+            let groupby: Vec<String> = groupby.iter().map(|label| (*label).to_owned()).collect();
+            tears_groups(&groupby, [("cpu", one), ("memory", other)])
+        };
+        assert_eq!(tears(&[], &Spread::Series, &Spread::Series), None);
+        assert_eq!(tears(&["host"], &Spread::Query, &Spread::Query), None);
+        assert_eq!(tears(&["host", "mode"], &host, &host), None);
+        let reason = tears(&["host"], &Spread::Series, &host).unwrap();
+        assert!(reason.ends_with("spread alike: `cpu` is by `series`, `memory` by `label: host`"), "{reason}");
+        let reason = tears(&["host"], &zone, &zone).unwrap();
+        assert!(reason.starts_with("`cpu` is spread by `label: zone`, which would tear groups apart"), "{reason}");
     }
 
     #[test]

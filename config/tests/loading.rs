@@ -1,7 +1,7 @@
 //! Whole configurations: what a user writes, what comes out, what is said about mistakes.
 
 use config::load::{Loaded, Source, load};
-use config::worker::{DetectionDirection, ModelClass, Policies, StartFrom, VerifyTls, WorkerConfig};
+use config::worker::{Aggregation, DetectionDirection, ModelClass, Policies, StartFrom, VerifyTls, WorkerConfig};
 use proptest::prelude::*;
 
 const MINIMAL: &str = "\
@@ -245,6 +245,47 @@ fn a_season_is_written_in_durations_and_starts_on_a_day() {
 }
 
 #[test]
+fn a_multivariate_model_has_groups_and_queries_that_go_together() {
+    let overlay = "
+models: {m: {class: temporal_envelope_multivariate, queries: all, schedulers: all, groupby: [zone, host], max_channels: 50,
+  provide_series: [anomaly_score, yhat], args: {}, score_aggregation: max, holidays: {special_events: [12-24]}}}
+";
+    let error = errors_of(overlay);
+    assert!(error.contains("models.m.args: not supported yet"), "{error}");
+    let config = config(&[MINIMAL, &overlay.replace(" args: {},", "")]);
+    let model = &config.models["m"];
+    assert_eq!(model.class.groupby(), Some(&["host".to_owned(), "zone".to_owned()][..]));
+    let ModelClass::TemporalEnvelopeMultivariate(class) = &model.class else { panic!("{:?}", model.class) };
+    assert_eq!((class.max_channels, class.recommended_max_channels), (50, 50));
+    assert_eq!((class.dependency_rank, class.score_aggregation), (8, Aggregation::Max));
+    assert_eq!(class.envelope.special_events, ["12-24"]);
+    assert_eq!(model.provide_series, ["anomaly_score", "yhat"]);
+
+    let wrong = |model: &str, query: &str, message: &str| {
+        let error = errors_of(&format!(
+            "models: {{m: {{class: isolation_forest_multivariate, queries: all, schedulers: all, {model}}}}}\n\
+             reader: {{queries: {{memory: {{expr: mem, {query}}}}}}}\n"
+        ));
+        assert!(error.contains(message), "{message} in\n{error}");
+    };
+    wrong(
+        "groupby: [for]",
+        "",
+        "models.m.groupby: has `for`, which the writer replaces: two groups would write one series",
+    );
+    wrong("groupby: [a, a]", "", "models.m.groupby: has `a` twice");
+    wrong("groupby: [__name__]", "", "models.m.groupby: has `__name__`, which no score keeps");
+    wrong("provide_series: [yhat]", "", "the class does not produce this series; it produces anomaly_score");
+    wrong(
+        "groupby: [host]",
+        "step: 5m",
+        "models.m.queries: the queries of a multivariate model must have the same `step`: it is 1m for `cpu` and 5m for `memory`",
+    );
+    wrong("groupby: [host]", "offset: -1m", "must have the same `offset`: it is 0s for `cpu` and -1m for `memory`");
+    wrong("groupby: [host]", "tz: Europe/Berlin", "must have the same `tz`: it is UTC for `cpu` and Europe/Berlin for");
+}
+
+#[test]
 fn forecasts_are_written_of_what_is_provided_of_the_interval() {
     let envelope = |provide: &str| {
         let overlay = format!("models: {{z: {{class: temporal_envelope, forecast_at: [1h, 1d]{provide}}}}}");
@@ -298,8 +339,8 @@ fn a_mistake_is_named_with_its_key_and_what_is_allowed() {
         ("reader: {tls_cert_file: x}", "tls_cert_file: needs `tls_key_file`"),
         ("reader: {workers: -1}", "reader.workers: `-1`: must be a whole number from 0"),
         (
-            "models: {z: {class: auto}}",
-            "models.z.class: not supported yet in this version: auto; supported: zscore_online, mad_online",
+            "models: {z: {class: custom}}",
+            "models.z.class: not supported yet in this version: custom; supported: zscore_online, mad_online",
         ),
         ("models: {z: {class: arima}}", "there is no model class `arima`"),
         ("models: {z: {class: zscore_onlin}}", "did you mean `zscore_online`?; supported: zscore_online, mad_online"),
@@ -347,6 +388,9 @@ fn a_mistake_is_named_with_its_key_and_what_is_allowed() {
         ("models: {z: {provide_series: [timestamp]}}", "models.z.provide_series: must be a list, not empty"),
         ("models: {z: {provide_series: [yhat_low]}}", "provide_series[0]: `yhat_low`: the class does not produce"),
         ("models: {z: {scale: 0}}", "models.z.scale: `0`: must be above 0"),
+        ("models: {z: {band_floor: -1}}", "models.z.band_floor: `-1`: must be 0 or above"),
+        ("models: {z: {influence_limit: 0.5}}", "influence_limit: is 0.5; it must be 0, for none, or at least 1"),
+        ("models: {z: {exclude_incidents: maybe}}", "models.z.exclude_incidents"),
         ("models: {z: {min_n_samples_seen: 0}}", "`0`: must be a whole number, at least 1"),
         ("models: {z: {ttl: 1d}}", "models.z.ttl: not supported yet"),
         ("schedulers: {every_minute: {infer_every: 500ms}}", "`500ms`: must be at least 1s"),

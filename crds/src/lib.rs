@@ -3,6 +3,7 @@
 
 pub mod anomaly;
 pub mod connection;
+pub mod country;
 pub mod duration;
 mod embedded;
 pub mod generate;

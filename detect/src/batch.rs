@@ -1,5 +1,6 @@
 //! The states of many series of one model, whether it learns with every sample or only when it is fitted.
 
+use crate::auto::TunedBatch;
 use crate::model::{OnlineBatch, Samples, Scores, StateError};
 use crate::offline::OfflineBatch;
 use crate::score::ScorePolicy;
@@ -13,6 +14,8 @@ pub enum Batch {
     Online(Box<dyn OnlineBatch>),
     /// Stays as it was fitted.
     Offline(Box<dyn OfflineBatch>),
+    /// Fitted as an offline one, with arguments of its own for each series; learns what it scores if its class does.
+    Tuned(Box<TunedBatch>),
 }
 
 impl Batch {
@@ -22,6 +25,7 @@ impl Batch {
         match self {
             Self::Online(batch) => batch.slots(),
             Self::Offline(batch) => batch.slots(),
+            Self::Tuned(batch) => batch.slots(),
         }
     }
 
@@ -30,6 +34,7 @@ impl Batch {
         match self {
             Self::Online(batch) => batch.grow(slots),
             Self::Offline(batch) => batch.grow(slots),
+            Self::Tuned(batch) => batch.grow(slots),
         }
     }
 
@@ -38,6 +43,7 @@ impl Batch {
         match self {
             Self::Online(batch) => batch.reset(slot),
             Self::Offline(batch) => batch.reset(slot),
+            Self::Tuned(batch) => batch.reset(slot),
         }
     }
 
@@ -47,21 +53,25 @@ impl Batch {
         match self {
             Self::Online(batch) => batch.samples_seen(slot) > 0,
             Self::Offline(batch) => batch.is_fitted(slot),
+            Self::Tuned(batch) => batch.has_state(slot),
         }
     }
 
-    /// Predicts and scores every sample; see [`OnlineBatch::infer`] and [`OfflineBatch::infer`].
+    /// Predicts and scores every sample; see [`OnlineBatch::infer`], [`OfflineBatch::infer`] and [`TunedBatch::infer`].
     pub fn infer(&mut self, samples: Samples<'_>, policy: &ScorePolicy, scores: &mut Scores) {
         match self {
             Self::Online(batch) => batch.infer(samples, policy, scores),
             Self::Offline(batch) => batch.infer(samples, policy, scores),
+            Self::Tuned(batch) => batch.infer(samples, policy, scores),
         }
     }
 
     /// Learns without scoring. A model that is only fitted learns nothing from it.
     pub fn learn(&mut self, samples: Samples<'_>) {
-        if let Self::Online(batch) = self {
-            batch.learn(samples);
+        match self {
+            Self::Online(batch) => batch.learn(samples),
+            Self::Offline(_) => {}
+            Self::Tuned(batch) => batch.learn(samples),
         }
     }
 
@@ -77,6 +87,7 @@ impl Batch {
         match self {
             Self::Online(batch) => batch.save(slot, out),
             Self::Offline(batch) => batch.save(slot, out),
+            Self::Tuned(batch) => batch.save(slot, out),
         }
     }
 
@@ -88,6 +99,7 @@ impl Batch {
         match self {
             Self::Online(batch) => batch.load(slot, bytes),
             Self::Offline(batch) => batch.load(slot, bytes),
+            Self::Tuned(batch) => batch.load(slot, bytes),
         }
     }
 
@@ -97,6 +109,7 @@ impl Batch {
         match self {
             Self::Online(batch) => batch.heap_bytes(),
             Self::Offline(batch) => batch.heap_bytes(),
+            Self::Tuned(batch) => batch.heap_bytes(),
         }
     }
 }

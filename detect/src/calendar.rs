@@ -47,8 +47,8 @@ impl Zone {
 
 /// The moment, or the nearest one that has a date.
 fn at(time: i64) -> Timestamp {
-    let (first, last) = (Timestamp::MIN.as_millisecond(), Timestamp::MAX.as_millisecond());
-    Timestamp::from_millisecond(time.clamp(first, last)).unwrap_or_default()
+    let nearest = if time < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    Timestamp::from_millisecond(time).unwrap_or(nearest)
 }
 
 /// A time on the wall: ms since it showed 1970-01-01 00:00:00. It repeats an hour where daylight saving time ends, and leaves
@@ -183,6 +183,15 @@ mod tests {
         let clock = berlin.wall_clock(BEFORE);
         assert_eq!((clock.weekday(), clock.date()), (7, Date { year: 2024, month: 3, day: 31 }));
         assert_eq!(Zone::default().wall_clock(BEFORE).ms(), BEFORE);
+    }
+
+    #[test]
+    fn moments_that_have_no_date_are_those_at_the_ends_of_the_calendar() {
+        for zone in ["UTC", "Asia/Tokyo"] {
+            let year = |time| Zone::named(zone).unwrap().wall_clock(time).date().year;
+            assert_eq!([i64::MIN, i64::MAX].map(year), [-9999, 9999], "{zone}");
+        }
+        assert_eq!(WallClock::new(i64::MAX).date().year, 9999);
     }
 
     #[test]

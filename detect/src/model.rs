@@ -1,5 +1,6 @@
 //! What every model can do, one series or a batch of series at a time.
 
+use crate::offline::Prediction;
 use crate::score::{Interval, ScorePolicy};
 
 /// The value that marks "the series has no sample at this time" in a matrix of samples: a NaN with its own payload,
@@ -109,6 +110,8 @@ pub struct Scores {
     pub components: Vec<f64>,
     /// What is expected after each sample, sample by sample: so many intervals as the model has horizons.
     pub forecasts: Vec<Interval>,
+    /// Room for a row of an offline model, so that only the first ticks allocate; empty between them.
+    pub(crate) predictions: Vec<Prediction>,
 }
 
 impl Scores {

@@ -46,6 +46,14 @@ pub enum FitError {
         /// The number there is, those without a sample included.
         found: usize,
     },
+    /// A multivariate model may not have so many channels.
+    #[error("there are {found} channels, max_channels is {most}")]
+    TooManyChannels {
+        /// The number there is.
+        found: usize,
+        /// The greatest number that is allowed.
+        most: usize,
+    },
     /// The samples contradict the model.
     #[error("the fit failed: {what}")]
     Failed {
@@ -160,7 +168,7 @@ impl<M: OfflineModel + Clone + Send + Sync> OfflineBatch for PerSeries<M> {
     fn infer(&self, samples: Samples<'_>, policy: &ScorePolicy, scores: &mut Scores) {
         samples.check(self.models.len());
         scores.resize(samples.values.len());
-        let mut predictions = Vec::with_capacity(samples.times.len());
+        let mut predictions = std::mem::take(&mut scores.predictions);
         for (row, slot) in samples.slots.iter().enumerate() {
             let model = &self.models[*slot as usize];
             let points = Window { times: samples.times, values: samples.row(row) };
@@ -192,6 +200,8 @@ impl<M: OfflineModel + Clone + Send + Sync> OfflineBatch for PerSeries<M> {
                 scores.forecast(policy, |forecasts| model.forecasts(time, forecasts));
             }
         }
+        predictions.clear();
+        scores.predictions = predictions;
     }
 
     fn save(&self, slot: u32, out: &mut Vec<u8>) {

@@ -30,11 +30,15 @@
 /// Smallest margin, as a fraction of `max(|yhat|, 1)`: 2^-50, four units in the last place of a number just above 1.
 pub const MARGIN_FLOOR: f64 = 1.0 / (1u64 << 50) as f64;
 
-/// Largest base score: beyond it the ratio says no more, and a score must stay finite when a margin is zero.
-pub const MAX_SCORE: f64 = 1e6;
+/// Up to here the base score is the deviation in margins. Beyond, it grows with the logarithm of that, by a thousandth of this for
+/// every factor of ten: the number says no more, but a larger deviation still ranks above a smaller one.
+pub const LINEAR_SCORES: f64 = 1e6;
+
+/// Largest base score, that of a margin of zero.
+pub const MAX_SCORE: f64 = 1.5 * LINEAR_SCORES;
 
 /// The smallest number above 1: the base score of a value outside the interval by less than rounding can express.
-const ABOVE_ONE: f64 = 1.0 + f64::EPSILON;
+pub(crate) const ABOVE_ONE: f64 = 1.0 + f64::EPSILON;
 
 /// An expected value with its bounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -236,7 +240,17 @@ impl ScorePolicy {
         }
     }
 
-    fn is_outside_data_range(&self, value: f64) -> bool {
+    /// Whether nothing but the warm-up acts on a score: margins may be scaled, but no value is outside the range, ignored or near
+    /// enough.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.data_range == (f64::NEG_INFINITY, f64::INFINITY)
+            && self.direction == Direction::Both
+            && [self.min_dev_from_expected, self.min_rel_dev_from_expected]
+                .iter()
+                .all(|sides| sides.all(|dev| dev == 0.0))
+    }
+
+    pub(crate) fn is_outside_data_range(&self, value: f64) -> bool {
         value < self.data_range.0 || value > self.data_range.1
     }
 
@@ -285,9 +299,19 @@ pub fn base_score(interval: Interval, y: f64) -> f64 {
         deviation = (y * 0.5 - yhat * 0.5).abs();
         margin = (bound * 0.5 - yhat * 0.5).abs();
     }
-    let ratio = at_most(deviation / margin, MAX_SCORE);
+    let ratio = bounded(deviation / margin);
     let outside = y > upper || y < lower;
     if outside { at_least(ratio, ABOVE_ONE) } else { ratio }
+}
+
+/// Beyond [`LINEAR_SCORES`] the logarithm, so that scores stay finite and distinct.
+#[inline]
+fn bounded(ratio: f64) -> f64 {
+    if ratio > LINEAR_SCORES {
+        at_most(LINEAR_SCORES * (1.0 + 1e-3 * libm::log10(ratio / LINEAR_SCORES)), MAX_SCORE)
+    } else {
+        ratio
+    }
 }
 
 /// The greater of the two, `value` if it is NaN.
@@ -473,7 +497,17 @@ mod tests {
         let constant = Interval::symmetric(100.0, 0.0);
         assert!(score(warm(), constant, 100.0 + 1e-12) > 1.0);
         assert!(score(warm(), constant, 100.0_f64.next_up()) <= 1.0);
-        assert_eq!(score(warm(), constant, 101.0), MAX_SCORE);
+        assert!(score(warm(), constant, 101.0) > LINEAR_SCORES);
+    }
+
+    #[test]
+    fn however_far_a_value_is_a_farther_one_scores_more() {
+        let constant = Interval::symmetric(0.0, 0.0);
+        let scores = [1.0, 1.001, 2.0, 1e9, 1e200, f64::MAX].map(|y| score(warm(), constant, y));
+        assert!(scores.is_sorted_by(|near, far| near < far) && scores[5] <= MAX_SCORE, "{scores:?}");
+        let narrow = Interval { yhat: 0.0, lower: -1.0, upper: 1.0 };
+        assert_eq!(score(warm(), narrow, 1e6), 1e6);
+        assert_eq!(score(warm(), narrow, 1e8), 1e6 * 1.002);
     }
 
     #[test]

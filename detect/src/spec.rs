@@ -1,6 +1,7 @@
 //! Which model, with which arguments: the way from a configuration to a model.
 
 use crate::argument::ArgumentError;
+use crate::auto::{self, AutoArgs, TunedBatch};
 use crate::batch::Batch;
 use crate::calendar::Zone;
 use crate::decomposition::{self, StdArgs, StdModel};
@@ -13,8 +14,9 @@ use crate::per_series::PerSeries;
 use crate::prophet::{self, Prophet, ProphetArgs};
 use crate::quantile_online::{self, QuantileOnline, QuantileOnlineArgs};
 use crate::rolling_quantile::{self, RollingQuantile, RollingQuantileArgs};
+use crate::safeguards::{Safeguarded, Safeguards};
 use crate::temporal_envelope::{self, TemporalEnvelope, TemporalEnvelopeArgs};
-use crate::zscore::{self, ZscoreOnlineArgs, ZscoreOnlineBatch};
+use crate::zscore::{self, ZscoreOnline, ZscoreOnlineArgs, ZscoreOnlineBatch};
 
 /// A class of models with its arguments. What happens to a prediction afterwards is [`crate::score::ScorePolicy`].
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +39,8 @@ pub enum ModelSpec {
     HoltWinters(HoltWintersArgs),
     /// `isolation_forest`, whose seasonal features follow the clocks of a zone: see [`crate::isolation_forest`].
     IsolationForest(IsolationForestArgs, Zone),
+    /// `auto`, which searches the arguments of another class: see [`crate::auto`].
+    Auto(Box<AutoArgs>),
 }
 
 impl ModelSpec {
@@ -53,6 +57,7 @@ impl ModelSpec {
             Self::Prophet(_) => "prophet",
             Self::HoltWinters(_) => "holtwinters",
             Self::IsolationForest(..) => "isolation_forest",
+            Self::Auto(_) => "auto",
         }
     }
 
@@ -71,6 +76,7 @@ impl ModelSpec {
             Self::Prophet(args) => args.validate(),
             Self::HoltWinters(args) => args.validate(),
             Self::IsolationForest(args, _) => args.validate(self.class()),
+            Self::Auto(args) => args.validate(),
         }
     }
 
@@ -80,24 +86,65 @@ impl ModelSpec {
         match self {
             Self::Std(_) => decomposition::component_names().iter().map(|name| (*name).to_owned()).collect(),
             Self::Prophet(args) => prophet::component_names(args),
+            Self::Auto(args) => args.start.component_names(),
             _ => Vec::new(),
         }
+    }
+
+    /// Number of forecasts that the model gives for each sample.
+    #[must_use]
+    pub fn horizons(&self) -> usize {
+        match self {
+            Self::TemporalEnvelope(args, _) => args.forecast_at.len(),
+            Self::Prophet(args) => args.forecast_at.len(),
+            Self::Auto(args) => args.start.horizons(),
+            _ => 0,
+        }
+    }
+
+    /// Whether the model learns every sample that it scores, so that a series can begin without a fit.
+    #[must_use]
+    pub fn learns_online(&self) -> bool {
+        match self {
+            Self::Prophet(_) | Self::HoltWinters(_) | Self::IsolationForest(..) => false,
+            Self::Auto(args) => args.start.learns_online(),
+            _ => true,
+        }
+    }
+
+    /// Whether a fit of the model needs its window as a whole, and not chunk by chunk.
+    #[must_use]
+    pub fn needs_window(&self) -> bool {
+        matches!(self, Self::Auto(_)) || !self.learns_online()
     }
 
     /// A batch without slots, that gives these of the [`component_names`](Self::component_names), in this order.
     #[must_use]
     pub fn new_batch(&self, components: &[String]) -> Batch {
+        self.new_batch_with(Safeguards::default(), components)
+    }
+
+    /// The same with safeguards around each series' model.
+    #[must_use]
+    pub fn new_batch_with(&self, safeguards: Safeguards, components: &[String]) -> Batch {
+        let guards = safeguards;
         match self {
-            Self::ZscoreOnline(args) => Batch::Online(Box::new(ZscoreOnlineBatch::new(*args))),
-            Self::MadOnline(args) => online(MadOnline::new(*args)),
-            Self::QuantileOnline(args, zone) => online(QuantileOnline::new(*args, zone.clone())),
-            Self::RollingQuantile(args) => online(RollingQuantile::new(*args)),
-            Self::Std(args) => online(StdModel::new(*args, components)),
-            Self::TemporalEnvelope(args, zone) => online(TemporalEnvelope::new(args.clone(), zone.clone())),
-            Self::Prophet(args) => offline(Prophet::new(args.as_ref().clone(), components)),
-            Self::HoltWinters(args) => offline(HoltWinters::new(args.clone(), &[])),
+            Self::ZscoreOnline(args) if !guards.is_some() => Batch::Online(Box::new(ZscoreOnlineBatch::new(*args))),
+            Self::ZscoreOnline(args) => online(ZscoreOnline::new(*args), guards),
+            Self::MadOnline(args) => online(MadOnline::new(*args), guards),
+            Self::QuantileOnline(args, zone) => online(QuantileOnline::new(*args, zone.clone()), guards),
+            Self::RollingQuantile(args) => online(RollingQuantile::new(*args), guards),
+            Self::Std(args) => online(StdModel::new(*args, components), guards),
+            Self::TemporalEnvelope(args, zone) => online(TemporalEnvelope::new(args.clone(), zone.clone()), guards),
+            Self::Prophet(args) => offline(Prophet::new(args.as_ref().clone(), components), guards),
+            Self::HoltWinters(args) => offline(HoltWinters::new(args.clone(), &[]), guards),
             Self::IsolationForest(args, zone) => {
-                offline(IsolationForest::new(args.clone(), zone.clone(), DEFAULT_SEED))
+                // It expects no value, so there is no band.
+                offline(IsolationForest::new(args.clone(), zone.clone(), DEFAULT_SEED), Safeguards::default())
+            }
+            Self::Auto(args) => {
+                let args = AutoArgs { safeguards: guards, ..args.as_ref().clone() };
+                Batch::Tuned(Box::new(TunedBatch::new(args, components)))
             }
         }
     }
@@ -118,6 +165,7 @@ impl ModelSpec {
             Self::Prophet(args) => args.learning_signature(),
             Self::HoltWinters(args) => args.learning_signature(),
             Self::IsolationForest(args, zone) => format!("{} zone={}", args.learning_signature(), zone.name()),
+            Self::Auto(args) => args.learning_signature(),
         };
         format!("{} v{} {arguments}", self.class(), self.state_version())
     }
@@ -135,16 +183,25 @@ impl ModelSpec {
             Self::Prophet(_) => prophet::FORMAT.version,
             Self::HoltWinters(_) => holt_winters::FORMAT.version,
             Self::IsolationForest(..) => isolation_forest::FORMAT.version,
+            Self::Auto(_) => auto::FORMAT.version,
         }
     }
 }
 
-fn online(empty: impl OnlineModel + Clone + Send + Sync + 'static) -> Batch {
-    Batch::Online(Box::new(PerSeries::new(empty)))
+fn online(empty: impl OnlineModel + Clone + Send + Sync + 'static, safeguards: Safeguards) -> Batch {
+    if safeguards.is_some() {
+        Batch::Online(Box::new(PerSeries::new(Safeguarded::new(empty, safeguards))))
+    } else {
+        Batch::Online(Box::new(PerSeries::new(empty)))
+    }
 }
 
-fn offline(empty: impl OfflineModel + Clone + Send + Sync + 'static) -> Batch {
-    Batch::Offline(Box::new(PerSeries::new(empty)))
+fn offline(empty: impl OfflineModel + Clone + Send + Sync + 'static, safeguards: Safeguards) -> Batch {
+    if safeguards.is_some() {
+        Batch::Offline(Box::new(PerSeries::new(Safeguarded::new(empty, safeguards))))
+    } else {
+        Batch::Offline(Box::new(PerSeries::new(empty)))
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //!
 //! | tag | class |
 //! |---|---|
+//! | `at` | `auto` |
 //! | `hw` | `holtwinters` |
 //! | `if` | `isolation_forest` |
 //! | `im` | `isolation_forest_multivariate` |
@@ -15,6 +16,7 @@
 //! | `qo` | `quantile_online` |
 //! | `rq` | `rolling_quantile` |
 //! | `sd` | `std` |
+//! | `sg` | any class with [safeguards](crate::safeguards), around its own state |
 //! | `te` | `temporal_envelope` |
 //! | `tm` | `temporal_envelope_multivariate` |
 //! | `zs` | `zscore_online` |

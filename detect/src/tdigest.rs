@@ -61,6 +61,15 @@ const SHARE: f64 = 1.6;
 /// The same in the middle of `k1`: most merges need one pass only.
 const SHARE_IN_THE_MIDDLE: f64 = 3.0;
 
+/// Merging can always come down to so many centroids: the ends stay, and two more that a gap between clusters keeps apart.
+const LEAST_KEPT: usize = 4;
+
+/// Centroids that are searched at once.
+const GROUP: usize = 8;
+
+/// Up to so many groups, it is quicker to look at all of them.
+const MAX_GROUPS: usize = 32;
+
 /// How many times as wide as both of its neighbours a gap is that separates clusters.
 const CLUSTER_GAP: f64 = 8.0;
 
@@ -84,14 +93,16 @@ impl Scale {
     #[must_use]
     pub fn new(compression: u32) -> Self {
         let capacity = (compression as usize * 4).div_ceil(5) + 5;
-        Self { compression, capacity, kept: capacity - (capacity / 12).max(4), favours_tails: false }
+        let kept = (capacity - (capacity / 12).max(4)).max(LEAST_KEPT);
+        Self { compression, capacity, kept, favours_tails: false }
     }
 
     /// `k1`, for quantiles near 0 and 1 too, with a compression of at least 1.
     #[must_use]
     pub fn for_tails(compression: u32) -> Self {
         let scale = Self::new(compression);
-        Self { favours_tails: true, kept: scale.capacity - (scale.capacity / 6).max(4), ..scale }
+        let kept = (scale.capacity - (scale.capacity / 6).max(4)).max(LEAST_KEPT);
+        Self { favours_tails: true, kept, ..scale }
     }
 
     /// As given.
@@ -107,7 +118,7 @@ impl Scale {
     }
 
     /// At most so many centroids remain after merging: `capacity - max(capacity / 12, 4)`, and
-    /// `capacity - max(capacity / 6, 4)` for tails.
+    /// `capacity - max(capacity / 6, 4)` for tails; or 4 if that is more.
     #[must_use]
     pub fn kept(&self) -> usize {
         self.kept
@@ -360,7 +371,7 @@ impl Digest {
         let weight = self.weight_of_next();
         self.total += weight;
         let value = value + 0.0;
-        let mut at = self.centroids.partition_point(|centroid| centroid.mean() < value);
+        let mut at = self.count_below(value);
         let insertion = at;
         while let Some(centroid) = self.centroids.get_mut(at)
             && centroid.mean() == value
@@ -378,6 +389,19 @@ impl Digest {
             self.merge(scale);
         }
         if full || scaled { Change::Rebuilt } else { Change::Inserted { at: insertion, weight } }
+    }
+
+    /// How many centroids have a mean below `value`. Comparisons that do not wait for each other, of the last centroid of each group
+    /// and then of one group, take half as long as a binary search, whose every step waits for the one before.
+    fn count_below(&self, value: f64) -> usize {
+        let is_below = |centroid: &Centroid| centroid.mean() < value;
+        if self.centroids.len() > MAX_GROUPS * GROUP {
+            return self.centroids.partition_point(is_below);
+        }
+        let (groups, rest) = self.centroids.as_chunks::<GROUP>();
+        let below: usize = groups.iter().map(|group| usize::from(is_below(&group[GROUP - 1]))).sum();
+        let group = groups.get(below).map_or(rest, |group| group);
+        GROUP * below + group.iter().map(|centroid| usize::from(is_below(centroid))).sum::<usize>()
     }
 
     /// Multiplies the weight of everything learnt so far.
@@ -434,7 +458,7 @@ impl Digest {
     fn reserve(&mut self, scale: Scale) {
         let len = self.centroids.len();
         if len == self.centroids.capacity() {
-            let wanted = (2 * len).clamp(8, scale.capacity().max(len + 1));
+            let wanted = (2 * len).max(8).min(scale.capacity().max(len + 1));
             self.centroids.reserve_exact(wanted - len);
         }
     }

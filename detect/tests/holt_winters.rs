@@ -1,7 +1,7 @@
 //! What a user of `holtwinters` relies on.
 
 use detect::holt_winters::{
-    Bounds, Composition, HoltWinters, HoltWintersArgs, Initialization, States, estimate, state_bytes,
+    Bounds, BoxCox, Composition, HoltWinters, HoltWintersArgs, Initialization, States, estimate, state_bytes,
 };
 use detect::model::StateError;
 use detect::offline::{OfflineModel, Prediction, Window};
@@ -53,6 +53,61 @@ fn saved(model: &HoltWinters) -> Vec<u8> {
 fn failure(args: HoltWintersArgs, times: &[i64], values: &[f64]) -> String {
     let result = HoltWinters::new(args, &[]).fit(Window { times, values });
     result.map_or_else(|error| error.to_string(), |()| "it is fitted".to_owned())
+}
+
+/// What statsmodels 0.15.0 gives with `use_boxcox`, these smoothing parameters and `initialization_method="known"`.
+#[test]
+fn with_a_box_cox_transform_forecasts_are_those_of_statsmodels() {
+    let values = [10.0, 14.0, 8.0, 12.0, 13.0, 18.0, 10.0, 15.0, 17.0, 24.0, 14.0, 20.0, 22.0, 31.0, 18.0, 26.0];
+    let times = minutes(values.len());
+    for (lambda, trend, forecasts, deviation) in [
+        (0.0, 0.1, [28.513431325835267, 39.414113068534554, 23.410115975983356], 2.150876463273977),
+        (0.5, 0.1, [28.100566914762574, 33.8308113765987, 24.548513584110307], 3.0706697069026285),
+        (0.25, 0.0, [24.654831044856877, 29.65672710321769, 18.533308825052856], 2.2519253598722844),
+    ] {
+        let has_trend = trend > 0.0;
+        let args = HoltWintersArgs {
+            seasonality: Some(4 * MINUTE),
+            seasonal_periods: Some(4),
+            z_threshold: 1.0,
+            trend: ADDITIVE.filter(|_| has_trend),
+            initialization: Initialization::Known(States { level: 2.0, trend, seasons: vec![-0.1, 0.2, -0.3, 0.2] }),
+            smoothing_level: Some(0.4),
+            smoothing_trend: Some(0.1).filter(|_| has_trend),
+            smoothing_seasonal: Some(0.2),
+            box_cox: Some(BoxCox::Lambda(lambda)),
+            ..HoltWintersArgs::default()
+        };
+        assert_eq!(args.validate(), Ok(()));
+        let model = fitted(args, &times, &values);
+        for (step, expected) in (values.len() as i64..).zip(forecasts) {
+            let Interval { yhat, upper, .. } = predicted(&model, step * MINUTE);
+            assert!((yhat - expected).abs() < 1e-10 * expected, "{lambda}: {yhat} {expected}");
+            assert!((upper - yhat - deviation).abs() < 1e-10, "{lambda}: {}", upper - yhat);
+        }
+    }
+}
+
+#[test]
+fn a_spread_that_grows_with_the_level_is_forecast_by_an_estimated_transform() {
+    let times = minutes(120);
+    let values: Vec<f64> = line_with_season(120).iter().map(|value| libm::exp(value / 20.0)).collect();
+    let model =
+        fitted(HoltWintersArgs { trend: ADDITIVE, box_cox: Some(BoxCox::Estimated), ..args() }, &times, &values);
+    let expected: Vec<f64> = line_with_season(132)[120..].iter().map(|value| libm::exp(value / 20.0)).collect();
+    for (step, expected) in (120..).zip(expected) {
+        let Interval { yhat, .. } = predicted(&model, step * MINUTE);
+        assert!((yhat / expected - 1.0).abs() < 0.1, "{step}: {yhat} {expected}");
+    }
+    let mut loaded =
+        HoltWinters::new(HoltWintersArgs { trend: ADDITIVE, box_cox: Some(BoxCox::Estimated), ..args() }, &[]);
+    assert_eq!(loaded.load(&saved(&model)), Ok(()));
+    assert_eq!(predicted(&loaded, 7_777_777), predicted(&model, 7_777_777));
+    assert_eq!(saved(&model).len(), state_bytes(6) + 8);
+    let plain = fitted(HoltWintersArgs { trend: ADDITIVE, ..args() }, &times, &values);
+    assert!(loaded.load(&saved(&plain)).is_err(), "a state without a transform");
+    let refusal = failure(HoltWintersArgs { box_cox: Some(BoxCox::Estimated), ..args() }, &times, &vec![0.0; 120]);
+    assert_eq!(refusal, "the fit failed: a Box-Cox transform needs values above 0");
 }
 
 #[test]
@@ -222,6 +277,8 @@ fn arguments_outside_their_range_are_named() {
         ("smoothing_trend", HoltWintersArgs { smoothing_trend: Some(0.5), ..args() }),
         ("smoothing_seasonal", HoltWintersArgs { smoothing_seasonal: Some(0.5), seasonal: None, ..args() }),
         ("damping_trend", HoltWintersArgs { damping_trend: Some(0.9), ..args() }),
+        ("lambda of use_boxcox", HoltWintersArgs { box_cox: Some(BoxCox::Lambda(f64::NAN)), ..args() }),
+        ("lowest damping_trend", bounds(|bounds| bounds.damping_trend = (0.0, 1.0))),
         ("initial_level", known(0.0, &[1.0, 2.0])),
         ("initial_seasonal", known(1.0, &[1.0, -2.0])),
         ("initial_seasonal", known(1.0, &[1.0])),
@@ -325,18 +382,27 @@ fn any_form() -> impl Strategy<Value = HoltWintersArgs> {
     ]);
     let end = || prop_oneof![3 => Just(None), 1 => Just(Some(0.0)), 1 => Just(Some(1.0))];
     let frequency = prop_oneof![4 => Just(None), 1 => Just(Some(7 * MINUTE)), 1 => Just(Some(MINUTE / 3))];
-    (composition(), composition(), any::<bool>(), initialization, (end(), end(), end()), 2..9_u32, frequency).prop_map(
-        |(trend, seasonal, damped, initialization, (level, slope, season), periods, frequency)| HoltWintersArgs {
-            frequency,
-            trend,
-            seasonal,
-            damped_trend: damped && trend.is_some(),
-            seasonal_periods: Some(periods),
-            initialization,
-            smoothing_level: level,
-            smoothing_trend: slope.filter(|_| trend.is_some()),
-            smoothing_seasonal: season.filter(|_| seasonal.is_some()),
-            ..HoltWintersArgs::default()
+    let box_cox = prop_oneof![
+        4 => Just(None),
+        1 => Just(Some(BoxCox::Estimated)),
+        1 => prop::sample::select(vec![-1.5, 0.0, 2.0]).prop_map(|lambda| Some(BoxCox::Lambda(lambda))),
+    ];
+    let resampling = (frequency, box_cox);
+    (composition(), composition(), any::<bool>(), initialization, (end(), end(), end()), 2..9_u32, resampling).prop_map(
+        |(trend, seasonal, damped, initialization, (level, slope, season), periods, (frequency, box_cox))| {
+            HoltWintersArgs {
+                box_cox,
+                frequency,
+                trend,
+                seasonal,
+                damped_trend: damped && trend.is_some(),
+                seasonal_periods: Some(periods),
+                initialization,
+                smoothing_level: level,
+                smoothing_trend: slope.filter(|_| trend.is_some()),
+                smoothing_seasonal: season.filter(|_| seasonal.is_some()),
+                ..HoltWintersArgs::default()
+            }
         },
     )
 }

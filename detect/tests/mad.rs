@@ -332,3 +332,14 @@ proptest! {
         prop_assert_eq!(model.digest(), loaded.digest());
     }
 }
+
+#[test]
+fn the_least_compressions_learn_any_number_of_samples() {
+    for compression in [1, 2, 3] {
+        let mut model = MadOnline::new(MadOnlineArgs { compression, ..MadOnlineArgs::default() });
+        // Three clusters, whose gaps no merge crosses while it has another choice.
+        (0..1000).for_each(|index| model.learn(0, f64::from(index % 7) + 1e6 * f64::from(index % 3)));
+        let median = model.predict(0).yhat;
+        assert!((0.0..=2e6 + 6.0).contains(&median), "{compression}: {median}");
+    }
+}

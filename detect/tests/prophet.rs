@@ -311,6 +311,18 @@ fn samples_are_sorted_by_time_before_the_fit() {
 }
 
 #[test]
+fn changepoints_that_the_window_has_left_behind_do_not_matter() {
+    let times = grid(START, HOUR_MS, 200);
+    let fitted = |changepoints: &[i64]| {
+        let changepoints = Some(changepoints.iter().map(|hours| START + hours * HOUR_MS).collect());
+        state(&fitted_to(&ProphetArgs { changepoints, ..ProphetArgs::default() }, &times, daily))
+    };
+    assert_eq!(fitted(&[-300, 90, 50, 50, 300]), fitted(&[50, 90]));
+    assert_eq!(fitted(&[-300]), fitted(&[]));
+    assert_ne!(fitted(&[50]), fitted(&[]));
+}
+
+#[test]
 fn a_window_without_a_fit_says_why() {
     let fit = |args: ProphetArgs, times: &[i64], values: &[f64]| {
         Prophet::new(args, &[]).fit(Window { times, values }).unwrap_err().to_string()
@@ -318,8 +330,6 @@ fn a_window_without_a_fit_says_why() {
     let args = ProphetArgs::default;
     assert_eq!(fit(args(), &[0, 1], &[1.0, f64::NAN]), "the fit needs 2 samples, the window has 1");
     assert_eq!(fit(args(), &[5, 5], &[1.0, 2.0]), "the fit failed: all samples have the same time");
-    let outside = ProphetArgs { changepoints: Some(vec![7]), ..args() };
-    assert_eq!(fit(outside, &[1, 5], &[1.0, 2.0]), "the fit failed: a changepoint lies outside the history");
     let minmax = ProphetArgs { scaling: Scaling::MinMax, ..args() };
     let message = fit(minmax, &[0, 1], &[-1.7e308, 1.7e308]);
     assert_eq!(message, "the fit failed: the values span more than a number can say");
@@ -365,6 +375,10 @@ fn every_argument_outside_its_range_is_named() {
     assert_eq!(fault(&|a| a.tz_use_cyclical_encoding = true), "tz_use_cyclical_encoding");
     assert_eq!(fault(&|a| a.country_holidays = Some("Atlantis".into())), "country_holidays");
     assert_eq!(fault(&|a| a.holidays = vec![holiday.clone()]), "holidays.ds");
+    let date = Date { day: 28, ..date };
+    let year =
+        |name: &str| Holiday { name: name.into(), date, lower_window: -366, upper_window: 366, prior_scale: None };
+    assert_eq!(fault(&|a| a.holidays = vec![year("a"), year("b"), year("c")]), "holidays");
     assert_eq!(fault(&|a| a.forecast_at = vec![0]), "forecast_at");
     let compression = Compression { window: 0, agg_method: Aggregation::Mean, adjust_boundaries: true };
     assert_eq!(fault(&|a| a.compression = Some(compression)), "compression.window");
@@ -590,7 +604,9 @@ proptest! {
                 prop_assert_eq!(loaded.fitted(), model.fitted());
             }
             Err(FitError::TooFewSamples { needed, found: counted }) => prop_assert!(needed == 2 && counted <= found),
-            Err(FitError::TooFewSteps { .. }) => prop_assert!(false, "prophet has no steps"),
+            Err(error @ (FitError::TooFewSteps { .. } | FitError::TooManyChannels { .. })) => {
+                prop_assert!(false, "prophet has neither steps nor channels: {}", error);
+            }
             Err(FitError::Failed { what }) => prop_assert!(!what.is_empty()),
         }
     }

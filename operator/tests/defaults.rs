@@ -48,7 +48,9 @@ fn classes() -> Value {
     json!({
         "zscoreOnline": {}, "madOnline": {}, "quantileOnline": {},
         "rollingQuantile": {"quantile": 0.9, "windowSteps": 96}, "std": {"period": 288},
-        "temporalEnvelope": {}, "holtwinters": {"seasonality": "1d"}, "isolationForest": {},
+        "temporalEnvelope": {}, "prophet": {"compression": {"window": "5m"}}, "holtwinters": {"seasonality": "1d"}, "isolationForest": {},
+        "temporalEnvelopeMultivariate": {}, "isolationForestMultivariate": {},
+        "auto": {"anomalyPercentage": 0.01, "tuned": {"madOnline": {}}},
     })
 }
 
@@ -96,7 +98,7 @@ fn value(field: &Value, text: &str) -> Option<Value> {
 
 /// Blocks that say something by being there, and fields of which the worker's configuration keeps apart whether they
 /// were given, because what they fall back to is the model's own.
-const APART: [&str; 9] = [
+const APART: [&str; 10] = [
     "emptyDir",
     "tls",
     "retention",
@@ -106,6 +108,7 @@ const APART: [&str; 9] = [
     "detectionDirection",
     "minDevFromExpected",
     "minRelDevFromExpected",
+    "tuned",
 ];
 
 #[test]

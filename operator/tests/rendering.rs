@@ -2,10 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use config::load::{Loaded, Source, load};
-use config::worker::{DetectionDirection, ModelClass};
+use config::worker::{DetectionDirection, ModelClass, Validation};
 use crds::status::Reason;
 use crds::{AnomalyModel, AnomalyQuery, VMAnomaly};
 use operator::build::config::{HANDOVER_TIMEOUT, Rendered, render, schedulers};
@@ -110,6 +111,65 @@ fn what_the_objects_say_arrives_in_the_worker() {
     assert_eq!(robust.anomaly_score_outside_data_range, 0.0, "an explicit zero is no absent value");
     assert_eq!((robust.queries.as_slice(), robust.schedulers.as_slice()), (&["cpu".into()][..], &["often".into()][..]));
     assert_eq!(rendered.placements, [("cpu".to_owned(), config::ownership::Spread::Label("host".into()))]);
+}
+
+#[test]
+fn a_multivariate_model_whose_queries_are_spread_apart_is_rejected_alone_and_says_which() {
+    let anomaly = anomaly(json!({}));
+    let queries = [query("cpu", json!({})), query("memory", json!({ "spread": { "type": "Label", "label": "host" } }))];
+    let joint = json!({ "isolationForestMultivariate": { "groupby": ["host"] } });
+    let models = [model("all", json!({ "zscoreOnline": {} })), model("joint", joint)];
+    let mut selection = selection(&anomaly, &models, &queries);
+    let rendered = render(&anomaly, &mut selection).unwrap();
+    let rejection = selection.models.iter().find(|model| model.alias == "joint").unwrap().rejection.clone().unwrap();
+    assert_eq!(rejection.reason, Reason::InvalidValue);
+    assert!(rejection.message.ends_with("`cpu` is by `series`, `memory` by `label: host`"), "{}", rejection.message);
+    assert_eq!(loaded(&anomaly, &rendered).config.models.keys().collect::<Vec<_>>(), ["all"]);
+}
+
+#[test]
+fn a_smoothing_without_a_season_needs_no_length_of_one() {
+    let anomaly = anomaly(json!({}));
+    let models = [model("m", json!({ "holtwinters": { "seasonal": "none", "trend": "add" } }))];
+    let mut selection = selection(&anomaly, &models, &[query("cpu", json!({}))]);
+    let rendered = render(&anomaly, &mut selection).unwrap();
+    let ModelClass::HoltWinters { smoothing, .. } = &loaded(&anomaly, &rendered).config.models["m"].class else {
+        panic!("another class")
+    };
+    assert!(smoothing.seasonal.is_none() && smoothing.trend.is_some());
+}
+
+#[test]
+fn a_tuned_class_is_the_block_that_is_set_and_what_is_in_it_is_frozen() {
+    let anomaly = anomaly(json!({}));
+    let tuning = json!({
+        "tuned": { "quantileOnline": { "seasonalInterval": "1d", "minSubseason": "1h", "decay": 0.9 } },
+        "anomalyPercentage": 0.02, "timeout": "2s500ms", "nTrials": 7, "validationScheme": "leaky",
+    });
+    let forest = json!({ "isolationForest": { "nEstimators": 50, "seasonalFeatures": ["hod"] } });
+    let models = [
+        model("tuned", json!({ "auto": tuning, "clipPredictions": true })),
+        model("forest", json!({ "auto": { "tuned": forest, "anomalyPercentage": 0.0 } })),
+        model("rolling", json!({ "auto": { "tuned": { "rollingQuantile": {} }, "anomalyPercentage": 0.0 } })),
+    ];
+    let mut selection = selection(&anomaly, &models, &[query("cpu", json!({}))]);
+    let rendered = render(&anomaly, &mut selection).unwrap();
+    let config = loaded(&anomaly, &rendered).config;
+    let auto = |name: &str| match &config.models[name].class {
+        ModelClass::Auto(auto) => auto.as_ref().clone(),
+        other => panic!("{other:?}"),
+    };
+    let tuned = auto("tuned");
+    let ModelClass::QuantileOnline { seasonal_interval, .. } = tuned.start else { panic!("another class") };
+    assert_eq!((seasonal_interval, tuned.learning.decay), (Some(86_400_000), 0.9));
+    assert_eq!((tuned.anomaly_percentage, tuned.timeout, tuned.n_trials), (0.02, Some(2.5), 7));
+    assert_eq!(tuned.validation, Validation::Leaky);
+    let frozen: BTreeSet<&str> = tuned.frozen.iter().map(String::as_str).collect();
+    assert_eq!(frozen, ["decay", "min_subseason", "seasonal_interval"].into());
+    assert!(config.models["tuned"].clip_predictions);
+    assert_eq!(auto("forest").frozen, ["args.n_estimators", "seasonal_features"]);
+    assert_eq!(config.models["forest"].provide_series, ["anomaly_score", "y"]);
+    assert_eq!((auto("rolling").tuned_class.as_str(), auto("rolling").frozen.len()), ("rolling_quantile", 0));
 }
 
 #[test]

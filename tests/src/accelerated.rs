@@ -15,7 +15,7 @@ use config::topology::Topology;
 use tokio::sync::mpsc;
 use worker::context::{Context, Environment, Storage, StorageError};
 use worker::disk::file_system::{FileSystem, OpenError};
-use worker::environment::{Alone, Clock, RangeAnswer, RangeRead, ReadError, Tsdb, WriteError};
+use worker::environment::{Alone, Clock, RangeAnswer, RangeRead, ReadError, Stopwatch, Tsdb, WriteError};
 use worker::labels::Labels;
 use worker::metrics::{Metrics, MetricsError};
 use worker::peers::Place;
@@ -59,6 +59,12 @@ impl Clock for AcceleratedClock {
     async fn sleep(&self, duration: Duration) {
         self.origin.get_or_init(Instant::now);
         tokio::time::sleep(duration.div_f64(self.factor)).await;
+    }
+
+    /// Computations are not accelerated.
+    fn stopwatch(&self) -> Stopwatch {
+        let origin = Instant::now();
+        Arc::new(move || origin.elapsed())
     }
 }
 

@@ -1,6 +1,6 @@
 //! One worker runs every class of models from one file, on what a real VictoriaMetrics answers.
 
-#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,7 +24,7 @@ const INCIDENT: i64 = START + 4 * HOUR;
 
 /// Models by alias: the class with what it requires, what it writes, and how many of a hundred calm points it may call
 /// anomalous.
-const MODELS: [(&str, &str, &str, usize); 9] = [
+const MODELS: [(&str, &str, &str, usize); 13] = [
     ("zscore", "class: zscore_online", "anomaly_score y yhat yhat_lower yhat_upper", 0),
     ("mad", "class: mad_online, threshold: 4", "anomaly_score y yhat yhat_lower yhat_upper", 0),
     (
@@ -48,18 +48,45 @@ const MODELS: [(&str, &str, &str, usize); 9] = [
     ),
     (
         "envelope",
-        "class: temporal_envelope, iqr_threshold: 3, seasonalities: [hod_smooth], forecast_at: [1h], provide_series: [anomaly_score, yhat]",
+        "class: temporal_envelope, iqr_threshold: 3, seasonalities: [hod_smooth], holidays: {countries: [US]}, forecast_at: [1h], provide_series: [anomaly_score, yhat]",
         "anomaly_score yhat yhat_1h",
         10,
     ),
     (
         "prophet",
-        "class: prophet, scale: 2, forecast_at: [1d], provide_series: [anomaly_score, yhat, daily], args: {weekly_seasonality: false}",
-        "anomaly_score yhat daily yhat_1d",
+        "class: prophet, scale: 2, forecast_at: [1d], provide_series: [anomaly_score, yhat, daily, holidays], args: {weekly_seasonality: false, country_holidays: US}",
+        "anomaly_score yhat daily holidays yhat_1d",
         10,
     ),
     ("holtwinters", "class: holtwinters, seasonality: 1d", "anomaly_score y yhat yhat_lower yhat_upper", 20),
     ("forest", "class: isolation_forest, contamination: 0.05, seasonal_features: [hod]", "anomaly_score y", 20),
+    (
+        "tuned",
+        "class: auto, tuned_class_name: mad_online, optimization_params: {anomaly_percentage: 0.01, n_trials: 16}",
+        "anomaly_score y yhat yhat_lower yhat_upper",
+        10,
+    ),
+    (
+        "hasty",
+        "class: auto, tuned_class_name: zscore_online, optimization_params: {anomaly_percentage: 0.01, timeout: 0.000001}",
+        "anomaly_score y yhat yhat_lower yhat_upper",
+        10,
+    ),
+    (
+        "tuned_prophet",
+        "class: auto, tuned_class_name: prophet, provide_series: [anomaly_score, yhat, daily], \
+         optimization_params: {anomaly_percentage: 0.01, n_trials: 4, \
+         frozen_params: {forecast_at: [1d], args: {weekly_seasonality: false}}}",
+        "anomaly_score yhat daily yhat_1d",
+        20,
+    ),
+    (
+        "tuned_forest",
+        "class: auto, tuned_class_name: isolation_forest, \
+         optimization_params: {anomaly_percentage: 0.15, n_trials: 16, frozen_params: {seasonal_features: [hod]}}",
+        "anomaly_score y",
+        30,
+    ),
 ];
 
 fn config(url: &str) -> String {
@@ -99,6 +126,8 @@ async fn every_class_fits_scores_and_sees_what_is_far_away() {
     let outcome = run(Run { config: &config, shard: 0, shards, start: START, end: END + 5_000, factor: 1e6 });
     let outcome = outcome.await.expect("a run");
     assert_eq!(outcome.jobs[0].skipped_ticks, 0);
+    let cut = outcome.metric("vmanomaly_searches_cut_total");
+    assert_eq!(cut, hosts.len() as f64, "only the hasty model's searches are cut");
 
     let written = written(&outcome.accepted).expect("JSON lines");
     let mut by_model: BTreeMap<&str, Vec<&Series>> = BTreeMap::new();

@@ -210,6 +210,9 @@ const MEMBERS_COUNT: &str = "VMANOMALY_MEMBERS_COUNT";
 /// Detects anomalies in time series: queries them, keeps one model per series, writes scores back.
 #[derive(Debug, Parser)]
 #[command(name = "vmanomaly", version, args_override_self = true, max_term_width = 120)]
+#[command(
+    after_help = "`vmanomaly evaluate FOLDER` runs models over labelled series: see `vmanomaly evaluate --help`."
+)]
 struct Flags {
     /// Configuration files and folders; values of later ones win. A folder gives its .yaml and .yml files
     #[arg(value_name = "CONFIG", default_value = "vmanomaly.yaml")]

@@ -1,34 +1,43 @@
 //! The detector of a configured model: from the configuration's words to the model library's.
 
+use std::time::Duration;
+
 use config::worker::{
-    Amount, DetectionDirection, Envelope, ExponentialSmoothing, Model, ModelClass, Policies, Query, Trees,
+    Amount, Auto, DetectionDirection, Envelope, ExponentialSmoothing, Model, ModelClass, Policies, Query, Trees,
+    Validation,
 };
 use detect::{
-    calendar::{DAY_MS, WallClock, Zone},
+    auto::{AutoArgs, TuningArgs, ValidationScheme},
+    calendar::{DAY_MS, Date, WallClock, Zone},
     decomposition::StdArgs,
-    holt_winters::{Bounds, Composition, HoltWintersArgs, Initialization, States},
+    holt_winters::{Bounds, BoxCox, Composition, HoltWintersArgs, Initialization, States},
     isolation_forest::{Contamination, GrowthArgs, IsolationForestArgs, MaxFeatures, MaxSamples, SeasonalFeature},
     mad::MadOnlineArgs,
+    multivariate::MultivariateSpec,
     prophet::{
         Aggregation, BuiltIn, Compression, Cycle, Growth, Mode, ProphetArgs, Scaling, Seasonality, TzSeasonality,
     },
     quantile_online::QuantileOnlineArgs,
     rolling_quantile::RollingQuantileArgs,
+    safeguards::Safeguards,
     score::{Direction, ScorePolicy, Sides},
     spec::ModelSpec,
-    temporal_envelope::{Holiday, TemporalEnvelopeArgs},
+    temporal_envelope::{
+        Holiday, TemporalEnvelopeArgs,
+        multivariate::{self, TemporalEnvelopeMultivariateArgs},
+    },
     zscore::ZscoreOnlineArgs,
 };
 
 use crate::output::FurtherOutputs;
 
-/// The detector of a model on a query.
+/// The detector of a model on a query; `None` of a model that sees series together.
 #[must_use]
-pub fn spec(query: &Query, model: &Model) -> ModelSpec {
+pub fn spec(query: &Query, model: &Model) -> Option<ModelSpec> {
     let Model { decay, history_strength, .. } = *model;
     // The configuration refuses zones that do not exist.
     let zone = || Zone::named(&query.tz).unwrap_or_default();
-    match model.class {
+    let spec = match model.class {
         ModelClass::ZscoreOnline { z_threshold } => {
             ModelSpec::ZscoreOnline(ZscoreOnlineArgs { z_threshold, decay, history_strength })
         }
@@ -50,7 +59,7 @@ pub fn spec(query: &Query, model: &Model) -> ModelSpec {
                 iqr_threshold,
                 seasonal_interval,
                 min_subseason,
-                season_starts_from: WallClock::new(season_starts_from.saturating_mul(DAY_MS)).date(),
+                season_starts_from: date(season_starts_from),
                 use_transform,
                 global_smoothing,
                 compression,
@@ -69,14 +78,125 @@ pub fn spec(query: &Query, model: &Model) -> ModelSpec {
             ModelSpec::HoltWinters(holt_winters(frequency, seasonality, z_threshold, smoothing))
         }
         ModelClass::IsolationForest { contamination, ref seasonal_features, ref trees } => {
-            let args = IsolationForestArgs {
-                contamination: contamination.map_or(Contamination::Auto, Contamination::Share),
-                seasonal_features: seasonal_features.iter().copied().map(seasonal_feature).collect(),
-                growth: growth(trees),
-            };
-            ModelSpec::IsolationForest(args, zone())
+            ModelSpec::IsolationForest(isolation_forest(contamination, seasonal_features, trees), zone())
         }
+        ModelClass::Auto(ref auto) => ModelSpec::Auto(Box::new(auto_args(query, model, auto)?)),
+        ModelClass::IsolationForestMultivariate(_) | ModelClass::TemporalEnvelopeMultivariate(_) => return None,
+    };
+    Some(spec)
+}
+
+/// The detector of a model that sees series together, on queries whose calendar is that of `query`; `None` of another.
+#[must_use]
+pub fn multivariate_spec(query: &Query, model: &Model) -> Option<MultivariateSpec> {
+    let zone = Zone::named(&query.tz).unwrap_or_default();
+    match &model.class {
+        ModelClass::IsolationForestMultivariate(forest) => {
+            let args = isolation_forest(forest.contamination, &forest.seasonal_features, &forest.trees);
+            Some(MultivariateSpec::IsolationForest(args, zone))
+        }
+        ModelClass::TemporalEnvelopeMultivariate(joint) => {
+            let args = TemporalEnvelopeMultivariateArgs {
+                envelope: temporal_envelope(&joint.envelope),
+                dependency_rank: joint.dependency_rank,
+                score_aggregation: match joint.score_aggregation {
+                    config::worker::Aggregation::Max => multivariate::Aggregation::Max,
+                    config::worker::Aggregation::Mean => multivariate::Aggregation::Mean,
+                    config::worker::Aggregation::L2 => multivariate::Aggregation::L2,
+                },
+                max_channels: joint.max_channels,
+                recommended_max_channels: joint.recommended_max_channels,
+                random_state: u64::from(joint.random_state),
+            };
+            Some(MultivariateSpec::TemporalEnvelope(args, zone))
+        }
+        _ => None,
     }
+}
+
+/// Searches start from the tuned class as if it were the model's own, and score as it does. A Prophet that is not told otherwise
+/// follows the query's zone.
+fn auto_args(query: &Query, model: &Model, auto: &Auto) -> Option<AutoArgs> {
+    let mut class = auto.start.clone();
+    if let ModelClass::Prophet(prophet) = &mut class {
+        prophet.tz_aware |= query.tz != "UTC" && !auto.frozen.iter().any(|name| name == "tz_aware");
+    }
+    let start = spec(query, &Model { class, ..model.clone() })?;
+    Some(AutoArgs {
+        safeguards: safeguards_of_class(&start, model),
+        start,
+        frozen: auto.frozen.clone(),
+        tuning: TuningArgs {
+            anomaly_percentage: auto.anomaly_percentage,
+            n_trials: auto.n_trials,
+            n_splits: auto.n_splits,
+            validation_scheme: match auto.validation {
+                Validation::Regular => ValidationScheme::Regular,
+                Validation::Leaky => ValidationScheme::Leaky,
+            },
+            train_val_ratio: auto.train_val_ratio,
+            seed: auto.seed,
+            exact: auto.exact,
+            optimize_complexity: auto.optimize_complexity,
+        },
+        // Longer than a Duration is no limit, shorter than its unit is the least there is.
+        timeout: auto.timeout.and_then(|seconds| {
+            Duration::try_from_secs_f64(seconds).ok().map(|timeout| timeout.max(Duration::from_nanos(1)))
+        }),
+        policy: score_policy(query, model),
+    })
+}
+
+/// Canonical text of exactly what a model's state depends on besides the input.
+#[must_use]
+pub fn learning_signature(query: &Query, model: &Model) -> String {
+    let incidents = if model.exclude_incidents { " without incidents" } else { "" };
+    let univariate = spec(query, model).map(|spec| {
+        let safeguards = safeguards(&spec, model).learning_signature();
+        format!("{}{safeguards}{incidents}", spec.learning_signature())
+    });
+    univariate.or_else(|| Some(multivariate_spec(query, model)?.learning_signature())).unwrap_or_default()
+}
+
+fn isolation_forest(
+    contamination: Option<f64>,
+    features: &[config::worker::SeasonalFeature],
+    trees: &Trees,
+) -> IsolationForestArgs {
+    IsolationForestArgs {
+        contamination: contamination.map_or(Contamination::Auto, Contamination::Share),
+        seasonal_features: features.iter().copied().map(seasonal_feature).collect(),
+        growth: growth(trees),
+    }
+}
+
+/// The safeguards of a model, as far as its class has a band to keep open and learns between fits.
+#[must_use]
+pub fn safeguards(spec: &ModelSpec, model: &Model) -> Safeguards {
+    let safeguards = safeguards_of_class(spec, model);
+    match spec {
+        // The mean square of moves is at most four times the variance: the band is wider than the floor by itself.
+        ModelSpec::ZscoreOnline(args) if args.decay == 1.0 && args.z_threshold >= 1.5 * model.band_floor => {
+            Safeguards { band_floor: 0.0, ..safeguards }
+        }
+        _ => safeguards,
+    }
+}
+
+fn safeguards_of_class(spec: &ModelSpec, model: &Model) -> Safeguards {
+    match spec {
+        ModelSpec::IsolationForest(..) => Safeguards::default(),
+        ModelSpec::Auto(auto) => auto.safeguards,
+        ModelSpec::Prophet(..) | ModelSpec::HoltWinters(..) => {
+            Safeguards { band_floor: model.band_floor, influence_limit: 0.0 }
+        }
+        _ => Safeguards { band_floor: model.band_floor, influence_limit: model.influence_limit },
+    }
+}
+
+/// So many days after 1970-01-01.
+fn date(days: i64) -> Date {
+    WallClock::new(days.saturating_mul(DAY_MS)).date()
 }
 
 fn temporal_envelope(envelope: &Envelope) -> TemporalEnvelopeArgs {
@@ -90,6 +210,7 @@ fn temporal_envelope(envelope: &Envelope) -> TemporalEnvelopeArgs {
         changepoint_window: envelope.changepoint_window,
         seasonalities: envelope.seasonalities.iter().filter_map(|name| name.parse().ok()).collect(),
         holidays: envelope.special_events.iter().filter_map(holiday).collect(),
+        countries: envelope.countries.clone(),
         group_holidays: envelope.group_holidays,
         forecast_at: envelope.forecast_at.iter().map(|horizon| horizon.after).collect(),
     }
@@ -118,6 +239,17 @@ fn prophet_args(prophet: &config::worker::Prophet, zone: Zone) -> ProphetArgs {
         let config::worker::LocalSeasonality { ref cycle, fourier_order, prior_scale, mode: own } = *season;
         Some(TzSeasonality { cycle: Cycle::named(cycle)?, fourier_order, prior_scale, mode: own.map(mode) })
     };
+    let holidays = |holiday: &config::worker::Holiday| {
+        let config::worker::Holiday { ref name, ref days, lower_window, upper_window, prior_scale } = *holiday;
+        let dated = |day: &i64| detect::prophet::Holiday {
+            name: name.clone(),
+            date: date(*day),
+            lower_window,
+            upper_window,
+            prior_scale,
+        };
+        days.iter().map(dated).collect::<Vec<_>>()
+    };
     ProphetArgs {
         seasonalities: prophet.seasonalities.iter().map(seasonality).collect(),
         tz_aware: prophet.tz_aware,
@@ -135,13 +267,18 @@ fn prophet_args(prophet: &config::worker::Prophet, zone: Zone) -> ProphetArgs {
             config::worker::Growth::Flat => Growth::Flat,
             config::worker::Growth::Logistic { cap, floor } => Growth::Logistic { cap, floor },
         },
+        changepoints: prophet.changepoints.clone(),
         n_changepoints: prophet.n_changepoints as usize,
         changepoint_range: prophet.changepoint_range,
         changepoint_prior_scale: prophet.changepoint_prior_scale,
         yearly_seasonality: built_in(prophet.yearly),
         weekly_seasonality: built_in(prophet.weekly),
         daily_seasonality: built_in(prophet.daily),
+        holidays: prophet.holidays.iter().flat_map(holidays).collect(),
+        country_holidays: prophet.country.clone(),
         seasonality_mode: mode(prophet.seasonality_mode),
+        holidays_mode: prophet.holidays_mode.map(mode),
+        holidays_prior_scale: prophet.holidays_prior_scale,
         seasonality_prior_scale: prophet.seasonality_prior_scale,
         interval_width: prophet.interval_width,
         scaling: if prophet.min_max_scaling { Scaling::MinMax } else { Scaling::AbsMax },
@@ -179,7 +316,16 @@ fn holt_winters(
         smoothing_trend: smoothing.smoothing_trend,
         smoothing_seasonal: smoothing.smoothing_seasonal,
         damping_trend: smoothing.damping_trend,
-        bounds: Bounds::default(),
+        bounds: Bounds {
+            smoothing_level: smoothing.bounds.smoothing_level.into(),
+            smoothing_trend: smoothing.bounds.smoothing_trend.into(),
+            smoothing_seasonal: smoothing.bounds.smoothing_seasonal.into(),
+            damping_trend: smoothing.bounds.damping_trend.into(),
+        },
+        box_cox: smoothing.box_cox.map(|box_cox| match box_cox {
+            config::worker::BoxCox::Estimated => BoxCox::Estimated,
+            config::worker::BoxCox::Lambda(lambda) => BoxCox::Lambda(lambda),
+        }),
     }
 }
 
@@ -237,5 +383,39 @@ pub fn score_policy(query: &Query, model: &Model) -> ScorePolicy {
         min_dev_from_expected: sides(resolved.min_dev_from_expected),
         min_rel_dev_from_expected: sides(resolved.min_rel_dev_from_expected),
         min_n_samples_seen: model.min_n_samples_seen,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether the Prophet that a search starts from follows the query's zone.
+    fn follows_zone(tz: &str, frozen: &str) -> bool {
+        let text = format!(
+            "
+schedulers: {{s: {{class: periodic, infer_every: 1m, fit_every: 1d, fit_window: 1d}}}}
+models:
+  m:
+    class: auto
+    tuned_class_name: prophet
+    optimization_params: {{anomaly_percentage: 0.1, frozen_params: {{{frozen}}}}}
+reader: {{datasource_url: 'http://tsdb:8428', sampling_period: 1m, queries: {{q: {{expr: up, tz: {tz}}}}}}}
+writer: {{datasource_url: 'http://tsdb:8428'}}
+"
+        );
+        let source = config::load::Source::new("worker.yaml", text);
+        let config = config::load::load(&[source], &|_| None, 1).unwrap().config;
+        let Some(ModelSpec::Auto(auto)) = spec(&config.reader.queries["q"], &config.models["m"]) else { return false };
+        auto.validate().unwrap();
+        matches!(auto.start, ModelSpec::Prophet(prophet) if prophet.tz_aware && prophet.zone == Zone::named(tz).unwrap())
+    }
+
+    #[test]
+    fn a_tuned_prophet_follows_the_zone_of_its_query_unless_it_is_told_otherwise() {
+        assert!(follows_zone("Europe/Berlin", ""));
+        assert!(!follows_zone("UTC", ""));
+        assert!(!follows_zone("Europe/Berlin", "tz_aware: false"));
+        assert!(follows_zone("Europe/Berlin", "tz_aware: true"));
     }
 }

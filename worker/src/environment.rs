@@ -3,13 +3,16 @@
 
 #![allow(async_fn_in_trait, reason = "the loop awaits them on its own thread; nobody needs them to be Send")]
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use config::status::ErrorKind;
 
 use crate::labels::Labels;
 use crate::peers::{Answer, Member, PeerError, Request};
+
+/// Monotonic time that any thread can ask for.
+pub type Stopwatch = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// Wall clock and timers.
 pub trait Clock {
@@ -19,6 +22,12 @@ pub trait Clock {
     fn monotonic(&self) -> Duration;
     /// Returns after `duration` of monotonic time.
     async fn sleep(&self, duration: Duration);
+    /// The clock that limits of computations are kept by. It stands still unless the machine itself has it, so that what is
+    /// computed in a simulation does not depend on the machine.
+    fn stopwatch(&self) -> Stopwatch {
+        let now = self.monotonic();
+        Arc::new(move || now)
+    }
 }
 
 /// Why a file operation failed.
@@ -138,6 +147,20 @@ pub struct RangeAnswer {
     pub parsing: Duration,
     /// Samples that were dropped because their time was not asked for, or came twice, or was out of order.
     pub invalid_samples: u64,
+}
+
+impl RangeAnswer {
+    /// Adds the answer to another query for the same times, whose series are known by other labels here.
+    pub fn append(&mut self, other: Self, rename: impl Fn(&Labels) -> Labels) {
+        self.series.extend(other.series.iter().map(rename));
+        self.values.extend(other.values);
+        self.server_time = self.server_time.max(other.server_time);
+        self.received_bytes += other.received_bytes;
+        self.received_series += other.received_series;
+        self.received_samples += other.received_samples;
+        self.parsing += other.parsing;
+        self.invalid_samples += other.invalid_samples;
+    }
 }
 
 /// Why a read brought no answer.

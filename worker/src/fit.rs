@@ -9,6 +9,7 @@ use crate::{
     context::{Context, Environment, backoff},
     engine::{FitWindow, JobState, Refused, TickInput},
     environment::{Clock, Grid, RangeAnswer, ReadError},
+    joint::Joint,
     labels::Labels,
     metrics::JobLabels,
     plan::JobPlan,
@@ -46,11 +47,21 @@ pub enum FitScope {
 }
 
 impl FitScope {
-    fn has(&self, labels: &Labels) -> bool {
+    /// By what has a state of its own under a plan: of a series that belongs to a group, the whole group.
+    fn of_units(self, plan: &JobPlan) -> Self {
+        let units = |series: ByLabels<()>| series.into_keys().map(|labels| (plan.unit_of(&labels), ())).collect();
+        match self {
+            Self::All => Self::All,
+            Self::Only(series) => Self::Only(units(series)),
+            Self::Except(series) => Self::Except(units(series)),
+        }
+    }
+
+    fn has(&self, plan: &JobPlan, labels: &Labels) -> bool {
         match self {
             Self::All => true,
-            Self::Only(series) => series.contains_key(labels),
-            Self::Except(series) => !series.contains_key(labels),
+            Self::Only(units) => units.contains_key(&plan.unit_of(labels)),
+            Self::Except(units) => !units.contains_key(&plan.unit_of(labels)),
         }
     }
 }
@@ -67,6 +78,8 @@ pub struct FitResult {
     pub samples: u64,
     /// Series that models could not be fitted to.
     pub refused: Vec<Refused>,
+    /// For each search for the arguments of a series that its time limit has cut short, the position of the model.
+    pub cut: Vec<usize>,
     /// Time spent on learning, reads aside.
     pub learning: Duration,
 }
@@ -79,8 +92,10 @@ pub async fn fit<E: Environment>(
     report: &dyn Fn(&ReadError),
 ) -> Option<FitResult> {
     let FitRequest { plan, fitted_to, placed, scope, cancelled } = request;
+    let scope = scope.of_units(&plan);
     let mut permit = Some(context.fits.acquire().await.ok()?);
     let query = plan.query.clone();
+    let most_points = plan.max_points_per_read();
     let limit = plan.series_limit();
     let window = plan.scheduler.fit_window;
     let mut state = JobState::new(plan);
@@ -92,12 +107,13 @@ pub async fn fit<E: Environment>(
     }
     let whole = Grid::within(fitted_to - window + query.offset, fitted_to + query.offset, query.step);
     let partial = !matches!(scope, FitScope::All);
-    let mut result = FitResult { partial, fitted_to, state, samples: 0, refused: Vec::new(), learning: Duration::ZERO };
+    let (samples, refused, cut, learning) = (0, Vec::new(), Vec::new(), Duration::ZERO);
+    let mut result = FitResult { partial, fitted_to, state, samples, refused, cut, learning };
     let mut history = FitWindow::default();
     let mut done = 0;
     let mut chunk_points = FIRST_CHUNK_POINTS;
     while done < whole.points {
-        let points = chunk_points.min(query.max_points_per_query as usize).min(whole.points - done);
+        let points = chunk_points.min(most_points).min(whole.points - done);
         let grid = Grid { start: whole.start + whole.step * done as i64, step: whole.step, points };
         let reading = Reading { context, labels, scope: &scope, cancelled: &cancelled, report };
         let wanted = Wanted { purpose: Purpose::Fit, until: fitted_to, grid };
@@ -108,7 +124,7 @@ pub async fn fit<E: Environment>(
         let rows = result.state.series.admit(&answer, fitted_to, limit).rows;
         let input = TickInput::of_rows(fitted_to, grid, &rows, &answer.values);
         result.samples += input.valid_samples();
-        result.state.learn(&input, |_, _| true);
+        result.state.learn_chunk(&input);
         if result.state.needs_window() {
             history.push(input);
         }
@@ -117,15 +133,27 @@ pub async fn fit<E: Environment>(
     }
     result.state.finish_fit();
     if result.state.needs_window() {
+        result.state.gather(&history);
+        let stopwatch = context.clock.stopwatch();
         for slice in result.state.slices() {
-            let started = context.clock.monotonic();
+            let mut started = context.clock.monotonic();
             let refused = result.state.fit_slice(&history, &slice);
             result.refused.extend(refused);
-            result.learning += context.clock.monotonic().saturating_sub(started);
-            // The other jobs' ticks are due meanwhile.
-            tokio::task::yield_now().await;
-            if cancelled.get() {
-                return None;
+            let mut searches = result.state.begin_searches(&history, &slice);
+            loop {
+                result.learning += context.clock.monotonic().saturating_sub(started);
+                // The other jobs' ticks are due meanwhile.
+                tokio::task::yield_now().await;
+                if cancelled.get() {
+                    return None;
+                }
+                if searches.is_empty() {
+                    break;
+                }
+                started = context.clock.monotonic();
+                let searched = result.state.search(&mut searches, &history, &stopwatch);
+                result.refused.extend(searched.refused);
+                result.cut.extend(searched.cut);
             }
         }
     }
@@ -170,7 +198,8 @@ impl<'a, E: Environment> Reading<'a, E> {
     }
 }
 
-/// One attempt to read for a job, from the TSDB or the shard that reads for all.
+/// One attempt to read for a job, from the TSDB or the shard that reads for all. For a multivariate model it reads all its
+/// queries, and fails with the first that does.
 pub async fn read<E: Environment>(
     context: &Rc<Context<E>>,
     labels: &JobLabels,
@@ -182,6 +211,19 @@ pub async fn read<E: Environment>(
     let JobState { plan, models, series, .. } = state;
     let Some(model) = models.first() else { return Ok(RangeAnswer::default()) };
     series.begin_answer();
-    let mut keep = |labels: &Labels| series.keep(labels, plan, &model.format) && scope.has(labels);
-    context.read(plan, labels, demand, given_up, &mut keep).await
+    if plan.joint.is_none() {
+        let mut keep = |labels: &Labels| series.keep(labels, plan, &model.format) && scope.has(plan, labels);
+        return context.read(plan, labels, demand, given_up, &mut keep).await;
+    }
+    let mut all = RangeAnswer::default();
+    for of_query in plan.reads() {
+        let alias = &of_query.query_alias;
+        let mut keep = |labels: &Labels| {
+            let channel = Joint::channel(alias, labels);
+            series.keep(&channel, plan, &model.format) && scope.has(plan, &channel)
+        };
+        let answer = context.read(&of_query, labels, demand, given_up, &mut keep).await?;
+        all.append(answer, |labels| Joint::channel(alias, labels));
+    }
+    Ok(all)
 }

@@ -258,6 +258,8 @@ declare_metrics! {
     restore_seconds: GaugeVec = "vmanomaly_restore_seconds", PRESET, NO_BUCKETS;
     /// Fits, by status.
     fits: IntCounterVec = "vmanomaly_fits_total", MODEL_STATUS, NO_BUCKETS;
+    /// Series of fits whose search for arguments ended by its time limit, before all of its trials.
+    searches_cut: IntCounterVec = "vmanomaly_searches_cut_total", MODEL, NO_BUCKETS;
     /// Fits of series whose state was lost or damaged.
     refits_unscheduled: IntCounterVec = "vmanomaly_refits_unscheduled_total", MODEL, NO_BUCKETS;
 }
@@ -327,6 +329,7 @@ impl Metrics {
             self.model_runs_skipped.with_label_values(&values);
         }
         self.refits_unscheduled.with_label_values(&model.values());
+        self.searches_cut.with_label_values(&model.values());
         self.snapshot_damaged_blocks.with_label_values(&model.values());
     }
 

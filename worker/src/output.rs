@@ -126,6 +126,8 @@ pub struct OutputFormat {
     generated: Vec<(String, String)>,
     /// The start of a line of each provided series, up to and including its generated labels.
     heads: Vec<(Column, Vec<u8>)>,
+    /// Whether inputs that differ in their metrics' names only are two.
+    tells_names_apart: bool,
 }
 
 impl OutputFormat {
@@ -169,14 +171,20 @@ impl OutputFormat {
                 (column, head)
             })
             .collect();
-        Self { generated, heads }
+        Self { generated, heads, tells_names_apart: false }
+    }
+
+    /// The same for inputs that share their outputs with others: their metrics' names tell them apart.
+    #[must_use]
+    pub fn telling_names_apart(self) -> Self {
+        Self { tells_names_apart: true, ..self }
     }
 
     /// The labels that all outputs of this input get, without `__name__`; `$VAR` stays as it is. Two inputs with one
     /// identity would write the same series.
     #[must_use]
     pub fn identity(&self, input: &Labels) -> Labels {
-        let received = input.iter().filter(|(name, _)| *name != NAME);
+        let received = input.iter().filter(|(name, _)| *name != NAME || self.tells_names_apart);
         let generated = self.generated.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         Labels::new(received.chain(generated))
     }

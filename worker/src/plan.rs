@@ -2,28 +2,30 @@
 
 use std::num::NonZeroU32;
 
-use config::ownership::{Spread, ownership_key, shard_of_key};
+use config::ownership::{Spread, ownership_key, shard_of_key, tears_groups};
+use config::topology::Topology;
 use config::worker::{HttpClient, Model, Query, Scheduler, WorkerConfig, Writer};
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use crate::joint::Joint;
 use crate::labels::Labels;
 use crate::{
     custody::Custody,
     share::{Handover, Share},
 };
 
-/// One query under one scheduler, with the models that share its reads. Everything that scores depend on besides
-/// state and input; its digest names it in the input log.
+/// One query under one scheduler, with the models that share its reads; or all queries of one multivariate model.
+/// Everything that scores depend on besides state and input; its digest names it in the input log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobPlan {
     /// Alias of the scheduler.
     pub scheduler_alias: String,
     /// The scheduler.
     pub scheduler: Scheduler,
-    /// Alias of the query.
+    /// Alias of the query; of the queries of a multivariate model, sorted and joined by commas.
     pub query_alias: String,
-    /// The query.
+    /// The query; of those of a multivariate model the first, which has its times like the others.
     pub query: Query,
     /// What besides the query decides which samples come back.
     pub source: Source,
@@ -33,6 +35,9 @@ pub struct JobPlan {
     pub output: Output,
     /// Which series are ours.
     pub share: Share,
+    /// Set where the job is that of a multivariate model, its only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joint: Option<Joint>,
 }
 
 /// Where a job's samples come from.
@@ -79,17 +84,21 @@ pub enum PlanError {
         /// Number of shards.
         shards: NonZeroU32,
     },
+    /// The groups of a multivariate model would be torn apart.
+    #[error("models.{model}.queries: {reason}")]
+    Placements {
+        /// Alias of the model.
+        model: String,
+        /// Which queries are placed how.
+        reason: String,
+    },
 }
 
 /// The jobs of shard `shard`, sorted by key.
 ///
 /// # Errors
-/// When the topology has no such shard, and had none.
-pub fn plan(
-    config: &WorkerConfig,
-    topology: &config::topology::Topology,
-    shard: u32,
-) -> Result<Vec<JobPlan>, PlanError> {
+/// When the topology has no such shard, and had none, or would tear the groups of a multivariate model apart.
+pub fn plan(config: &WorkerConfig, topology: &Topology, shard: u32) -> Result<Vec<JobPlan>, PlanError> {
     let shards = topology.previous_shards.iter().copied().chain([topology.shards]).max();
     if shards.is_none_or(|shards| shard >= shards.get()) {
         return Err(PlanError::NoSuchShard { shard, shards: topology.shards });
@@ -100,6 +109,7 @@ pub fn plan(
             let models: Vec<ModelPlan> = config
                 .models
                 .iter()
+                .filter(|(_, model)| model.class.groupby().is_none())
                 .filter(|(_, model)| model.schedulers.contains(scheduler_alias) && model.queries.contains(query_alias))
                 .map(|(alias, model)| ModelPlan { alias: alias.clone(), model: model.clone() })
                 .collect();
@@ -115,6 +125,22 @@ pub fn plan(
                 models,
                 output: output(&config.writer, &config.preset),
                 share: Share::new(topology, shard, query_alias),
+                joint: None,
+            });
+        }
+        for (alias, model) in config.models.iter().filter(|(_, model)| model.schedulers.contains(scheduler_alias)) {
+            let Some(joint) = joint(config, topology, alias, model)? else { continue };
+            let Some(query) = joint.queries.values().next() else { continue };
+            jobs.push(JobPlan {
+                scheduler_alias: scheduler_alias.clone(),
+                scheduler: scheduler.clone(),
+                query_alias: joint.query_key(),
+                query: query.clone(),
+                source: source(&config.reader.client, query, &config.reader),
+                models: vec![ModelPlan { alias: alias.clone(), model: model.clone() }],
+                output: output(&config.writer, &config.preset),
+                share: Share::new(topology, shard, joint.first_alias()),
+                joint: Some(joint),
             });
         }
     }
@@ -122,9 +148,22 @@ pub fn plan(
     Ok(jobs)
 }
 
-/// A `/` separates it from the query's alias.
-fn escaped(scheduler_alias: &str) -> String {
-    scheduler_alias.replace('%', "%25").replace('/', "%2F")
+/// What a multivariate model joins; `None` of a model of single series.
+fn joint(config: &WorkerConfig, topology: &Topology, alias: &str, model: &Model) -> Result<Option<Joint>, PlanError> {
+    let Some(groupby) = model.class.groupby() else { return Ok(None) };
+    let queries = model.queries.iter().filter_map(|query| config.reader.queries.get_key_value(query));
+    let queries = queries.map(|(alias, query)| (alias.clone(), query.clone())).collect();
+    let joint = Joint { groupby: groupby.to_vec(), queries };
+    let placed = joint.queries.keys().map(|query| (query.as_str(), topology.spread(query)));
+    if let Some(reason) = tears_groups(groupby, placed) {
+        return Err(PlanError::Placements { model: alias.to_owned(), reason });
+    }
+    Ok(Some(joint))
+}
+
+/// A `/` separates an alias from what follows, and `%` what belongs to the name of a job.
+fn escaped(alias: &str) -> String {
+    alias.replace('%', "%25").replace('/', "%2F")
 }
 
 fn source(client: &HttpClient, query: &Query, reader: &config::worker::Reader) -> Source {
@@ -142,7 +181,8 @@ fn output(writer: &Writer, preset: &str) -> Output {
 
 impl JobPlan {
     /// The job's name, `scheduler/query`; a `/` in the scheduler's alias is written `%2F`. One of series that have
-    /// arrived has `%@` and the hand-over after the scheduler.
+    /// arrived has `%@` and the hand-over after the scheduler. That of a multivariate model has `%&` and the model, and
+    /// each label of its groups in the same way, after the scheduler: other groups are another job.
     #[must_use]
     pub fn key(&self) -> String {
         self.share.arrival.map_or_else(|| self.key_of_all(), |handover| self.key_of_arrival(handover))
@@ -151,19 +191,64 @@ impl JobPlan {
     /// The name of the job of the series that a hand-over brings.
     #[must_use]
     pub fn key_of_arrival(&self, handover: Handover) -> String {
-        format!("{}%@{handover}/{}", escaped(&self.scheduler_alias), self.query_alias)
+        format!("{}%@{handover}/{}", self.key_before_query(), self.query_key())
     }
 
     /// The name of the job of all series of this query and scheduler: of the one that arrived series are to join.
     #[must_use]
     pub fn key_of_all(&self) -> String {
-        format!("{}/{}", escaped(&self.scheduler_alias), self.query_alias)
+        format!("{}/{}", self.key_before_query(), self.query_key())
+    }
+
+    fn key_before_query(&self) -> String {
+        let groups = self.joint.iter().flat_map(|joint| {
+            let model = self.models.iter().map(|model| model.alias.as_str());
+            model.chain(joint.groupby.iter().map(String::as_str))
+        });
+        let groups = groups.map(|name| format!("%&{}", escaped(name)));
+        escaped(&self.scheduler_alias) + &groups.collect::<String>()
+    }
+
+    fn query_key(&self) -> String {
+        self.joint.as_ref().map_or_else(|| self.query_alias.clone(), Joint::query_key)
+    }
+
+    /// What the job is called in metrics: beside a query, several jobs may have it, each with a model of its own.
+    #[must_use]
+    pub fn metrics_key(&self) -> String {
+        match (&self.joint, self.models.first()) {
+            (Some(joint), Some(model)) => format!("{}:{}", model.alias, joint.query_key()),
+            _ => self.query_alias.clone(),
+        }
+    }
+
+    /// The plans of the reads that a tick takes: one for each query of a multivariate model.
+    #[must_use]
+    pub fn reads(&self) -> Vec<Self> {
+        let Some(joint) = &self.joint else { return vec![self.clone()] };
+        let read = |(alias, query): (&String, &Query)| Self {
+            query_alias: alias.clone(),
+            query: query.clone(),
+            ..self.clone()
+        };
+        joint.queries.iter().map(read).collect()
     }
 
     /// Digest of what decides the answers to reads: the source and the query.
     #[must_use]
     pub fn reading(&self) -> u64 {
         xxh3_64(serde_json::json!({ "source": self.source, "query": self.query }).to_string().as_bytes())
+    }
+
+    /// Digest of what decides which series of an answer are in a custody, which is written as these bytes: of series that
+    /// belong to a group, it is the group that is in it.
+    #[must_use]
+    pub fn custody_digest(&self, custody: &[u8]) -> u64 {
+        let groups = self.joint.as_ref().map(|joint| {
+            let labels = serde_json::json!({ "groupby": joint.groupby, "first": joint.first_alias() });
+            xxh3_64(labels.to_string().as_bytes())
+        });
+        xxh3_64_with_seed(custody, groups.unwrap_or(0))
     }
 
     /// The canonical form that the digest is taken of.
@@ -177,6 +262,12 @@ impl JobPlan {
     #[must_use]
     pub fn digest(&self) -> u64 {
         xxh3_64(&self.canonical())
+    }
+
+    /// What has a state of its own: a series, or the group that a channel belongs to.
+    #[must_use]
+    pub fn unit_of(&self, labels: &Labels) -> Labels {
+        self.joint.as_ref().map_or_else(|| labels.clone(), |joint| joint.group_of(labels))
     }
 
     /// Whether the job is responsible for a series.
@@ -202,7 +293,11 @@ impl JobPlan {
             return 0;
         }
         let mut key = Vec::new();
-        ownership_key(spread, self.source.tenant_id.as_deref(), &self.query_alias, labels.iter(), &mut key);
+        let tenant = self.source.tenant_id.as_deref();
+        match &self.joint {
+            Some(joint) => joint.ownership_key(spread, tenant, labels, &mut key),
+            None => ownership_key(spread, tenant, &self.query_alias, labels.iter(), &mut key),
+        }
         shard_of_key(&key, shards)
     }
 
@@ -225,6 +320,9 @@ impl JobPlan {
     /// keeps series together may give all of them to one shard.
     #[must_use]
     pub fn series_limit(&self) -> usize {
+        if let Some(joint) = &self.joint {
+            return joint.queries.values().map(|query| query.series_limit as usize).sum();
+        }
         let all = self.query.series_limit as usize;
         let Share { shards, previous, spread, .. } = &self.share;
         let fewest = previous.iter().fold(*shards, |fewest, former| fewest.min(*former));
@@ -232,18 +330,30 @@ impl JobPlan {
         if *spread == Spread::Series { all.min(part + 5 * part.isqrt()) } else { all }
     }
 
+    /// Most times of one read: as many as every query allows.
+    #[must_use]
+    pub fn max_points_per_read(&self) -> usize {
+        let of_queries = self.joint.iter().flat_map(|joint| joint.queries.values()).chain([&self.query]);
+        of_queries.map(|query| query.max_points_per_query as usize).min().unwrap_or(1)
+    }
+
     /// Everything that a model's state was learnt from: a state goes on exactly while this stays the same.
     #[must_use]
     pub fn signature(&self, model: &ModelPlan) -> String {
         let scheduler = &self.scheduler;
         let query = &self.query;
-        let learnt_from = serde_json::json!({
-            "model": crate::detector::spec(query, &model.model).learning_signature(),
+        let mut learnt_from = serde_json::json!({
+            "model": crate::detector::learning_signature(query, &model.model),
             "expr": query.expr, "step": query.step, "offset": query.offset, "tz": query.tz,
             "max_lookback": query.max_lookback, "source": self.source,
             "fit_window": scheduler.fit_window, "fit_every": scheduler.fit_every,
             "infer_every": scheduler.infer_every, "start_from": scheduler.start_from, "start_tz": scheduler.tz,
         });
+        if let Some(Joint { groupby, queries }) = &self.joint {
+            let read = |(alias, query): (&String, &Query)| (alias.clone(), (query.expr.clone(), query.max_lookback));
+            let queries: std::collections::BTreeMap<_, _> = queries.iter().map(read).collect();
+            learnt_from["joint"] = serde_json::json!({ "groupby": groupby, "queries": queries });
+        }
         learnt_from.to_string()
     }
 }
@@ -300,5 +410,45 @@ writer: {datasource_url: 'http://tsdb:8428'}
         for other in ["a/b", "a%25.0-1/b", "a/b%@5.0-1", "a%2F/x"] {
             assert_eq!(arrival_of_key(other), None, "{other}");
         }
+    }
+
+    const JOINT: &str = "
+schedulers: {s: {class: periodic, infer_every: 1m, fit_every: 1d, fit_window: 1d}}
+models:
+  m: {class: zscore_online, queries: [cpu], schedulers: all}
+  all/hosts: {class: isolation_forest_multivariate, groupby: [host], queries: all, schedulers: all}
+reader: {datasource_url: 'http://tsdb:8428', sampling_period: 1m, queries: {memory: {expr: mem}, cpu: {expr: cpu}}}
+writer: {datasource_url: 'http://tsdb:8428'}
+";
+
+    fn joint_plans(placements: &[(&str, Spread)]) -> Result<Vec<JobPlan>, String> {
+        let source = config::load::Source::new("worker.yaml", JOINT.to_owned());
+        let config = config::load::load(&[source], &|_| None, 2).unwrap().config;
+        let placements = placements.iter().map(|(alias, spread)| ((*alias).to_owned(), spread.clone())).collect();
+        plan(&config, &Topology { placements, ..Topology::default() }, 0).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_multivariate_model_has_a_job_of_its_own_of_all_its_queries() {
+        let plans = joint_plans(&[]).unwrap();
+        assert_eq!(plans.iter().map(JobPlan::key).collect::<Vec<_>>(), ["s%&all%2Fhosts%&host/cpu,memory", "s/cpu"]);
+        let joint = &plans[0];
+        assert_eq!(joint.metrics_key(), "all/hosts:cpu,memory");
+        let reads: Vec<(String, String)> =
+            joint.reads().into_iter().map(|read| (read.query_alias.clone(), read.query.expr)).collect();
+        assert_eq!(reads, [("cpu".into(), "cpu".into()), ("memory".into(), "mem".into())]);
+        let handover = Handover { epoch: 5, from: 0, to: 1 };
+        assert_eq!(arrival_of_key(&joint.key_of_arrival(handover)), Some((handover, joint.key())));
+        // The job that reads shares its reads with whoever reads the same.
+        assert_eq!(joint.reads()[0].reading(), plans[1].reading());
+    }
+
+    #[test]
+    fn queries_of_a_multivariate_model_that_are_placed_apart_are_refused_by_name() {
+        let label = |name: &str| Spread::Label(name.to_owned());
+        let error = joint_plans(&[("memory", Spread::Query)]).unwrap_err();
+        assert!(error.starts_with("models.all/hosts.queries: ") && error.contains("`cpu`"), "{error}");
+        assert!(error.ends_with("`memory` by `query`"), "{error}");
+        assert_eq!(joint_plans(&[("cpu", label("host")), ("memory", label("host"))]).unwrap().len(), 2);
     }
 }

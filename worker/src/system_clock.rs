@@ -2,9 +2,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "the one place that asks the machine for the time")]
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
-use crate::environment::Clock;
+use crate::environment::{Clock, Stopwatch};
 
 /// The machine's wall clock and timers. A step of the wall clock shows in [`Clock::now`] only: timers and
 /// [`Clock::monotonic`] go on undisturbed. Sleeping needs a tokio runtime with time enabled.
@@ -38,6 +41,11 @@ impl Clock for SystemClock {
 
     async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
+    }
+
+    fn stopwatch(&self) -> Stopwatch {
+        let origin = self.origin;
+        Arc::new(move || origin.elapsed())
     }
 }
 

@@ -18,7 +18,8 @@ fn bytes_per_series(class: &str, points: u64) -> f64 {
     );
     let loaded =
         load(&[Source::new("config.yaml", yaml.into_bytes())], &|_: &str| None, 1).expect("a valid configuration");
-    let mut batch = spec(&loaded.config.reader.queries["q"], &loaded.config.models["m"]).new_batch(&[]);
+    let spec = spec(&loaded.config.reader.queries["q"], &loaded.config.models["m"]);
+    let mut batch = spec.expect("a model of single series").new_batch(&[]);
     batch.grow(SERIES as usize);
     for slot in 0..SERIES {
         let noise = |point: u64| (u64::from(slot) << 32 | point).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11;

@@ -5,12 +5,16 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod auto;
 mod model_class;
+mod multivariate;
 
+pub use auto::{Auto, Learning, Validation};
 pub use model_class::{
-    Amount, BuiltIn, Composition, Compression, Envelope, ExponentialSmoothing, Growth, Horizon, Initialization,
-    LocalSeasonality, Mode, ModelClass, Prophet, SeasonalFeature, Seasonality, Trees,
+    Amount, BoxCox, BuiltIn, Composition, Compression, Envelope, ExponentialSmoothing, Growth, Holiday, Horizon,
+    Initialization, LocalSeasonality, Mode, ModelClass, Prophet, SeasonalFeature, Seasonality, SmoothingBounds, Trees,
 };
+pub use multivariate::{Aggregation, JointEnvelope, JointForest};
 
 /// A whole worker configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,6 +82,15 @@ pub struct Model {
     pub scale: [f64; 2],
     /// Clamp predictions to the data range.
     pub clip_predictions: bool,
+    /// Least margin in units of the series' own noise; 0: none.
+    #[serde(default)]
+    pub band_floor: f64,
+    /// How many margins away a sample is learnt at most; 0: no limit (online models).
+    #[serde(default)]
+    pub influence_limit: f64,
+    /// Leave incidents in the window of a fit out of what is learnt.
+    #[serde(default)]
+    pub exclude_incidents: bool,
     /// Score of a value outside the data range (own, else `settings`, else 1.01).
     pub anomaly_score_outside_data_range: f64,
     /// Policies that a query without its own falls back to (deprecated placement); the reader-level `data_range` is

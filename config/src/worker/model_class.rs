@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Auto, JointEnvelope, JointForest};
+
 /// Model classes with the arguments that only they have.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -77,15 +79,32 @@ pub enum ModelClass {
         /// How the trees are grown.
         trees: Trees,
     },
+    /// How soon random cuts isolate the values of several series.
+    IsolationForestMultivariate(JointForest),
+    /// Temporal envelopes of several series, and what they have in common.
+    TemporalEnvelopeMultivariate(JointEnvelope),
+    /// Another class, whose arguments every fit searches for each series.
+    Auto(Box<Auto>),
 }
 
 impl ModelClass {
+    /// Labels by whose values a multivariate model groups series, sorted; `None` for a model of single series.
+    #[must_use]
+    pub fn groupby(&self) -> Option<&[String]> {
+        match self {
+            Self::IsolationForestMultivariate(JointForest { groupby, .. })
+            | Self::TemporalEnvelopeMultivariate(JointEnvelope { groupby, .. }) => Some(groupby),
+            _ => None,
+        }
+    }
+
     /// How far ahead the model says what it expects.
     #[must_use]
     pub fn forecast_at(&self) -> &[Horizon] {
         match self {
             Self::TemporalEnvelope(envelope) => &envelope.forecast_at,
             Self::Prophet(prophet) => &prophet.forecast_at,
+            Self::Auto(auto) => auto.start.forecast_at(),
             _ => &[],
         }
     }
@@ -108,6 +127,8 @@ pub struct Envelope {
     pub seasonalities: Vec<String>,
     /// Days with responses of their own: `MM-DD`, every year, or `YYYY-MM-DD`.
     pub special_events: Vec<String>,
+    /// Codes of countries whose public holidays have responses too, each once.
+    pub countries: Vec<String>,
     /// Whether these days have one response together.
     pub group_holidays: bool,
     /// Horizons of forecasts.
@@ -131,6 +152,8 @@ pub struct Prophet {
     pub compression: Option<Compression>,
     /// The trend.
     pub growth: Growth,
+    /// Times at which the trend may bend, ms, at most 2000; absent: at points of the window.
+    pub changepoints: Option<Vec<i64>>,
     /// Points at which the trend may bend, at most 2000.
     pub n_changepoints: u32,
     /// Share of the window in which they are, 0 to 1.
@@ -147,6 +170,14 @@ pub struct Prophet {
     pub seasonality_mode: Mode,
     /// How large the effects of seasons may be, above 0.
     pub seasonality_prior_scale: f64,
+    /// Days with effects of their own, at most 10000.
+    pub holidays: Vec<Holiday>,
+    /// Code of a country whose public holidays have effects of their own.
+    pub country: Option<String>,
+    /// What holidays are; absent: as seasons.
+    pub holidays_mode: Option<Mode>,
+    /// How large the effects of holidays may be, above 0.
+    pub holidays_prior_scale: f64,
     /// Share of the values that the band is to hold, above 0 and below 1.
     pub interval_width: f64,
     /// Whether values are scaled from their least to their greatest.
@@ -163,6 +194,7 @@ impl Default for Prophet {
             forecast_at: Vec::new(),
             compression: None,
             growth: Growth::Linear,
+            changepoints: None,
             n_changepoints: 25,
             changepoint_range: 0.8,
             changepoint_prior_scale: 0.05,
@@ -171,6 +203,10 @@ impl Default for Prophet {
             daily: BuiltIn::Auto,
             seasonality_mode: Mode::Additive,
             seasonality_prior_scale: 10.0,
+            holidays: Vec::new(),
+            country: None,
+            holidays_mode: None,
+            holidays_prior_scale: 10.0,
             interval_width: 0.8,
             min_max_scaling: false,
         }
@@ -203,6 +239,21 @@ pub struct LocalSeasonality {
     pub prior_scale: Option<f64>,
     /// Absent: as all.
     pub mode: Option<Mode>,
+}
+
+/// Days of Prophet that have effects of their own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Holiday {
+    /// Their name: all days of a name have the same effects.
+    pub name: String,
+    /// The days, counted from 1970-01-01.
+    pub days: Vec<i64>,
+    /// Days before each of them that have effects too, -366 to 0.
+    pub lower_window: i32,
+    /// Days after each of them that have effects too, 0 to 366.
+    pub upper_window: i32,
+    /// How large their effects may be, the same for all days of a name; absent: as all.
+    pub prior_scale: Option<f64>,
 }
 
 /// Whether a season that Prophet finds by itself is used.
@@ -289,6 +340,40 @@ pub struct ExponentialSmoothing {
     pub smoothing_seasonal: Option<f64>,
     /// Above 0, at most 1; only with a damped trend.
     pub damping_trend: Option<f64>,
+    /// Ranges of what is estimated.
+    pub bounds: SmoothingBounds,
+    /// The transform of the values before they are smoothed.
+    pub box_cox: Option<BoxCox>,
+}
+
+/// A Box-Cox transform, of values above 0.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BoxCox {
+    /// The likeliest.
+    Estimated,
+    /// That of this parameter, -10 to 10.
+    Lambda(f64),
+}
+
+/// Ranges of what exponential smoothing estimates: the lowest and the highest, 0 to 1, ascending.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SmoothingBounds {
+    /// Of `smoothing_level`.
+    pub smoothing_level: [f64; 2],
+    /// Of `smoothing_trend`.
+    pub smoothing_trend: [f64; 2],
+    /// Of `smoothing_seasonal`.
+    pub smoothing_seasonal: [f64; 2],
+    /// Of `damping_trend`, above 0.
+    pub damping_trend: [f64; 2],
+}
+
+impl Default for SmoothingBounds {
+    fn default() -> Self {
+        let any = [0.0, 1.0];
+        Self { smoothing_level: any, smoothing_trend: any, smoothing_seasonal: any, damping_trend: [0.8, 0.995] }
+    }
 }
 
 impl Default for ExponentialSmoothing {
@@ -303,6 +388,8 @@ impl Default for ExponentialSmoothing {
             smoothing_trend: None,
             smoothing_seasonal: None,
             damping_trend: None,
+            bounds: SmoothingBounds::default(),
+            box_cox: None,
         }
     }
 }

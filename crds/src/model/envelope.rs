@@ -4,6 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::country::Country;
 use crate::duration::Duration;
 
 /// Level, trend, profiles of the calendar and of holidays, learnt with every sample.
@@ -12,6 +13,7 @@ use crate::duration::Duration;
 #[x_kube(validation = Rule::new("!has(self.quantiles) || self.quantiles[0] < self.quantiles[1]").message("the first of quantiles must be below the second").field_path(".quantiles"))]
 #[x_kube(validation = Rule::new("!has(self.alpha) || self.alpha > 0.0").message("alpha must be above 0").field_path(".alpha"))]
 #[x_kube(validation = Rule::new("!has(self.lossReactivity) || self.lossReactivity > 0.0").message("lossReactivity must be above 0").field_path(".lossReactivity"))]
+#[x_kube(validation = Rule::new("!has(self.forecastAt) || self.forecastAt.all(horizon, horizon.matches('[1-9]'))").message("forecastAt must be longer than 0").field_path(".forecastAt"))]
 pub struct TemporalEnvelope {
     /// Of the residuals in the core of the band; from 0 to 1, ascending. Absent: [0.25, 0.75].
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,8 +60,13 @@ pub struct TemporalEnvelope {
 pub struct HolidayCalendar {
     /// Days in the query's `timeZone`: `12-24`, every year, or `2024-12-24`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1_000), inner(length(min = 5, max = 10), regex(pattern = "^([0-9]{4}-)?[0-9]{2}-[0-9]{2}$")), extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(length(min = 1, max = 1_000), inner(length(min = 5, max = 10), regex(pattern = "^([0-9]{4}-)?((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|[12][0-9]))$")), extend("x-kubernetes-list-type" = "set"))]
     pub special_events: Option<Vec<String>>,
+    /// Countries whose public holidays count too, by their ISO 3166 codes. Days of a name have one response; those that are in one
+    /// year only share one. `specialEvents` come before them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "set"))]
+    pub countries: Option<Vec<Country>>,
     /// Whether all of them have one response together. Absent: false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<bool>,

@@ -4,19 +4,31 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod auto;
 mod envelope;
+mod multivariate;
 mod offline;
 mod online;
+mod prophet;
 
+pub use auto::{Auto, Tuned, TunedRollingQuantile, ValidationScheme};
 pub use envelope::{HolidayCalendar, Profile, TemporalEnvelope};
-pub use offline::{HoltWinters, Initialization, IsolationForest, Seasonal, SeasonalFeature, Trend};
+pub use multivariate::{IsolationForestMultivariate, ScoreAggregation, TemporalEnvelopeMultivariate};
+pub use offline::{
+    BoxCox, HoltWinters, Initialization, IsolationForest, Seasonal, SeasonalFeature, SmoothingBounds, SmoothingRange,
+    Trend,
+};
 pub use online::{MadOnline, QuantileOnline, RollingQuantile, Std, ZscoreOnline};
+pub use prophet::{
+    Aggregation, Compression, Cycle, Growth, LocalSeasonality, Mode, Prophet, ProphetHoliday, ProphetSeasonality,
+    Scaling,
+};
 
 use crate::selector::LabelRequirement;
 use crate::status::BindingStatus;
 use std::collections::BTreeMap;
 
-/// What learns and scores. One instance is kept for every series of every query.
+/// What learns and scores. One instance is kept for every series of every query, or for every group of series.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[kube(
@@ -36,12 +48,18 @@ use std::collections::BTreeMap;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "When it was created"),
     validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name must have at most 63 characters")
 )]
-#[x_kube(validation = Rule::new("[has(self.zscoreOnline), has(self.madOnline), has(self.quantileOnline), has(self.rollingQuantile), has(self.std), has(self.temporalEnvelope), has(self.holtwinters), has(self.isolationForest)].filter(set, set).size() == 1")
-    .message("exactly one of zscoreOnline, madOnline, quantileOnline, rollingQuantile, std, temporalEnvelope, holtwinters and isolationForest must be set"))]
-#[x_kube(validation = Rule::new("!has(self.provideSeries) || has(self.std) || !self.provideSeries.exists(series, series in ['resid', 'trend', 'seasonal'])")
-    .message("provideSeries: resid, trend and seasonal are of std only"))]
-#[x_kube(validation = Rule::new("!has(self.provideSeries) || !has(self.isolationForest) || !self.provideSeries.exists(series, series in ['yhat', 'yhat_lower', 'yhat_upper'])")
+#[x_kube(validation = Rule::new("[has(self.zscoreOnline), has(self.madOnline), has(self.quantileOnline), has(self.rollingQuantile), has(self.std), has(self.temporalEnvelope), has(self.prophet), has(self.holtwinters), has(self.isolationForest), has(self.temporalEnvelopeMultivariate), has(self.isolationForestMultivariate), has(self.auto)].filter(set, set).size() == 1")
+    .message("exactly one of zscoreOnline, madOnline, quantileOnline, rollingQuantile, std, temporalEnvelope, prophet, holtwinters, isolationForest, temporalEnvelopeMultivariate, isolationForestMultivariate and auto must be set"))]
+#[x_kube(validation = Rule::new("!has(self.provideSeries) || has(self.std) || has(self.auto) && has(self.auto.tuned.std) || !self.provideSeries.exists(series, series == 'trend' && !has(self.prophet) || series in ['resid', 'seasonal'])")
+    .message("provideSeries: resid and seasonal are of std only, trend of std and prophet"))]
+#[x_kube(validation = Rule::new("!has(self.provideSeries) || has(self.prophet) || self.provideSeries.all(series, series in ['anomaly_score', 'y', 'yhat', 'yhat_lower', 'yhat_upper', 'resid', 'trend', 'seasonal'])")
+    .message("provideSeries: series must be of anomaly_score, y, yhat, yhat_lower, yhat_upper, resid, trend and seasonal; only prophet has others"))]
+#[x_kube(validation = Rule::new("!has(self.provideSeries) || !has(self.isolationForest) && !(has(self.auto) && has(self.auto.tuned.isolationForest)) || !self.provideSeries.exists(series, series in ['yhat', 'yhat_lower', 'yhat_upper'])")
     .message("provideSeries: isolationForest expects no value, so it has no yhat, yhat_lower and yhat_upper"))]
+#[x_kube(validation = Rule::new("!has(self.influenceLimit) || self.influenceLimit == 0.0 || self.influenceLimit >= 1.0")
+    .message("influenceLimit must be 0, for none, or at least 1").field_path(".influenceLimit"))]
+#[x_kube(validation = Rule::new("!has(self.provideSeries) || !has(self.isolationForestMultivariate) || self.provideSeries.all(series, series == 'anomaly_score')")
+    .message("provideSeries: isolationForestMultivariate gives anomaly_score only"))]
 pub struct AnomalyModelSpec {
     /// Running mean and standard deviation.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,6 +85,10 @@ pub struct AnomalyModelSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub temporal_envelope: Option<TemporalEnvelope>,
+    /// A trend that bends, and seasons as sums of sines, fitted to a window: for several seasons at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub prophet: Option<Prophet>,
     /// Exponential smoothing of level, trend and season, fitted to a window and forecast from its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
@@ -75,6 +97,20 @@ pub struct AnomalyModelSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub isolation_forest: Option<IsolationForest>,
+    /// Temporal envelopes of several series, and what they have in common: for series that belong together, as all of a host.
+    /// It gives `anomaly_score`, one for all series of a group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub temporal_envelope_multivariate: Option<TemporalEnvelopeMultivariate>,
+    /// How soon random cuts isolate what several series have at one time: for unusual combinations of values. It gives
+    /// `anomaly_score` only, one for all series of a group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub isolation_forest_multivariate: Option<IsolationForestMultivariate>,
+    /// Another class, whose arguments every fit searches for each series.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub auto: Option<Auto>,
     /// Queries to run on. Absent: all queries of the VMAnomaly.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
@@ -84,16 +120,33 @@ pub struct AnomalyModelSpec {
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 63)))]
     pub schedulers: Option<Vec<String>>,
     /// Output series to write. Absent: `anomaly_score`, `"y"` (in quotes, or YAML takes it for `true`), `yhat`, `yhat_lower` and
-    /// `yhat_upper`. `std` can also give `resid`, `trend` and `seasonal`.
+    /// `yhat_upper`, of `prophet` also `trend`. `std` can also give `resid`, `trend` and `seasonal`; `prophet` `additive_terms`,
+    /// `multiplicative_terms`, `holidays`, and each season and holiday under its name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 8), extend("x-kubernetes-list-type" = "set"))]
-    pub provide_series: Option<Vec<OutputSeries>>,
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 127)), extend("x-kubernetes-list-type" = "set"))]
+    pub provide_series: Option<Vec<String>>,
     /// Factors of the distance between the expected value and its lower and upper bound. Absent: 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<Scale>,
     /// Clamps expected value and bounds to the query's `dataRange`. Absent: false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_predictions: Option<bool>,
+    /// Least distance of the bounds from the expected value, in units of the series' own noise: the standard deviation of its
+    /// moves from sample to sample. It keeps the band of a series that hardly moves open. 0: no floor, as vmanomaly has none.
+    /// No effect on `isolationForest`, which has no band. Absent: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1_000_000.0))]
+    pub band_floor: Option<f64>,
+    /// A sample that is further from the expected value than so many half-widths of the band is learnt as if it were that far
+    /// away, so that a spike does not widen the band for long: 1 or more; 0: no limit, as vmanomaly has none. Models that
+    /// learn between fits only. Absent: 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1_000_000.0))]
+    pub influence_limit: Option<f64>,
+    /// Whether a fit leaves out what it takes for an incident: five samples or more in a row, far from what is usual at that
+    /// hour, of at most a quarter of the window. The window is held in memory then, 8 bytes a sample. Absent: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exclude_incidents: Option<bool>,
     /// Score of a value outside the query's `dataRange`. Absent: the VMAnomaly's, else 1.01.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0))]
@@ -147,26 +200,4 @@ pub struct Scale {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 1_000_000.0))]
     pub above: Option<f64>,
-}
-
-/// An output series of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OutputSeries {
-    #[allow(missing_docs)]
-    AnomalyScore,
-    #[allow(missing_docs)]
-    Y,
-    #[allow(missing_docs)]
-    Yhat,
-    #[allow(missing_docs)]
-    YhatLower,
-    #[allow(missing_docs)]
-    YhatUpper,
-    #[allow(missing_docs)]
-    Resid,
-    #[allow(missing_docs)]
-    Trend,
-    #[allow(missing_docs)]
-    Seasonal,
 }

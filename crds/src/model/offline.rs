@@ -16,6 +16,17 @@ use crate::duration::Duration;
 #[x_kube(validation = Rule::new("!has(self.smoothingSeasonal) || !has(self.seasonal) || self.seasonal != 'none'").message("smoothingSeasonal needs a season").field_path(".smoothingSeasonal"))]
 #[x_kube(validation = Rule::new("!has(self.dampingTrend) || has(self.dampedTrend) && self.dampedTrend").message("dampingTrend needs dampedTrend").field_path(".dampingTrend"))]
 #[x_kube(validation = Rule::new("!has(self.dampingTrend) || self.dampingTrend > 0.0").message("dampingTrend must be above 0").field_path(".dampingTrend"))]
+#[x_kube(validation = Rule::new("(has(self.initializationMethod) && self.initializationMethod == 'known') == has(self.initialLevel)").message("initialLevel must be set with initializationMethod known, and only with it").field_path(".initialLevel"))]
+#[x_kube(validation = Rule::new("(has(self.initialLevel) && has(self.trend)) == has(self.initialTrend)").message("initialTrend must be set with initialLevel and a trend, and only with them").field_path(".initialTrend"))]
+#[x_kube(validation = Rule::new("(has(self.initialLevel) && !(has(self.seasonal) && self.seasonal == 'none')) == has(self.initialSeasonal)").message("initialSeasonal must be set with initialLevel and a season, and only with them").field_path(".initialSeasonal"))]
+#[x_kube(validation = Rule::new("!has(self.initialSeasonal) || !has(self.seasonalPeriods) || self.initialSeasonal.size() == self.seasonalPeriods").message("initialSeasonal must have seasonalPeriods numbers").field_path(".initialSeasonal"))]
+#[x_kube(validation = Rule::new("!has(self.initialLevel) || self.initialLevel > 0.0 || !(has(self.trend) && self.trend == 'mul' || has(self.seasonal) && self.seasonal == 'mul')").message("initialLevel must be above 0 in a multiplicative form").field_path(".initialLevel"))]
+#[x_kube(validation = Rule::new("!has(self.initialTrend) || self.initialTrend > 0.0 || !has(self.trend) || self.trend != 'mul'").message("initialTrend must be above 0 with trend mul").field_path(".initialTrend"))]
+#[x_kube(validation = Rule::new("!has(self.initialSeasonal) || !has(self.seasonal) || self.seasonal != 'mul' || self.initialSeasonal.all(factor, factor > 0.0)").message("initialSeasonal must be above 0 with seasonal mul").field_path(".initialSeasonal"))]
+#[x_kube(validation = Rule::new("!has(self.bounds) || !has(self.bounds.smoothingTrend) || has(self.trend)").message("bounds.smoothingTrend needs a trend").field_path(".bounds"))]
+#[x_kube(validation = Rule::new("!has(self.bounds) || !has(self.bounds.smoothingSeasonal) || !has(self.seasonal) || self.seasonal != 'none'").message("bounds.smoothingSeasonal needs a season").field_path(".bounds"))]
+#[x_kube(validation = Rule::new("!has(self.bounds) || !has(self.bounds.dampingTrend) || has(self.dampedTrend) && self.dampedTrend").message("bounds.dampingTrend needs dampedTrend").field_path(".bounds"))]
+#[x_kube(validation = Rule::new("!has(self.boxCox) || !has(self.boxCoxLambda)").message("boxCox and boxCoxLambda exclude each other"))]
 pub struct HoltWinters {
     /// Length of a season, as in `1d`. Absent: none, then `seasonalPeriods` is set, or `seasonal` is `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,6 +54,17 @@ pub struct HoltWinters {
     /// Where the smoothing starts from. Absent: `estimated`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initialization_method: Option<Initialization>,
+    /// Level that `initializationMethod: known` starts from, in units of the series. Absent: estimated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial_level: Option<f64>,
+    /// Trend that `initializationMethod: known` starts from: what a step adds, or its factor with `trend: mul`. Absent: estimated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial_trend: Option<f64>,
+    /// Season that `initializationMethod: known` starts from, a number for each step of it; factors with `seasonal: mul`. Absent:
+    /// estimated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 2_000))]
+    pub initial_seasonal: Option<Vec<f64>>,
     /// Share of a new value in the level, from 0 to 1. Absent: estimated.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
@@ -59,6 +81,75 @@ pub struct HoltWinters {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 1.0))]
     pub damping_trend: Option<f64>,
+    /// Smooths the Box-Cox transforms of the values, which must be above 0: with the likeliest parameter, or the logarithms. For a
+    /// spread that grows with the level. Absent: `none`, unless there is a `boxCoxLambda`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub box_cox: Option<BoxCox>,
+    /// Smooths the Box-Cox transforms of the values with this parameter, from -10 to 10; 0: their logarithms. Absent: `boxCox` counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -10.0, max = 10.0))]
+    pub box_cox_lambda: Option<f64>,
+    /// Ranges of what is estimated. Absent: all that is allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bounds: Option<SmoothingBounds>,
+}
+
+/// CEL: the `min` of a range is below its `max`, which are these if they are absent; holds when the range is absent.
+fn ordered(range: &str, least: f64, most: f64) -> String {
+    let end = |end: &str, absent: f64| format!("(has(self.{range}.{end}) ? self.{range}.{end} : {absent:?})");
+    format!("!has(self.{range}) || {} < {}", end("min", least), end("max", most))
+}
+
+/// Ranges of what is estimated. Whatever they say, `smoothingTrend` is at most `smoothingLevel`, and `smoothingSeasonal` at most 1
+/// less `smoothingLevel`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.dampingTrend) || !has(self.dampingTrend.min) || self.dampingTrend.min > 0.0").message("dampingTrend.min must be above 0").field_path(".dampingTrend"))]
+#[x_kube(validation = Rule::new(ordered("dampingTrend", 0.8, 0.995)).message("min must be below max, which are 0.8 and 0.995 if absent").field_path(".dampingTrend"))]
+#[x_kube(validation = Rule::new("!has(self.smoothingTrend) || !has(self.smoothingTrend.min) || !has(self.smoothingLevel) || !has(self.smoothingLevel.max) || self.smoothingTrend.min <= self.smoothingLevel.max").message("the min of smoothingTrend must be at most the max of smoothingLevel").field_path(".smoothingTrend"))]
+#[x_kube(validation = Rule::new("!has(self.smoothingSeasonal) || !has(self.smoothingSeasonal.min) || !has(self.smoothingLevel) || !has(self.smoothingLevel.min) || self.smoothingSeasonal.min <= 1.0 - self.smoothingLevel.min").message("the min of smoothingSeasonal must be at most 1 less the min of smoothingLevel").field_path(".smoothingSeasonal"))]
+#[x_kube(validation = Rule::new(ordered("smoothingLevel", 0.0, 1.0)).message("min must be below max, which are 0 and 1 if absent").field_path(".smoothingLevel"))]
+#[x_kube(validation = Rule::new(ordered("smoothingTrend", 0.0, 1.0)).message("min must be below max, which are 0 and 1 if absent").field_path(".smoothingTrend"))]
+#[x_kube(validation = Rule::new(ordered("smoothingSeasonal", 0.0, 1.0)).message("min must be below max, which are 0 and 1 if absent").field_path(".smoothingSeasonal"))]
+pub struct SmoothingBounds {
+    /// Of `smoothingLevel`. Absent: from 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smoothing_level: Option<SmoothingRange>,
+    /// Of `smoothingTrend`; it needs a trend. Absent: from 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smoothing_trend: Option<SmoothingRange>,
+    /// Of `smoothingSeasonal`; it needs a season. Absent: from 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smoothing_seasonal: Option<SmoothingRange>,
+    /// Of `dampingTrend`; it needs `dampedTrend`. Absent: from 0.8 to 0.995.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damping_trend: Option<SmoothingRange>,
+}
+
+/// A range within 0 and 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SmoothingRange {
+    /// The lowest, from 0 to 1. Absent: that of the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub min: Option<f64>,
+    /// The highest, from 0 to 1. Absent: that of the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub max: Option<f64>,
+}
+
+/// A transform of values before they are smoothed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum BoxCox {
+    #[allow(missing_docs)]
+    None,
+    #[allow(missing_docs)]
+    Log,
+    #[allow(missing_docs)]
+    Estimated,
 }
 
 /// How a season is composed with the level.
@@ -93,6 +184,8 @@ pub enum Initialization {
     Heuristic,
     #[allow(missing_docs)]
     LegacyHeuristic,
+    #[allow(missing_docs)]
+    Known,
 }
 
 /// How soon random cuts isolate a value. It expects no value, so there is no `yhat`.
@@ -102,6 +195,7 @@ pub enum Initialization {
 #[x_kube(validation = Rule::new("!has(self.maxSamples) || !has(self.maxSamplesShare)").message("maxSamples and maxSamplesShare exclude each other"))]
 #[x_kube(validation = Rule::new("!has(self.maxSamplesShare) || self.maxSamplesShare > 0.0").message("maxSamplesShare must be above 0").field_path(".maxSamplesShare"))]
 #[x_kube(validation = Rule::new("!has(self.maxFeaturesShare) || self.maxFeaturesShare > 0.0").message("maxFeaturesShare must be above 0").field_path(".maxFeaturesShare"))]
+#[x_kube(validation = Rule::new("!has(self.maxFeatures) || !has(self.maxFeaturesShare)").message("maxFeatures and maxFeaturesShare exclude each other"))]
 pub struct IsolationForest {
     /// Share of a fit's samples that are anomalous, above 0 and at most 0.5. Absent: the line of the original paper, which
     /// flags much that is usual.
@@ -125,6 +219,10 @@ pub struct IsolationForest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 1.0))]
     pub max_samples_share: Option<f64>,
+    /// Features that each tree may split by, from 1 to 10. Absent: `maxFeaturesShare` counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10))]
+    pub max_features: Option<i32>,
     /// Share of the features that each tree may split by, above 0 and at most 1. Absent: 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 1.0))]

@@ -1,7 +1,13 @@
 //! How a search goes, and the folds that it validates.
 
+use std::time::Duration;
+
+use super::batch::parameter_names;
 use crate::argument::{ArgumentError, Arguments};
 use crate::offline::FitError;
+use crate::safeguards::Safeguards;
+use crate::score::ScorePolicy;
+use crate::spec::ModelSpec;
 
 /// How a history is cut into folds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -11,6 +17,81 @@ pub enum ValidationScheme {
     Regular,
     /// Every sample is both trained and validated: for histories without anomalies.
     Leaky,
+}
+
+/// Arguments of `auto`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AutoArgs {
+    /// The tuned class, with the arguments that searches start from; not `auto` itself.
+    pub start: ModelSpec,
+    /// Names of the [parameters](super::Parameter::name) that stay as they are in `start`. Names of what is not searched are
+    /// accepted: it stays as it is anyway.
+    pub frozen: Vec<String>,
+    /// How searches go.
+    pub tuning: TuningArgs,
+    /// The longest time of the search for one series, above 0; without one it makes all its trials. See [`super::TunedFit::step`].
+    pub timeout: Option<Duration>,
+    /// How searches score.
+    pub policy: ScorePolicy,
+    /// Around the models that are fitted, not those of the trials.
+    pub safeguards: Safeguards,
+}
+
+impl AutoArgs {
+    /// The defaults, which search all parameters of this class starting from these arguments.
+    #[must_use]
+    pub fn new(start: ModelSpec, anomaly_percentage: f64) -> Self {
+        let (tuning, policy) = (TuningArgs::new(anomaly_percentage), ScorePolicy::default());
+        Self { start, frozen: Vec::new(), tuning, timeout: None, policy, safeguards: Safeguards::default() }
+    }
+
+    /// Checks every argument against its range, those of the tuned class first.
+    ///
+    /// # Errors
+    /// Names the first argument that is outside its range.
+    pub fn validate(&self) -> Result<(), ArgumentError> {
+        let arguments = Arguments("auto");
+        let holds = !matches!(self.start, ModelSpec::Auto(_));
+        arguments.require("tuned_class_name", self.start.class(), "another class", holds)?;
+        self.start.validate()?;
+        let holds = self.timeout.is_none_or(|timeout| !timeout.is_zero());
+        arguments.require("timeout", "0", "above 0", holds)?;
+        self.tuning.validate()
+    }
+
+    /// Everything that a search depends on: what is found is learnt, so that thresholds act on learning here.
+    pub(crate) fn learning_signature(&self) -> String {
+        let Self { start, frozen, tuning, timeout, policy, safeguards } = self;
+        let mut frozen: Vec<&str> = frozen.iter().map(String::as_str).collect();
+        frozen.retain(|name| parameter_names(start).contains(name));
+        frozen.sort_unstable();
+        frozen.dedup();
+        format!(
+            "start=[{} {}] frozen={frozen:?} tuning={tuning:?} timeout={timeout:?} policy={policy:?}{}",
+            start.learning_signature(),
+            thresholds(start),
+            safeguards.learning_signature()
+        )
+    }
+}
+
+/// The arguments that are not in the class's own signature, because they act on predictions only.
+fn thresholds(spec: &ModelSpec) -> String {
+    match spec {
+        ModelSpec::ZscoreOnline(args) => format!("z_threshold={:?}", args.z_threshold),
+        ModelSpec::MadOnline(args) => format!("threshold={:?}", args.threshold),
+        ModelSpec::QuantileOnline(args, _) => format!(
+            "quantiles={:?} iqr_threshold={:?} use_transform={} global_smoothing={:?}",
+            args.quantiles, args.iqr_threshold, args.use_transform, args.global_smoothing
+        ),
+        ModelSpec::RollingQuantile(args) => {
+            format!("quantile={:?} iqr_threshold={:?}", args.quantile, args.iqr_threshold)
+        }
+        ModelSpec::Std(args) => format!("z_threshold={:?}", args.z_threshold),
+        ModelSpec::Prophet(args) => format!("interval_width={:?}", args.interval_width),
+        ModelSpec::HoltWinters(args) => format!("z_threshold={:?}", args.z_threshold),
+        ModelSpec::TemporalEnvelope(..) | ModelSpec::IsolationForest(..) | ModelSpec::Auto(_) => String::new(),
+    }
 }
 
 /// How a search goes: the `optimization_params`.

@@ -1,12 +1,10 @@
 //! What of a class is searched, and how its arguments are tried.
 
-use crate::mad::{MadOnline, MadOnlineArgs};
 use crate::model::OnlineModel;
 use crate::offline::{FitError, OfflineModel, Prediction, Window};
-use crate::zscore::{ZscoreOnline, ZscoreOnlineArgs};
 
 /// The arguments of a class whose best values can be searched.
-pub trait Tunable: Clone + 'static {
+pub trait Tunable: Clone + Send + 'static {
     /// What is searched. Other arguments stay as they are.
     const PARAMETERS: &'static [Parameter<Self>];
 
@@ -27,7 +25,7 @@ pub trait Tunable: Clone + 'static {
 /// An argument that is searched.
 #[derive(Debug)]
 pub struct Parameter<A> {
-    /// Its name in configurations.
+    /// Its name in configurations; `args.` before that of an inner argument.
     pub name: &'static str,
     /// The values that are tried.
     pub scale: Scale,
@@ -44,6 +42,12 @@ pub enum Scale {
     Ratio(f64, f64),
     /// Whole numbers from the first to the second, both above 0; ratios count.
     WholeRatio(f64, f64),
+    /// From 0 to this number; square roots count.
+    FromZero(f64),
+    /// From 0 to 1.
+    Share,
+    /// 0 (false) or 1 (true).
+    Switch,
     /// A factor of at most 1 by which the past fades: 1, or from `1 - 1e-5` to 0.9; ratios of the distance from 1 count.
     Decay,
 }
@@ -60,6 +64,9 @@ impl Scale {
         match self {
             Self::Ratio(low, high) => (low * libm::pow(high / low, place)).clamp(low, high),
             Self::WholeRatio(low, high) => libm::round(low * libm::pow(high / low, place)).clamp(low, high),
+            Self::FromZero(high) => (high * place * place).clamp(0.0, high),
+            Self::Share => place.clamp(0.0, 1.0),
+            Self::Switch => f64::from(u8::from(place >= 0.5)),
             Self::Decay if place < NO_DECAY => 1.0,
             Self::Decay => {
                 let share = (place - NO_DECAY) / (1.0 - NO_DECAY);
@@ -72,6 +79,9 @@ impl Scale {
     pub(super) fn place(self, value: f64) -> f64 {
         let place = match self {
             Self::Ratio(low, high) | Self::WholeRatio(low, high) => libm::log(value / low) / libm::log(high / low),
+            Self::FromZero(high) => libm::sqrt(value / high),
+            Self::Share => value,
+            Self::Switch => 0.25 + 0.5 * value,
             Self::Decay if value >= 1.0 => 0.0,
             Self::Decay => {
                 let share = (libm::log10(1.0 - value) - DECAY.0) / (DECAY.1 - DECAY.0);
@@ -80,55 +90,17 @@ impl Scale {
         };
         if place.is_nan() { 0.0 } else { place.clamp(0.0, 1.0) }
     }
-}
 
-impl Tunable for ZscoreOnlineArgs {
-    const PARAMETERS: &'static [Parameter<Self>] = &[
-        Parameter {
-            name: "z_threshold",
-            scale: Scale::Ratio(1.0, 20.0),
-            get: |args| args.z_threshold,
-            set: |args, value| args.z_threshold = value,
-        },
-        Parameter { name: "decay", scale: Scale::Decay, get: |args| args.decay, set: |args, value| args.decay = value },
-    ];
-
-    fn predict(
-        &self,
-        history: Window<'_>,
-        points: Window<'_>,
-        exact: bool,
-        predictions: &mut Vec<Prediction>,
-    ) -> Result<usize, FitError> {
-        predict_online(ZscoreOnline::new(*self), history, points, exact, predictions)
-    }
-}
-
-impl Tunable for MadOnlineArgs {
-    const PARAMETERS: &'static [Parameter<Self>] = &[
-        Parameter {
-            name: "threshold",
-            scale: Scale::Ratio(1.0, 40.0),
-            get: |args| args.threshold,
-            set: |args, value| args.threshold = value,
-        },
-        Parameter { name: "decay", scale: Scale::Decay, get: |args| args.decay, set: |args, value| args.decay = value },
-        Parameter {
-            name: "compression",
-            scale: Scale::WholeRatio(50.0, 200.0),
-            get: |args| args.compression.into(),
-            set: |args, value| args.compression = value as u32,
-        },
-    ];
-
-    fn predict(
-        &self,
-        history: Window<'_>,
-        points: Window<'_>,
-        exact: bool,
-        predictions: &mut Vec<Prediction>,
-    ) -> Result<usize, FitError> {
-        predict_online(MadOnline::new(*self), history, points, exact, predictions)
+    /// Whether it can be the value at a place.
+    pub(super) fn holds(self, value: f64) -> bool {
+        match self {
+            Self::Ratio(low, high) => (low..=high).contains(&value),
+            Self::WholeRatio(low, high) => (low..=high).contains(&value) && value == libm::round(value),
+            Self::FromZero(high) => (0.0..=high).contains(&value),
+            Self::Share => (0.0..=1.0).contains(&value),
+            Self::Switch => value == 0.0 || value == 1.0,
+            Self::Decay => (1.0 - libm::pow(10.0, DECAY.1)..=1.0).contains(&value),
+        }
     }
 }
 
@@ -182,14 +154,19 @@ mod tests {
 
     #[test]
     fn every_place_has_a_value_in_range_and_every_value_its_place() {
-        for scale in [Scale::Ratio(1.0, 20.0), Scale::WholeRatio(50.0, 200.0), Scale::Decay] {
+        let (ratio, whole) = (Scale::Ratio(1.0, 20.0), Scale::WholeRatio(50.0, 200.0));
+        for scale in [ratio, whole, Scale::Decay, Scale::FromZero(10.0), Scale::Share, Scale::Switch] {
             for place in [0.0, 0.25, 0.3, 0.6, 0.99, 1.0] {
                 let value = scale.value(place);
                 let again = scale.value(scale.place(value));
                 assert!((again - value).abs() <= 1e-9 * value, "{scale:?} {place} {value} {again}");
+                assert!(scale.holds(value), "{scale:?} {place} {value}");
             }
+            assert!(!scale.holds(-1.0) && !scale.holds(1e9), "{scale:?}");
         }
         assert_eq!([0.0, 0.2, 1.0].map(|place| Scale::Decay.value(place)), [1.0, 1.0, 0.9]);
         assert_eq!([0.0, 1.0].map(|place| Scale::WholeRatio(50.0, 200.0).value(place)), [50.0, 200.0]);
+        assert_eq!([0.0, 0.5, 1.0].map(|place| Scale::FromZero(10.0).value(place)), [0.0, 2.5, 10.0]);
+        assert_eq!([0.0, 0.5, 1.0].map(|place| Scale::Switch.value(place)), [0.0, 1.0, 1.0]);
     }
 }

@@ -1,5 +1,6 @@
 //! Arguments of `holtwinters`.
 
+use super::box_cox::{BoxCox, MAX_LAMBDA};
 use super::recursion::{Composition, States};
 use crate::argument::{ArgumentError, Arguments};
 
@@ -35,7 +36,7 @@ pub struct Bounds {
     pub smoothing_trend: (f64, f64),
     /// `(0, 1)` by default.
     pub smoothing_seasonal: (f64, f64),
-    /// `(0.8, 0.995)` by default.
+    /// `(0.8, 0.995)` by default; above 0.
     pub damping_trend: (f64, f64),
 }
 
@@ -92,6 +93,9 @@ pub struct HoltWintersArgs {
     pub damping_trend: Option<f64>,
     /// Ranges of what is estimated.
     pub bounds: Bounds,
+    /// The Box-Cox transform of the values, which must be above 0 then; none by default. A given `lambda` is at most [`MAX_LAMBDA`]
+    /// away from 0. Known initial states are those of the transforms.
+    pub box_cox: Option<BoxCox>,
 }
 
 impl Default for HoltWintersArgs {
@@ -111,6 +115,7 @@ impl Default for HoltWintersArgs {
             smoothing_seasonal: None,
             damping_trend: None,
             bounds: Bounds::default(),
+            box_cox: None,
         }
     }
 }
@@ -133,6 +138,9 @@ impl HoltWintersArgs {
         self.validate_season()?;
         self.validate_smoothing()?;
         self.validate_initialization()?;
+        if let Some(BoxCox::Lambda(lambda)) = self.box_cox {
+            ARGUMENTS.require("lambda of use_boxcox", lambda, "from -10 to 10", lambda.abs() <= MAX_LAMBDA)?;
+        }
         self.validate_bounds()
     }
 
@@ -198,6 +206,8 @@ impl HoltWintersArgs {
                 within,
             )?;
         }
+        let damping = damping_trend.0;
+        ARGUMENTS.require("lowest damping_trend", damping, "above 0", damping > 0.0)?;
         let trend = smoothing_trend.0;
         let range = "at most the highest smoothing_level";
         ARGUMENTS.require("lowest smoothing_trend", trend, range, trend <= smoothing_level.1)?;
@@ -223,12 +233,14 @@ impl HoltWintersArgs {
             smoothing_seasonal,
             damping_trend,
             bounds,
+            box_cox,
         } = self;
+        let box_cox = box_cox.map(|box_cox| format!(" box_cox={box_cox:?}")).unwrap_or_default();
         format!(
             "frequency={frequency:?} seasonality={seasonality:?} trend={trend:?} damped_trend={damped_trend} \
              seasonal={seasonal:?} seasonal_periods={seasonal_periods:?} initialization={initialization:?} \
              smoothing_level={smoothing_level:?} smoothing_trend={smoothing_trend:?} \
-             smoothing_seasonal={smoothing_seasonal:?} damping_trend={damping_trend:?} bounds={bounds:?}"
+             smoothing_seasonal={smoothing_seasonal:?} damping_trend={damping_trend:?} bounds={bounds:?}{box_cox}"
         )
     }
 }
@@ -250,6 +262,7 @@ mod tests {
             HoltWintersArgs { frequency: Some(1), ..args.clone() },
             HoltWintersArgs { initialization: Initialization::Heuristic, ..args.clone() },
             HoltWintersArgs { smoothing_level: Some(0.1), ..args.clone() },
+            HoltWintersArgs { box_cox: Some(BoxCox::Estimated), ..args.clone() },
             HoltWintersArgs { bounds: Bounds { damping_trend: (0.5, 0.9), ..Bounds::default() }, ..args.clone() },
         ] {
             assert_ne!(other.learning_signature(), signature);

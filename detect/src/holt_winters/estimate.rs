@@ -1,13 +1,15 @@
 //! From a window's values to parameters and states.
 
 use super::args::{HoltWintersArgs, Initialization, MAX_PERIODS};
+use super::box_cox::{inverse, transformed};
 use super::initial;
 use super::recursion::{Composition, Form, Smoothing, States, run};
 use super::search::search;
 use crate::offline::FitError;
 use crate::score::{at_least, at_most};
 
-/// What the parameters are estimated to, and what the recursions give with them.
+/// What the parameters are estimated to, and what the recursions give with them. With a Box-Cox transform, parameters and states are
+/// those of the transforms.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Estimate {
     /// Which components there are.
@@ -20,16 +22,29 @@ pub struct Estimate {
     pub last: States,
     /// What was expected of each value before it was known.
     pub fitted: Vec<f64>,
-    /// Sum of the squared differences of the values from it, infinite if it overflows.
+    /// Sum of the squared differences of the values from it, infinite if it overflows. With a Box-Cox transform that of the
+    /// transforms is the least one, and not this.
     pub squared_errors: f64,
+    /// `lambda` of the Box-Cox transform, if there is one.
+    pub lambda: Option<f64>,
 }
 
 /// Fits the model to values that are one step apart. The durations of `args` do not matter: a season has `periods` steps.
 ///
 /// # Errors
-/// If there are too few values, one of them is not finite, or not above 0 in a multiplicative form, or the initial states that are given
+/// If there are too few values, one of them is not finite, or not above 0 in a multiplicative form or for a transform, or the initial states that are given
 /// are not those of such a season, or the recursions leave the range of numbers.
 pub fn estimate(args: &HoltWintersArgs, periods: usize, values: &[f64]) -> Result<Estimate, FitError> {
+    let Some(box_cox) = args.box_cox else { return estimate_as_they_are(args, periods, values) };
+    let lambda = box_cox.lambda(values)?;
+    let transforms: Vec<f64> = values.iter().map(|value| transformed(*value, lambda)).collect();
+    let estimate = estimate_as_they_are(args, periods, &transforms)?;
+    let fitted: Vec<f64> = estimate.fitted.iter().map(|fitted| inverse(*fitted, lambda)).collect();
+    let squared_errors = fitted.iter().zip(values).map(|(fitted, value)| (fitted - value) * (fitted - value)).sum();
+    Ok(Estimate { fitted, squared_errors, lambda: Some(lambda), ..estimate })
+}
+
+fn estimate_as_they_are(args: &HoltWintersArgs, periods: usize, values: &[f64]) -> Result<Estimate, FitError> {
     let periods = if args.seasonal.is_some() { periods } else { 0 };
     let form = Form { trend: args.trend, season: args.seasonal, periods };
     if args.seasonal.is_some() && !(2..=MAX_PERIODS as usize).contains(&periods) {
@@ -76,6 +91,7 @@ pub fn estimate(args: &HoltWintersArgs, periods: usize, values: &[f64]) -> Resul
         last: unit.states(form, last),
         fitted: fitted.into_iter().map(|fitted| unit.value(fitted)).collect(),
         squared_errors: sum * unit.size * unit.size,
+        lambda: None,
     })
 }
 

@@ -27,6 +27,9 @@
 //! Unlike there, a forecast uses the season that the last value has updated; statsmodels forecasts the phase of the last value with
 //! the season before that value.
 //!
+//! With `box_cox`, all of this is done with the Box-Cox transforms of the values, and what is expected is transformed back: see
+//! [`BoxCox`]. The residuals are those of the values.
+//!
 //! # Window and prediction
 //!
 //! A window is brought to steps of `frequency` from its first sample on: a step's value is the mean of the samples nearest to it, and
@@ -39,9 +42,10 @@
 //!
 //! [`state_bytes`] of a season: the [header](crate::state) `hw`, the steps of a season (`u32`, 0 without one), the time of the last step
 //! and the frequency (`u64`, as two's complement), `sigma`, `alpha`, `beta`, `gamma`, `phi`, `l`, `b` (`f64`), and `s` of each step, that
-//! of the next one first (`f64`).
+//! of the next one first (`f64`). With a Box-Cox transform, `lambda` (`f64`) follows.
 
 mod args;
+mod box_cox;
 mod estimate;
 mod gradient;
 mod initial;
@@ -55,6 +59,7 @@ mod variables;
 use std::sync::Arc;
 
 pub use self::args::{Bounds, HoltWintersArgs, Initialization, MAX_PERIODS};
+pub use self::box_cox::{BoxCox, MAX_LAMBDA};
 pub use self::estimate::{Estimate, estimate};
 pub use self::recursion::{Composition, Form, Smoothing, States};
 pub use self::resampling::MAX_STEPS;
@@ -68,7 +73,7 @@ use crate::state::{Format, HEADER_BYTES, Reader, Writer, require};
 /// Tag and version of the state.
 pub const FORMAT: Format = Format { tag: *b"hw", version: 1 };
 
-/// Size of a saved state of a model with so many steps in a season, 0 without one.
+/// Size of a saved state of a model with so many steps in a season, 0 without one; 8 more with a Box-Cox transform.
 #[must_use]
 pub const fn state_bytes(periods: usize) -> usize {
     HEADER_BYTES + 4 + 9 * 8 + 8 * periods
@@ -97,6 +102,8 @@ struct Fitted {
     smoothing: Smoothing,
     /// After the last step.
     states: States,
+    /// Of the Box-Cox transform, if there is one.
+    lambda: Option<f64>,
 }
 
 impl HoltWinters {
@@ -131,21 +138,28 @@ impl HoltWinters {
 
 impl Fitted {
     fn new(args: &HoltWintersArgs, periods: usize, steps: &Steps) -> Result<Self, FitError> {
-        let Estimate { form, smoothing, last, fitted, .. } = estimate(args, periods, &steps.values)?;
+        let Estimate { form, smoothing, last, fitted, lambda, .. } = estimate(args, periods, &steps.values)?;
         let residuals = fitted.iter().zip(&steps.values).zip(&steps.sampled).filter(|(_, sampled)| **sampled);
         let deviation = deviation(residuals.map(|((fitted, value), _)| 0.5 * value - 0.5 * fitted));
-        Ok(Self { form, last: steps.last, frequency: steps.frequency, deviation, smoothing, states: last })
+        Ok(Self { form, last: steps.last, frequency: steps.frequency, deviation, smoothing, states: last, lambda })
+    }
+
+    /// So many steps after the last one.
+    #[inline]
+    fn forecast(&self, steps: i64) -> f64 {
+        let forecast = self.states.forecast(self.form, self.smoothing.damping, steps);
+        self.lambda.map_or(forecast, |lambda| box_cox::inverse(forecast, lambda))
     }
 
     #[inline]
     fn yhat(&self, time: i64) -> f64 {
         let ahead = time.saturating_sub(self.last);
         let (steps, beyond) = (ahead.div_euclid(self.frequency), ahead.rem_euclid(self.frequency));
-        let before = self.states.forecast(self.form, self.smoothing.damping, steps);
+        let before = self.forecast(steps);
         if beyond == 0 {
             return before;
         }
-        let after = self.states.forecast(self.form, self.smoothing.damping, steps.saturating_add(1));
+        let after = self.forecast(steps.saturating_add(1));
         let share = beyond as f64 / self.frequency as f64;
         at_most(at_least(before * (1.0 - share) + after * share, -f64::MAX), f64::MAX)
     }
@@ -202,7 +216,7 @@ impl OfflineModel for HoltWinters {
     /// Of a model without a fit, the header alone.
     fn save(&self, out: &mut Vec<u8>) {
         let mut writer = Writer::new(FORMAT, out);
-        let Some(Fitted { form, last, frequency, deviation, smoothing, states }) = &self.fitted else { return };
+        let Some(Fitted { form, last, frequency, deviation, smoothing, states, lambda }) = &self.fitted else { return };
         writer.u32(form.periods as u32);
         writer.u64(last.cast_unsigned());
         writer.u64(frequency.cast_unsigned());
@@ -210,7 +224,7 @@ impl OfflineModel for HoltWinters {
         for number in [*deviation, level, trend, season, damping, states.level, states.trend] {
             writer.f64(number);
         }
-        states.seasons.iter().for_each(|season| writer.f64(*season));
+        states.seasons.iter().chain(lambda).for_each(|number| writer.f64(*number));
     }
 
     fn load(&mut self, bytes: &[u8]) -> Result<(), StateError> {
@@ -220,7 +234,11 @@ impl OfflineModel for HoltWinters {
             return Ok(());
         }
         let periods = reader.u32()?;
-        require(bytes.len() == state_bytes(periods as usize), "its length is not that of its season")?;
+        let transform_bytes = if self.args.box_cox.is_some() { 8 } else { 0 };
+        require(
+            bytes.len() == state_bytes(periods as usize) + transform_bytes,
+            "its length is not that of its season",
+        )?;
         let (last, frequency) = (reader.u64()?.cast_signed(), reader.u64()?.cast_signed());
         let deviation = reader.finite()?;
         let smoothing = Smoothing {
@@ -231,9 +249,11 @@ impl OfflineModel for HoltWinters {
         };
         let (level, trend) = (reader.finite()?, reader.finite()?);
         let seasons = (0..periods).map(|_| reader.finite()).collect::<Result<Vec<f64>, _>>()?;
+        let lambda = self.args.box_cox.map(|_| reader.finite()).transpose()?;
         reader.finish()?;
         let form = Form { trend: self.args.trend, season: self.args.seasonal, periods: periods as usize };
-        let fitted = Fitted { form, last, frequency, deviation, smoothing, states: States { level, trend, seasons } };
+        let states = States { level, trend, seasons };
+        let fitted = Fitted { form, last, frequency, deviation, smoothing, states, lambda };
         self.check(&fitted)?;
         self.fitted = Some(fitted);
         Ok(())
@@ -247,7 +267,13 @@ impl OfflineModel for HoltWinters {
 impl HoltWinters {
     /// What holds of every state that a fit with these arguments gives.
     fn check(&self, fitted: &Fitted) -> Result<(), StateError> {
-        let Fitted { frequency, deviation, smoothing, states, .. } = fitted;
+        let Fitted { frequency, deviation, smoothing, states, lambda, .. } = fitted;
+        let is_possible = match (self.args.box_cox, *lambda) {
+            (Some(BoxCox::Lambda(given)), Some(lambda)) => given.to_bits() == lambda.to_bits(),
+            (Some(BoxCox::Estimated), Some(lambda)) => lambda.abs() <= MAX_LAMBDA,
+            (of, lambda) => of.is_none() && lambda.is_none(),
+        };
+        require(is_possible, "the transform is another one")?;
         let frequency_fits = self.args.frequency.is_none_or(|wanted| wanted == *frequency);
         require(*frequency >= 1 && frequency_fits, "the frequency is out of range")?;
         let periods = self.periods(*frequency).unwrap_or(usize::MAX);

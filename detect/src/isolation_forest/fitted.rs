@@ -1,5 +1,6 @@
 //! A fitted forest: from rows to scores.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use super::args::{Contamination, IsolationForestArgs};
@@ -14,6 +15,11 @@ use crate::state::{Reader, Writer, require};
 #[inline]
 pub(super) fn feature(value: f64) -> f32 {
     if value.is_nan() { 0.0 } else { (value as f32).clamp(f32::MIN, f32::MAX) }
+}
+
+thread_local! {
+    /// The features of a block of rows and their keys: kept, so that only a thread's first tick allocates.
+    static ROWS: RefCell<(Vec<f32>, Vec<u32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
 }
 
 /// How the sum of a row's paths is found.
@@ -64,12 +70,18 @@ impl Fitted {
         self.offset
     }
 
-    /// Appends the scores of so many rows: below 0, at least -1, the lower the more unusual. `fill` writes the features of a range
-    /// of rows, one row after another.
-    pub(super) fn score_samples(&self, rows: usize, fill: impl Fn(Range<usize>, &mut [f32]), scores: &mut Vec<f64>) {
-        let mut features = vec![0.0; BLOCK * self.features];
-        let mut keys = vec![0; BLOCK * self.features];
-        scores.reserve(rows);
+    /// Gives the scores of so many rows to `put`, with the row: below 0, at least -1, the lower the more unusual. `fill` writes the
+    /// features of a range of rows, one row after another.
+    pub(super) fn score_samples(
+        &self,
+        rows: usize,
+        fill: impl Fn(Range<usize>, &mut [f32]),
+        mut put: impl FnMut(usize, f64),
+    ) {
+        let (mut features, mut keys) = ROWS.take();
+        let size = BLOCK * self.features;
+        features.resize(size.max(features.len()), 0.0);
+        keys.resize(size.max(keys.len()), 0);
         for start in (0..rows).step_by(BLOCK) {
             let count = BLOCK.min(rows - start);
             let features = &mut features[..count * self.features];
@@ -81,16 +93,19 @@ impl Fitted {
                 Paths::Merged(staircase) => staircase.path_sums(&keys, count),
                 Paths::Trees(forest) => forest.path_sums(&keys, count),
             };
-            scores.extend(sums[..count].iter().map(|sum| self.score(*sum)));
+            for (row, sum) in sums[..count].iter().enumerate() {
+                put(start + row, self.score(*sum));
+            }
         }
+        ROWS.set((features, keys));
     }
 
     fn scores_of_rows(&self, rows: Rows<'_>) -> Vec<f64> {
-        let mut scores = Vec::new();
+        let mut scores = Vec::with_capacity(rows.len());
         let fill = |range: Range<usize>, features: &mut [f32]| {
             features.copy_from_slice(&rows.values[range.start * rows.features..range.end * rows.features]);
         };
-        self.score_samples(rows.len(), fill, &mut scores);
+        self.score_samples(rows.len(), fill, |_, score| scores.push(score));
         scores
     }
 

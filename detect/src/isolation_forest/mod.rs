@@ -138,20 +138,19 @@ impl IsolationForest {
     /// Appends scikit-learn's `score_samples` for every point: from -1 to 0, the lower the more unusual. NaN where the value
     /// is not finite, and for all points without a fit.
     pub fn score_samples(&self, points: Window<'_>, scores: &mut Vec<f64>) {
-        let start = scores.len();
         match &self.fitted {
-            Some(fitted) => {
-                let samples = |range: Range<usize>| range.map(|at| (points.times[at], points.values[at]));
-                let fill = |range, features: &mut [f32]| self.shared.fill(samples(range), features);
-                fitted.score_samples(points.values.len(), fill, scores);
-            }
-            None => scores.resize(start + points.values.len(), f64::NAN),
+            Some(fitted) => self.score_by(fitted, points, |score| scores.push(score)),
+            None => scores.resize(scores.len() + points.values.len(), f64::NAN),
         }
-        for (score, value) in scores[start..].iter_mut().zip(points.values) {
-            if !value.is_finite() {
-                *score = f64::NAN;
-            }
-        }
+    }
+
+    /// Gives the score of every point to `put`, in their order.
+    fn score_by(&self, fitted: &Fitted, points: Window<'_>, mut put: impl FnMut(f64)) {
+        let samples = |range: Range<usize>| range.map(|at| (points.times[at], points.values[at]));
+        let fill = |range, features: &mut [f32]| self.shared.fill(samples(range), features);
+        fitted.score_samples(points.values.len(), fill, |at, score| {
+            put(if points.values[at].is_finite() { score } else { f64::NAN });
+        });
     }
 }
 
@@ -174,10 +173,7 @@ impl OfflineModel for IsolationForest {
 
     fn predict(&self, points: Window<'_>, predictions: &mut Vec<Prediction>) {
         let Some(fitted) = &self.fitted else { return };
-        let mut scores = Vec::new();
-        self.score_samples(points, &mut scores);
-        let base = |score: f64| Prediction::BaseScore(fitted.base_score(score));
-        predictions.extend(scores.into_iter().map(base));
+        self.score_by(fitted, points, |score| predictions.push(Prediction::BaseScore(fitted.base_score(score))));
     }
 
     fn save(&self, out: &mut Vec<u8>) {

@@ -29,15 +29,9 @@ impl<'a> Channels<'a> {
         (0..self.count).map(move |series| &self.values[series * self.times.len()..][..self.times.len()])
     }
 
-    /// Whether every series has a sample, time by time.
-    fn complete(self) -> Vec<bool> {
-        let mut complete = vec![true; self.times.len()];
-        for series in self.series() {
-            for (complete, value) in complete.iter_mut().zip(series) {
-                *complete &= value.is_finite();
-            }
-        }
-        complete
+    /// Whether every series has a sample at the time with this index.
+    fn is_complete(self, time: usize) -> bool {
+        self.series().all(|series| series[time].is_finite())
     }
 
     /// Writes the features at the times with these indexes, time by time.
@@ -51,6 +45,11 @@ impl<'a> Channels<'a> {
         for (row, time) in features.chunks_exact_mut(width).zip(times) {
             seasons.fill(self.times[time], &mut row[self.count..]);
         }
+    }
+
+    /// The values at the time with this index, in the order of the series.
+    pub(crate) fn at(self, time: usize) -> impl Iterator<Item = f64> {
+        self.series().filter_map(move |series| series.get(time).copied())
     }
 
     fn check(self) {
@@ -85,8 +84,7 @@ impl IsolationForestMultivariate {
         if channels.count == 0 {
             return Err(FitError::Failed { what: "there are no series" });
         }
-        let complete = channels.complete();
-        let mut times: Vec<usize> = (0..channels.times.len()).filter(|time| complete[*time]).collect();
+        let mut times: Vec<usize> = (0..channels.times.len()).filter(|time| channels.is_complete(*time)).collect();
         times.sort_by_key(|time| channels.times[*time]);
         let Shared { args, seasons, seed } = &*self.shared;
         let features = channels.count + seasons.len();
@@ -116,18 +114,14 @@ impl IsolationForestMultivariate {
     /// If there are not `count` times as many values as times: the caller's bug.
     pub fn score_samples(&self, channels: Channels<'_>, scores: &mut Vec<f64>) {
         channels.check();
-        let start = scores.len();
         let fitted = self.fitted.as_ref().filter(|_| self.channels() == Some(channels.count));
         let Some(fitted) = fitted else {
-            return scores.resize(start + channels.times.len(), f64::NAN);
+            return scores.resize(scores.len() + channels.times.len(), f64::NAN);
         };
         let fill = |times, features: &mut [f32]| channels.fill(&self.shared.seasons, times, features);
-        fitted.score_samples(channels.times.len(), fill, scores);
-        for (score, complete) in scores[start..].iter_mut().zip(channels.complete()) {
-            if !complete {
-                *score = f64::NAN;
-            }
-        }
+        fitted.score_samples(channels.times.len(), fill, |time, score| {
+            scores.push(if channels.is_complete(time) { score } else { f64::NAN });
+        });
     }
 
     /// Appends the base of the anomaly score for each time, for [`crate::score::ScorePolicy::score_of_base`]: above 1 if and

@@ -1,5 +1,7 @@
 //! What a user can say about a fit.
 
+use std::collections::BTreeMap;
+
 use crate::argument::{ArgumentError, Arguments};
 use crate::calendar::{DAY_MS, Date, Zone};
 use crate::holidays;
@@ -15,6 +17,9 @@ pub const MAX_CHANGEPOINTS: usize = 2_000;
 
 /// The widest window around a holiday, days on each side.
 pub const MAX_HOLIDAY_WINDOW: i32 = 366;
+
+/// The most columns of features that all holidays of a list together may have: names times days of their windows.
+pub const MAX_HOLIDAY_COLUMNS: usize = 2_000;
 
 /// The farthest horizon of a forecast: 100 years, ms.
 pub const MAX_HORIZON: i64 = 36_525 * DAY_MS;
@@ -209,7 +214,8 @@ pub struct ProphetArgs {
     pub compression: Option<Compression>,
     /// How the trend grows.
     pub growth: Growth,
-    /// The times (ms) where the trend may bend; some of the history if there are none given.
+    /// The times (ms) where the trend may bend; some of the history if there are none given. Those outside the history, which a
+    /// window that moves on leaves behind, do not matter; Prophet refuses them.
     pub changepoints: Option<Vec<i64>>,
     /// Number of changepoints if none are given; at most [`MAX_CHANGEPOINTS`].
     pub n_changepoints: usize,
@@ -425,11 +431,24 @@ impl ProphetArgs {
         }
         let names = self.holidays.len();
         arguments.require("holidays", format!("a list of {names}"), "at most 10000 days", names <= 10_000)?;
+        let columns = self.holiday_columns();
+        let range = "at most 2000 days around holidays of different names";
+        arguments.require("holidays", format!("a list with {columns}"), range, columns <= MAX_HOLIDAY_COLUMNS)?;
         if let Some(country) = &self.country_holidays {
             let range = "a country whose holidays are known, by its code or name";
             arguments.require("country_holidays", country, range, holidays::of_country(country).is_some())?;
         }
         Ok(())
+    }
+
+    /// How many columns the list of holidays has: one for each day that a name has effects on.
+    fn holiday_columns(&self) -> usize {
+        let mut windows: BTreeMap<&str, (i32, i32)> = BTreeMap::new();
+        for Holiday { name, lower_window, upper_window, .. } in &self.holidays {
+            let window = windows.entry(name).or_default();
+            *window = (window.0.min(*lower_window), window.1.max(*upper_window));
+        }
+        windows.values().map(|(lower, upper)| upper.abs_diff(*lower) as usize + 1).sum()
     }
 
     /// Standard deviation of the prior of a holiday's effects.

@@ -190,8 +190,8 @@ impl Design {
     /// The design of samples at these times (ms), ascending; several may have the same time.
     ///
     /// # Errors
-    /// [`FitError::TooFewSamples`] below two times, [`FitError::Failed`] if all are the same, they are farther apart than a
-    /// number of ms can say, or a changepoint that was asked for lies outside.
+    /// [`FitError::TooFewSamples`] below two times, [`FitError::Failed`] if all are the same, or they are farther apart than
+    /// a number of ms can say.
     pub fn new(args: &ProphetArgs, times: &[i64]) -> Result<Self, FitError> {
         Self::with_layouts(args, times, |facts| Arc::new(Layout::new(args, facts)))
     }
@@ -216,7 +216,7 @@ impl Design {
         let least_step = steps.filter(|step| *step > 0).min().unwrap_or(span);
         let layout = layout_of(Facts::new(args, first, last, least_step));
         let t = |time: i64| (time - first) as f64 / span as f64;
-        let mut changepoints: Vec<f64> = changepoint_times(args, times)?.into_iter().map(t).collect();
+        let mut changepoints: Vec<f64> = changepoint_times(args, times).into_iter().map(t).collect();
         let has_dummy = changepoints.is_empty();
         if has_dummy {
             changepoints.push(0.0);
@@ -407,16 +407,15 @@ impl Design {
     }
 }
 
-/// The times where the trend may bend: those that were asked for, or some of the first of the history, evenly by their number.
-fn changepoint_times(args: &ProphetArgs, times: &[i64]) -> Result<Vec<i64>, FitError> {
+/// The times where the trend may bend: those that were asked for and lie in the history, or some of the first of the history,
+/// evenly by their number.
+fn changepoint_times(args: &ProphetArgs, times: &[i64]) -> Vec<i64> {
     if let Some(asked) = &args.changepoints {
         let mut asked = asked.clone();
         asked.sort_unstable();
-        let is_inside = |time: &i64| times.first() <= Some(time) && Some(time) <= times.last();
-        if !asked.iter().all(is_inside) {
-            return Err(FitError::Failed { what: "a changepoint lies outside the history" });
-        }
-        return Ok(asked);
+        asked.dedup();
+        asked.retain(|time| times.first() <= Some(time) && Some(time) <= times.last());
+        return asked;
     }
     let count = (times.len() as f64 * args.changepoint_range).floor() as usize;
     let wanted = args.n_changepoints.min(count.saturating_sub(1));
@@ -425,7 +424,7 @@ fn changepoint_times(args: &ProphetArgs, times: &[i64]) -> Result<Vec<i64>, FitE
         let exact = if index == wanted { (count - 1) as f64 } else { index as f64 * step };
         exact.round_ties_even() as usize
     };
-    Ok((1..=wanted).filter_map(|index| times.get(position(index)).copied()).collect())
+    (1..=wanted).filter_map(|index| times.get(position(index)).copied()).collect()
 }
 
 /// Standardises the column at the front of `rows` and returns its mean and standard deviation. A column that is constant, or of

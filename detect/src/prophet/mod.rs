@@ -60,8 +60,8 @@ use crate::offline::{FitError, OfflineModel, Prediction, Window};
 use crate::score::Interval;
 
 pub use args::{
-    Aggregation, BuiltIn, Compression, Cycle, Growth, Holiday, MAX_CHANGEPOINTS, MAX_FOURIER_ORDER, MAX_HOLIDAY_WINDOW,
-    MAX_HORIZON, Mode, ProphetArgs, Scaling, Seasonality, TzSeasonality,
+    Aggregation, BuiltIn, Compression, Cycle, Growth, Holiday, MAX_CHANGEPOINTS, MAX_FOURIER_ORDER,
+    MAX_HOLIDAY_COLUMNS, MAX_HOLIDAY_WINDOW, MAX_HORIZON, Mode, ProphetArgs, Scaling, Seasonality, TzSeasonality,
 };
 pub use design::Design;
 pub use fit::{Fit, Terms};

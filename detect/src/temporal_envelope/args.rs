@@ -2,6 +2,7 @@
 
 use super::{Holiday, Seasonality};
 use crate::argument::{ArgumentError, Arguments};
+use crate::holidays;
 
 /// Longest `changepoint_window`.
 pub const MAX_CHANGEPOINT_WINDOW: u32 = 10_000;
@@ -26,6 +27,10 @@ pub struct TemporalEnvelopeArgs {
     pub seasonalities: Vec<Seasonality>,
     /// Days that have responses of their own.
     pub holidays: Vec<Holiday>,
+    /// Countries whose public holidays are holidays too, each one of [`holidays::countries`] at most once. Days of `holidays` come
+    /// before them, and the first country before the next. Days of a name have one response, in all countries; those that are in
+    /// one year only, of which nothing can be learnt for another, share one a country.
+    pub countries: Vec<String>,
     /// Whether all holidays have one response.
     pub group_holidays: bool,
     /// Horizons of forecasts, ms; above 0, at most [`MAX_FORECASTS`].
@@ -42,6 +47,7 @@ impl Default for TemporalEnvelopeArgs {
             changepoint_window: 16,
             seasonalities: vec![Seasonality::HodSmooth, Seasonality::DowSmooth],
             holidays: Vec::new(),
+            countries: Vec::new(),
             group_holidays: false,
             forecast_at: Vec::new(),
         }
@@ -74,6 +80,12 @@ impl TemporalEnvelopeArgs {
             let exists = date.to_string().parse() == Ok(*date);
             arguments.require("holidays", date, "a day of the calendar", exists)?;
         }
+        for (index, country) in self.countries.iter().enumerate() {
+            let is_first = self.countries.iter().position(|other| other == country) == Some(index);
+            arguments.require("countries", country, "in the list once", is_first)?;
+            let range = "a country whose holidays are known, by its code or name";
+            arguments.require("countries", country, range, holidays::of_country(country).is_some())?;
+        }
         let count = self.forecast_at.len();
         arguments.require("forecast_at", format!("{count} horizons"), "at most 100", count <= MAX_FORECASTS)?;
         for horizon in &self.forecast_at {
@@ -87,13 +99,17 @@ impl TemporalEnvelopeArgs {
     pub(crate) fn learning_signature(&self) -> String {
         let Self { quantiles, iqr_threshold, alpha, loss_reactivity, changepoint_window, .. } = self;
         let seasonalities: Vec<&str> = self.seasonalities.iter().map(|seasonality| seasonality.name()).collect();
-        let holidays: Vec<String> =
+        let dates: Vec<String> =
             self.holidays.iter().map(|holiday| format!("{} {:?}", holiday.date, holiday.name)).collect();
+        let countries = match self.countries.as_slice() {
+            [] => String::new(),
+            countries => format!(" countries=[{}] of holidays {}", countries.join(","), holidays::EDITION),
+        };
         format!(
             "quantiles={quantiles:?} iqr_threshold={iqr_threshold:?} alpha={alpha:?} loss_reactivity={loss_reactivity:?} \
-             changepoint_window={changepoint_window} seasonalities=[{}] holidays=[{}] group_holidays={}",
+             changepoint_window={changepoint_window} seasonalities=[{}] holidays=[{}]{countries} group_holidays={}",
             seasonalities.join(","),
-            holidays.join(","),
+            dates.join(","),
             self.group_holidays,
         )
     }
@@ -115,6 +131,10 @@ mod tests {
         let date = HolidayDate::Yearly { month: 5, day: 1 };
         let holidays = vec![Holiday { date, name: "may".into() }];
         let signature = TemporalEnvelopeArgs { holidays, ..plain }.learning_signature();
-        assert!(signature.contains("holidays=[05-01 \"may\"]"), "{signature}");
+        assert!(signature.contains("holidays=[05-01 \"may\"] group"), "{signature}");
+        let abroad =
+            TemporalEnvelopeArgs { countries: vec!["US".into(), "DE".into()], ..TemporalEnvelopeArgs::default() };
+        let signature = abroad.learning_signature();
+        assert!(signature.contains("holidays=[] countries=[US,DE] of holidays 0.108 group"), "{signature}");
     }
 }

@@ -98,7 +98,7 @@ const MAX_STEPS: f64 = 2.0;
 pub fn max_state_bytes(args: &TemporalEnvelopeArgs) -> usize {
     let profile = |seasonality: &Seasonality| Profile::max_saved_bytes(seasonality.nodes(), seasonality.is_spiky());
     let profiles: usize = args.seasonalities.iter().map(profile).sum();
-    let holidays = Holidays::new(&args.holidays, args.group_holidays);
+    let holidays = Holidays::new(&args.holidays, &args.countries, args.group_holidays);
     let fixed = HEADER_BYTES + 3 * 8 + 4 + 3 * 8;
     let bases = Period::ALL.len() * Base::MAX_SAVED_BYTES;
     let waiting = 4 + 16 * args.changepoint_window as usize;
@@ -149,7 +149,7 @@ impl TemporalEnvelope {
     /// [validated](TemporalEnvelopeArgs::validate).
     #[must_use]
     pub fn new(args: TemporalEnvelopeArgs, zone: Zone) -> Self {
-        let holidays = Holidays::new(&args.holidays, args.group_holidays);
+        let holidays = Holidays::new(&args.holidays, &args.countries, args.group_holidays);
         let kept = 1.0 - args.alpha;
         let (level_gain, slope_gain) = (1.0 - kept * kept, args.alpha * args.alpha);
         Self::empty(Arc::new(Shared { args, zone, holidays, level_gain, slope_gain }))

@@ -170,7 +170,6 @@ impl TemporalEnvelopeMultivariateArgs {
     }
 
     /// The arguments that act on learning; see [`crate::spec::ModelSpec::learning_signature`].
-    #[cfg_attr(not(test), expect(dead_code, reason = "no specification names the class yet"))]
     pub(crate) fn learning_signature(&self) -> String {
         let Self { dependency_rank, random_state, .. } = self;
         let envelope = self.envelope.learning_signature();

@@ -8,14 +8,16 @@ use config::problem::ConfigError;
 use crds::VMAnomaly;
 use crds::anomaly::{LogLevel, Settings};
 use crds::connection::{Reader, Writer, WriterMode};
-use crds::model::{AnomalyModelSpec, OutputSeries, Seasonal};
+use crds::model::{AnomalyModelSpec, BoxCox, HolidayCalendar, Seasonal, SmoothingBounds, SmoothingRange};
 use crds::query::{BelowAbove, DataRange, DetectionDirection, SpreadKind};
 use crds::scheduler::Scheduler;
 use crds::status::Reason;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::build::multivariate::{multivariate, reject_torn};
 use crate::build::volumes::{self, CredentialPaths};
+use crate::build::{prophet, tuning};
 use crate::selection::{Rejection, SelectedModel, SelectedQuery, Selection};
 
 /// Name of the file in messages.
@@ -52,10 +54,10 @@ pub enum RenderError {
 
 /// Keys and values of a section, without the absent ones.
 #[derive(Default)]
-struct Section(Map<String, Value>);
+pub(super) struct Section(pub(super) Map<String, Value>);
 
 impl Section {
-    fn set(mut self, key: &str, value: impl Serialize) -> Self {
+    pub(super) fn set(mut self, key: &str, value: impl Serialize) -> Self {
         // Only texts, numbers and lists of them come here: none of them fails.
         if let Ok(value) = serde_json::to_value(value)
             && !value.is_null()
@@ -65,11 +67,11 @@ impl Section {
         self
     }
 
-    fn when(self, condition: bool, key: &str, value: impl Serialize) -> Self {
+    pub(super) fn when(self, condition: bool, key: &str, value: impl Serialize) -> Self {
         if condition { self.set(key, value) } else { self }
     }
 
-    fn value(self) -> Value {
+    pub(super) fn value(self) -> Value {
         Value::Object(self.0)
     }
 }
@@ -96,8 +98,12 @@ pub fn render(anomaly: &VMAnomaly, selection: &mut Selection) -> Result<Rendered
     loop {
         let document = document(anomaly, selection);
         let errors = match check(&document)? {
-            Ok(rendered) => {
-                return Ok(Rendered { placements: placements(selection), ..rendered });
+            Ok((rendered, loaded)) => {
+                let placements = placements(selection);
+                if reject_torn(selection, &loaded, &placements) {
+                    continue;
+                }
+                return Ok(Rendered { placements, ..rendered });
             }
             Err(errors) => errors,
         };
@@ -125,7 +131,7 @@ fn raw_configuration(raw: &str) -> Result<Rendered, RenderError> {
 /// Only bounds a default that is not part of the text.
 const CPUS: usize = 1;
 
-type Checked = Result<Rendered, Vec<ConfigError>>;
+type Checked = Result<(Rendered, Loaded), Vec<ConfigError>>;
 
 fn check(document: &Value) -> Result<Checked, RenderError> {
     let text = serde_saphyr::to_string(document).map_err(|error| RenderError::Yaml(error.to_string()))?;
@@ -133,7 +139,8 @@ fn check(document: &Value) -> Result<Checked, RenderError> {
     Ok(match load(&[Source::new(FILE, text.as_str())], &|_| None, CPUS) {
         Ok(loaded) => {
             let handover_timeout = handover_timeout_of(&loaded);
-            Ok(Rendered { text, revision, placements: Vec::new(), unchecked: false, handover_timeout })
+            let rendered = Rendered { text, revision, placements: Vec::new(), unchecked: false, handover_timeout };
+            Ok((rendered, loaded))
         }
         Err(errors) => Err(errors.0),
     })
@@ -287,15 +294,30 @@ fn model(model: &SelectedModel) -> Value {
     let common = Section::default()
         .set("queries", &model.queries)
         .set("schedulers", &model.schedulers)
-        .set("provide_series", spec.provide_series.as_ref().map(|series: &Vec<OutputSeries>| json!(series)))
+        .set("provide_series", &spec.provide_series)
         .set("scale", spec.scale.map(|scale| json!([scale.below.unwrap_or(1.0), scale.above.unwrap_or(1.0)])))
         .set("clip_predictions", spec.clip_predictions)
+        .set("band_floor", spec.band_floor)
+        .set("influence_limit", spec.influence_limit)
+        .set("exclude_incidents", spec.exclude_incidents)
         .set("anomaly_score_outside_data_range", spec.anomaly_score_outside_data_range);
-    offline(online(common, spec), spec).value()
+    match &spec.auto {
+        Some(own) => tuning::auto(common, own).value(),
+        None => multivariate(offline(online(common, spec), spec), spec).value(),
+    }
+}
+
+/// The holidays of an envelope.
+pub(super) fn holidays(calendar: &HolidayCalendar) -> Value {
+    Section::default()
+        .set("special_events", &calendar.special_events)
+        .set("countries", &calendar.countries)
+        .set("group", calendar.group)
+        .value()
 }
 
 /// The class of a model that learns every sample, and what only that takes.
-fn online(common: Section, spec: &AnomalyModelSpec) -> Section {
+pub(super) fn online(common: Section, spec: &AnomalyModelSpec) -> Section {
     if let Some(own) = &spec.zscore_online {
         common
             .set("class", "zscore_online")
@@ -339,12 +361,6 @@ fn online(common: Section, spec: &AnomalyModelSpec) -> Section {
             .set("z_threshold", own.z_threshold)
             .set("min_n_samples_seen", own.min_n_samples_seen)
     } else if let Some(own) = &spec.temporal_envelope {
-        let holidays = own.holidays.as_ref().map(|holidays| {
-            Section::default()
-                .set("special_events", holidays.special_events.as_ref().map(|days| json!(days)))
-                .set("group", holidays.group)
-                .value()
-        });
         common
             .set("class", "temporal_envelope")
             .set("quantiles", own.quantiles.as_ref().map(|quantiles| json!(quantiles)))
@@ -353,7 +369,7 @@ fn online(common: Section, spec: &AnomalyModelSpec) -> Section {
             .set("loss_reactivity", own.loss_reactivity)
             .set("changepoint_window", own.changepoint_window)
             .set("seasonalities", own.seasonalities.as_ref().map(|profiles| json!(profiles)))
-            .set("holidays", holidays)
+            .set("holidays", own.holidays.as_ref().map(holidays))
             .set("forecast_at", own.forecast_at.as_ref().map(|horizons| json!(horizons)))
             .set("min_n_samples_seen", own.min_n_samples_seen)
     } else {
@@ -362,20 +378,34 @@ fn online(common: Section, spec: &AnomalyModelSpec) -> Section {
 }
 
 /// The class of a model that is fitted to a window, and what only that takes.
-fn offline(common: Section, spec: &AnomalyModelSpec) -> Section {
-    if let Some(own) = &spec.holtwinters {
-        let seasonal =
-            own.seasonal.map(|seasonal| if seasonal == Seasonal::None { Value::Null } else { json!(seasonal) });
-        let args = Section::default()
-            .set("seasonal", seasonal)
+pub(super) fn offline(common: Section, spec: &AnomalyModelSpec) -> Section {
+    if let Some(own) = &spec.prophet {
+        prophet::prophet(common, own)
+    } else if let Some(own) = &spec.holtwinters {
+        let seasonal = match own.seasonal {
+            // A null says that there is none; an absent key, that there is one.
+            Some(Seasonal::None) => Section(Map::from_iter([("seasonal".to_owned(), Value::Null)])),
+            seasonal => Section::default().set("seasonal", seasonal.map(|seasonal| json!(seasonal))),
+        };
+        let box_cox = own.box_cox.map(|box_cox| match box_cox {
+            BoxCox::None => json!(false),
+            BoxCox::Log => json!("log"),
+            BoxCox::Estimated => json!(true),
+        });
+        let args = seasonal
+            .set("use_boxcox", box_cox.or(own.box_cox_lambda.map(|lambda| json!(lambda))))
             .set("seasonal_periods", own.seasonal_periods)
             .set("trend", own.trend.map(|trend| json!(trend)))
             .set("damped_trend", own.damped_trend)
             .set("initialization_method", own.initialization_method.map(|method| json!(method)))
+            .set("initial_level", own.initial_level)
+            .set("initial_trend", own.initial_trend)
+            .set("initial_seasonal", &own.initial_seasonal)
             .set("smoothing_level", own.smoothing_level)
             .set("smoothing_trend", own.smoothing_trend)
             .set("smoothing_seasonal", own.smoothing_seasonal)
-            .set("damping_trend", own.damping_trend);
+            .set("damping_trend", own.damping_trend)
+            .set("bounds", own.bounds.as_ref().map(smoothing_bounds));
         common
             .set("class", "holtwinters")
             .set("seasonality", &own.seasonality)
@@ -383,11 +413,14 @@ fn offline(common: Section, spec: &AnomalyModelSpec) -> Section {
             .set("z_threshold", own.z_threshold)
             .set("args", args.value())
     } else if let Some(own) = &spec.isolation_forest {
+        // A share of 1 is told from one sample or feature by its decimal point.
+        let share = |share: f64| json!(share);
         let max_samples = own.max_samples.map(|number| json!(number));
+        let max_features = own.max_features.map(|number| json!(number));
         let args = Section::default()
             .set("n_estimators", own.n_estimators)
-            .set("max_samples", max_samples.or(own.max_samples_share.map(|share| json!(share))))
-            .set("max_features", own.max_features_share)
+            .set("max_samples", max_samples.or(own.max_samples_share.map(share)))
+            .set("max_features", max_features.or(own.max_features_share.map(share)))
             .set("bootstrap", own.bootstrap)
             .set("random_state", own.random_state);
         common
@@ -398,6 +431,19 @@ fn offline(common: Section, spec: &AnomalyModelSpec) -> Section {
     } else {
         common
     }
+}
+
+/// What a range lacks is the default's.
+fn smoothing_bounds(bounds: &SmoothingBounds) -> Value {
+    let pair = |range: Option<SmoothingRange>, [low, high]: [f64; 2]| {
+        range.map(|range| json!([range.min.unwrap_or(low), range.max.unwrap_or(high)]))
+    };
+    Section::default()
+        .set("smoothing_level", pair(bounds.smoothing_level, [0.0, 1.0]))
+        .set("smoothing_trend", pair(bounds.smoothing_trend, [0.0, 1.0]))
+        .set("smoothing_seasonal", pair(bounds.smoothing_seasonal, [0.0, 1.0]))
+        .set("damping_trend", pair(bounds.damping_trend, [0.8, 0.995]))
+        .value()
 }
 
 /// The keys that `reader` and `writer` share.

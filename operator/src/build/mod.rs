@@ -3,12 +3,15 @@
 pub mod config;
 pub mod config_maps;
 pub mod disruption_budget;
+mod multivariate;
 pub mod network_policy;
 pub mod peer_secret;
+mod prophet;
 pub mod scrape;
 pub mod service;
 pub mod service_account;
 pub mod stateful_set;
+mod tuning;
 pub mod volumes;
 
 use crds::pod::{Image, PullPolicy};

@@ -23,7 +23,7 @@ fn typed(object: &Value) -> DynamicObject {
 fn drop_empty(value: &mut Value) {
     let Some(map) = value.as_object_mut() else { return };
     map.values_mut().for_each(drop_empty);
-    let chosen = ["madOnline", "zscoreOnline", "volumeClaim", "emptyDir"];
+    let chosen = ["madOnline", "zscoreOnline", "prophet", "volumeClaim", "emptyDir"];
     map.retain(|name, inner| chosen.contains(&name.as_str()) || ![json!(null), json!({}), json!([])].contains(inner));
 }
 

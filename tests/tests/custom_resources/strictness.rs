@@ -12,7 +12,7 @@ async fn kubectl_apply_refuses_a_misspelt_field_and_names_it() {
         ("VMAnomaly", format!("{deployment}, pod: {{resources: {{limit: {{}}}}}}"), "limit"),
         ("VMAnomaly", "reader: {datasourceURL: \"http://a\", password: secret}".to_owned(), "password"),
         ("AnomalyModel", "madOnline: {treshold: 3}".to_owned(), "treshold"),
-        ("AnomalyModel", "prophet: {}, madOnline: {}".to_owned(), "prophet"),
+        ("AnomalyModel", "arima: {}, madOnline: {}".to_owned(), "arima"),
         ("AnomalyQuery", "expr: up, interval: 30s".to_owned(), "interval"),
     ];
     for (kind, spec, field) in objects {

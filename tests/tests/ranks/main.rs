@@ -5,6 +5,7 @@
 mod changes;
 mod failures;
 mod setting;
+mod tuning;
 #[cfg(feature = "next-contract")]
 mod upgrades;
 

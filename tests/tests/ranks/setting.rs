@@ -30,6 +30,8 @@ pub struct Setting {
     port: u16,
     /// The moment of the first fit.
     pub first_fit: i64,
+    /// The workers' only model, but for where it runs.
+    pub model: &'static str,
 }
 
 /// A rank with the proxy that it writes through.
@@ -80,7 +82,8 @@ impl Setting {
         let reads = FaultProxy::start(tsdb.address()).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("token"), "shared-by-all\n").unwrap();
-        Self { tsdb, reads, folder, port: free_port().unwrap(), first_fit: this_second() + 4 * SECOND }
+        let (port, first_fit) = (free_port().unwrap(), this_second() + 4 * SECOND);
+        Self { tsdb, reads, folder, port, first_fit, model: "class: zscore_online, z_threshold: 3" }
     }
 
     /// Where rank `rank` listens for the others.
@@ -149,12 +152,13 @@ impl Setting {
 schedulers:
   s: {{class: periodic, fit_window: 30s, fit_every: {}s, infer_every: 1s, start_from: '{start}'}}
 models:
-  zscore: {{class: zscore_online, z_threshold: 3, queries: all, schedulers: all}}
+  zscore: {{{}, queries: all, schedulers: all}}
 reader: {{datasource_url: '{}', sampling_period: 1s, queries: {{load: {{expr: load}}}}}}
 writer: {{datasource_url: '{}'}}
 settings: {{settle: 5ms, n_workers: 1, snapshot_interval: 2s, catch_up_delay: 1s}}
 ",
             FIT_EVERY / SECOND,
+            self.model,
             self.reads.url(),
             writes.url(),
         );

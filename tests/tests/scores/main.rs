@@ -52,7 +52,9 @@ models:
     );
     for model in models {
         let (alias, query, arguments) = (model.alias, model.query, model.yaml);
-        writeln!(yaml, "  {alias}: {{queries: [{query}], schedulers: [hourly], {arguments}}}").expect("a string");
+        // The formulas are vmanomaly's, which has no floor.
+        writeln!(yaml, "  {alias}: {{queries: [{query}], schedulers: [hourly], band_floor: 0, {arguments}}}")
+            .expect("a string");
     }
     yaml
 }

@@ -191,7 +191,8 @@ impl Rules {
     }
 }
 
-/// The deviation in margins of its side: above 1 exactly outside the band, at most a million.
+/// The deviation in margins of its side: above 1 exactly outside the band; beyond a million by its logarithm, at
+/// most a million and a half.
 fn base_score(band: Band, y: f64) -> (f64, Decided) {
     if y == band.yhat {
         return (0.0, Decided::Inside);
@@ -202,7 +203,7 @@ fn base_score(band: Band, y: f64) -> (f64, Decided) {
     if band.lower <= y && y <= band.upper {
         (ratio.min(1.0), Decided::Inside)
     } else if ratio >= 1e6 {
-        (1e6, Decided::Largest)
+        ((1e6 * (1.0 + 1e-3 * (ratio / 1e6).log10())).min(1.5e6), Decided::Largest)
     } else {
         (ratio.max(1.0_f64.next_up()), Decided::Outside)
     }

@@ -5,6 +5,7 @@
 
 mod alone;
 mod everything;
+mod multivariate;
 mod replicas;
 mod resharding;
 mod rules;

@@ -1,16 +1,24 @@
 //! A job's state in memory: its series, and for every model the learnt states, in blocks of series. A block is the
 //! unit of parallel work and of a snapshot.
 
+mod groups;
+mod search;
 mod window;
+
+use std::collections::HashSet;
 
 use detect::{
     batch::Batch,
     model::{Samples, Scores},
+    safeguards::Safeguards,
     score::ScorePolicy,
     spec::ModelSpec,
 };
 use rayon::prelude::*;
 
+pub use groups::Unscored;
+use groups::{GroupScores, Groups};
+pub use search::{Searched, Searching};
 pub use window::{FitWindow, Refused};
 
 use crate::{
@@ -89,7 +97,9 @@ pub struct JobModel {
     pub signature: String,
     /// How its intervals become scores.
     pub policy: ScorePolicy,
-    spec: ModelSpec,
+    /// `None` of a model of groups.
+    spec: Option<ModelSpec>,
+    safeguards: Safeguards,
     /// What it gives besides its interval.
     further: FurtherOutputs,
     /// How its outputs are written.
@@ -99,7 +109,7 @@ pub struct JobModel {
 }
 
 struct StateBlock {
-    /// One batch for each model of the job, in the same order.
+    /// One batch for each model of the job, in the same order; none where the model is one of groups.
     batches: Vec<Batch>,
 }
 
@@ -112,11 +122,16 @@ pub struct JobState {
     /// The series.
     pub series: SeriesTable,
     blocks: Vec<StateBlock>,
+    /// The states of a multivariate model.
+    groups: Option<Groups>,
 }
 
-/// The scores of one tick, block by block.
+/// The scores of one tick, block by block, or group by group.
 pub struct TickScores {
     blocks: Vec<BlockScores>,
+    groups: Vec<GroupScores>,
+    /// Groups without a score.
+    pub unscored: Vec<Unscored>,
 }
 
 struct BlockScores {
@@ -126,15 +141,34 @@ struct BlockScores {
 }
 
 impl TickScores {
-    /// Number of blocks, the unit of [`JobState::render`].
+    /// Number of blocks, or of groups: the unit of [`JobState::render`].
     #[must_use]
     pub fn blocks(&self) -> usize {
-        self.blocks.len()
+        self.blocks.len() + self.groups.len()
     }
 
-    /// Rows of a range of blocks.
+    /// The scores of the first model of a job with one series or one group; `None` if there are none.
+    #[must_use]
+    pub fn of_only_series(&self) -> Option<&[f64]> {
+        if let Some(group) = self.groups.first() {
+            return Some(group.anomaly_score());
+        }
+        Some(&self.blocks.first()?.models.first()?.as_ref()?.anomaly_score)
+    }
+
+    /// The lower and the upper bounds of the first model of a job with one series; `None` if there are none.
+    #[must_use]
+    pub fn bounds_of_only_series(&self) -> Option<(&[f64], &[f64])> {
+        let scores = self.blocks.first()?.models.first()?.as_ref()?;
+        Some((&scores.yhat_lower, &scores.yhat_upper))
+    }
+
+    /// Rows of a range of blocks, or number of groups.
     #[must_use]
     pub fn rows(&self, blocks: std::ops::Range<usize>) -> usize {
+        if !self.groups.is_empty() {
+            return blocks.len();
+        }
         self.blocks[blocks].iter().map(|block| block.rows.len()).sum()
     }
 }
@@ -144,7 +178,8 @@ impl JobState {
     #[must_use]
     pub fn new(plan: JobPlan) -> Self {
         let models = plan.models.iter().map(|model| job_model(&plan, model)).collect();
-        Self { plan, models, series: SeriesTable::default(), blocks: Vec::new() }
+        let groups = Groups::new(&plan);
+        Self { plan, models, series: SeriesTable::default(), blocks: Vec::new(), groups }
     }
 
     /// Puts another plan in force. States whose signature stays the same go on; the others start anew and need a fit.
@@ -163,14 +198,18 @@ impl JobState {
             previous.push(kept);
             models.push(model);
         }
-        for block in &mut self.blocks {
+        let former = std::mem::replace(&mut self.groups, Groups::new(&plan));
+        if let (Some(groups), Some(former), Some(Some(_))) = (&mut self.groups, &former, previous.first()) {
+            groups.carry_over(former);
+        }
+        for block in self.blocks.iter_mut().filter(|block| !block.batches.is_empty()) {
             let mut old: Vec<Option<Batch>> = block.batches.drain(..).map(Some).collect();
             let kept = previous.iter().map(|kept| {
                 let index = (*kept)?;
                 Some((old[index].take()?, &self.models[index]))
             });
-            let batches = kept.zip(&models).map(|(kept, model)| match kept {
-                Some((batch, former)) if former.plan.model == model.plan.model => batch,
+            let batches = kept.zip(&models).filter_map(|(kept, model)| match kept {
+                Some((batch, former)) if former.plan.model == model.plan.model => Some(batch),
                 Some((batch, _)) => carry_over(&batch, model),
                 None => new_batch(model),
             });
@@ -187,12 +226,15 @@ impl JobState {
     pub fn grow(&mut self) {
         let blocks = self.series.capacity().div_ceil(BLOCK_SERIES as usize);
         while self.blocks.len() < blocks {
-            self.blocks.push(StateBlock { batches: self.models.iter().map(new_batch).collect() });
+            self.blocks.push(StateBlock { batches: self.models.iter().filter_map(new_batch).collect() });
         }
     }
 
     /// Forgets what the slots have learnt.
     pub fn reset(&mut self, slots: &[u32]) {
+        if let Some(groups) = &mut self.groups {
+            groups.reset(slots);
+        }
         for slot in slots {
             if let Some(block) = self.blocks.get_mut((slot / BLOCK_SERIES) as usize) {
                 for batch in &mut block.batches {
@@ -217,6 +259,10 @@ impl JobState {
     /// Predicts, scores and learns one tick.
     pub fn infer(&mut self, input: &TickInput) -> TickScores {
         self.grow();
+        if let Some(groups) = &mut self.groups {
+            let (groups, unscored) = groups.infer(input, &self.series);
+            return TickScores { blocks: Vec::new(), groups, unscored };
+        }
         let times: Vec<i64> = input.grid.times().collect();
         let models = &self.models;
         let ranges = block_ranges(&input.slots, self.blocks.len());
@@ -240,12 +286,15 @@ impl JobState {
                 BlockScores { rows, models }
             })
             .collect();
-        TickScores { blocks }
+        TickScores { blocks, groups: Vec::new(), unscored: Vec::new() }
     }
 
     /// Learns one tick without scoring it, in the blocks and models that `wanted` accepts.
     pub fn learn(&mut self, input: &TickInput, wanted: impl Fn(u32, usize) -> bool + Sync) {
         self.grow();
+        if let Some(groups) = &mut self.groups {
+            return groups.learn(input, &self.series, |slot| wanted(slot / BLOCK_SERIES, 0));
+        }
         let times: Vec<i64> = input.grid.times().collect();
         let models = &self.models;
         let ranges = block_ranges(&input.slots, self.blocks.len());
@@ -260,6 +309,34 @@ impl JobState {
         });
     }
 
+    /// Learns a chunk of a fit in the models that need no more than one chunk at a time.
+    pub fn learn_chunk(&mut self, chunk: &TickInput) {
+        self.grow();
+        let at_once: Vec<bool> = (0..self.models.len()).map(|model| self.is_fitted_to_window(model)).collect();
+        self.learn(chunk, |_, model| !at_once[model]);
+    }
+
+    /// The same in the series of these slots, and in the groups whose first channels have them.
+    pub fn learn_in(&mut self, input: &TickInput, slots: &HashSet<u32>, wanted: impl Fn(u32, usize) -> bool + Sync) {
+        if let Some(groups) = &mut self.groups {
+            let wanted = |slot: u32| slots.contains(&slot) && wanted(slot / BLOCK_SERIES, 0);
+            return groups.learn(input, &self.series, wanted);
+        }
+        self.learn(&input.filtered(|slot| slots.contains(&slot)), wanted);
+    }
+
+    /// Number of states of a model that can score: series, or groups of them.
+    #[must_use]
+    pub fn instances(&self) -> usize {
+        self.groups.as_ref().map_or_else(|| self.series.active(), Groups::len)
+    }
+
+    /// Groups of more series than the model recommends, with their number.
+    #[must_use]
+    pub fn crowded_groups(&self) -> Vec<(Labels, usize)> {
+        self.groups.as_ref().map(Groups::crowded).unwrap_or_default()
+    }
+
     /// Ends a fit of every series.
     pub fn finish_fit(&mut self) {
         let slots: Vec<u32> = self.series.series().map(|(slot, _)| slot).collect();
@@ -272,9 +349,13 @@ impl JobState {
         }
     }
 
-    /// One series' state of one model; `None` while it has learnt nothing.
+    /// One series' state of one model; `None` while it has learnt nothing. The state of a group is that of its first
+    /// channel.
     #[must_use]
     pub fn save(&self, slot: u32, model: usize) -> Option<Vec<u8>> {
+        if let Some(groups) = &self.groups {
+            return groups.save(slot, &self.series.get(slot)?.labels);
+        }
         let batch = self.blocks.get((slot / BLOCK_SERIES) as usize)?.batches.get(model)?;
         let slot = slot % BLOCK_SERIES;
         batch.has_state(slot).then(|| {
@@ -290,6 +371,9 @@ impl JobState {
     /// When the bytes are no state of the model; the slot has learnt nothing then.
     pub fn load(&mut self, slot: u32, model: usize, state: &[u8]) -> Result<(), detect::model::StateError> {
         self.grow();
+        if let Some(groups) = &mut self.groups {
+            return self.series.get(slot).map_or(Ok(()), |series| groups.load(slot, &series.labels, state));
+        }
         let Some(batch) =
             self.blocks.get_mut((slot / BLOCK_SERIES) as usize).and_then(|block| block.batches.get_mut(model))
         else {
@@ -311,6 +395,16 @@ impl JobState {
         expected_bytes: usize,
     ) -> Vec<Vec<u8>> {
         let times: Vec<i64> = input.grid.times().collect();
+        if let (Some(groups), Some(model)) = (&self.groups, self.models.first()) {
+            return scores.groups[range]
+                .par_chunks(blocks_per_body.max(1))
+                .map(|scores| {
+                    let mut body = Vec::with_capacity(expected_bytes);
+                    groups.render(&mut body, input, scores, &model.format, &times);
+                    body
+                })
+                .collect();
+        }
         scores.blocks[range]
             .par_chunks(blocks_per_body.max(1))
             .map(|blocks| {
@@ -464,30 +558,35 @@ impl JobState {
 
 fn job_model(job: &JobPlan, model: &ModelPlan) -> JobModel {
     let spec = detector::spec(&job.query, &model.model);
-    let further = detector::further_outputs(&spec, &model.model);
+    let further = spec.as_ref().map(|spec| detector::further_outputs(spec, &model.model)).unwrap_or_default();
+    let of_group = groups::group_series(&model.model);
+    let format = OutputFormat::new(
+        &job.output.metric_name,
+        &job.output.labels,
+        &job.query_alias,
+        &model.alias,
+        &job.scheduler_alias,
+        &job.output.preset,
+        if spec.is_some() { &model.model.provide_series } else { &of_group },
+        &further,
+    );
+    // Channels that differ only in their metrics' names are two, unless each is to have outputs of its own.
+    let tells_names_apart = spec.is_none() && of_group.len() == model.model.provide_series.len();
     JobModel {
         signature: job.signature(model),
         policy: detector::score_policy(&job.query, &model.model),
-        format: OutputFormat::new(
-            &job.output.metric_name,
-            &job.output.labels,
-            &job.query_alias,
-            &model.alias,
-            &job.scheduler_alias,
-            &job.output.preset,
-            &model.model.provide_series,
-            &further,
-        ),
+        format: if tells_names_apart { format.telling_names_apart() } else { format },
         fitted_to: None,
         plan: model.clone(),
+        safeguards: spec.as_ref().map(|spec| detector::safeguards(spec, &model.model)).unwrap_or_default(),
         spec,
         further,
     }
 }
 
 /// The states of a batch in a new one, whose model predicts by other arguments but learns by the same.
-fn carry_over(from: &Batch, model: &JobModel) -> Batch {
-    let mut batch = new_batch(model);
+fn carry_over(from: &Batch, model: &JobModel) -> Option<Batch> {
+    let mut batch = new_batch(model)?;
     batch.grow(from.slots());
     let mut state = Vec::new();
     for slot in (0..).take(from.slots()).filter(|slot| from.has_state(*slot)) {
@@ -498,14 +597,19 @@ fn carry_over(from: &Batch, model: &JobModel) -> Batch {
             tracing::error!(model = model.plan.alias, %error, "a state cannot be used under the changed arguments");
         }
     }
-    batch
+    Some(batch)
 }
 
-/// An empty batch with all slots of a block.
-fn new_batch(model: &JobModel) -> Batch {
-    let mut batch = model.spec.new_batch(&model.further.components);
-    batch.grow(BLOCK_SERIES as usize);
-    batch
+/// An empty batch with all slots of a block; `None` of a model of groups.
+fn new_batch(model: &JobModel) -> Option<Batch> {
+    new_batch_of(model, BLOCK_SERIES as usize)
+}
+
+/// An empty batch with so many slots.
+fn new_batch_of(model: &JobModel, slots: usize) -> Option<Batch> {
+    let mut batch = model.spec.as_ref()?.new_batch_with(model.safeguards, &model.further.components);
+    batch.grow(slots);
+    Some(batch)
 }
 
 /// For each block the rows whose slots lie in it; `slots` ascending.

@@ -285,8 +285,15 @@ impl<E: Environment> Job<E> {
         let due = self.fitting.due.map_or(fitted_to, |due| due.min(fitted_to));
         self.since_fit.retain(|input| input.tick > due);
         let SharedFit { partial, samples, .. } = *fit;
-        self.fitting.ready =
-            Some(FitResult { partial, fitted_to, state, samples, refused: Vec::new(), learning: Duration::ZERO });
+        self.fitting.ready = Some(FitResult {
+            partial,
+            fitted_to,
+            state,
+            samples,
+            refused: Vec::new(),
+            cut: Vec::new(),
+            learning: Duration::ZERO,
+        });
         self.fitting.digest = fit.digest;
         self.view.journal().offer_fit(Some(SharedFit { blocks: encoded, ..SharedFit::clone(&fit) }));
         true
@@ -372,6 +379,7 @@ impl<E: Environment> Job<E> {
         for (position, fit_model) in result.state.models.iter().enumerate() {
             let labels = self.labels.model(&fit_model.plan.alias);
             self.report_refused(result, position, &labels);
+            self.report_cut(result, position, &labels);
             let target =
                 self.state.models.iter().position(|model| {
                     model.plan.alias == fit_model.plan.alias && model.signature == fit_model.signature
@@ -402,10 +410,13 @@ impl<E: Environment> Job<E> {
             let status = if result.partial { "partial" } else { "success" };
             self.context.metrics.fit_finished(&labels, status);
         }
+        for (group, channels) in self.state.crowded_groups() {
+            tracing::warn!(job = %self.view.key, %group, channels, "a group has more channels than recommended_max_channels");
+        }
         let fitted: HashSet<u32> = slots.iter().map(|(_, slot)| *slot).collect();
         for input in since_fit.filter(|input| input.tick > result.fitted_to) {
             // A series that the window did not have goes on with the state that has learnt these ticks already.
-            self.state.learn(&input.filtered(|slot| fitted.contains(&slot)), |_, model| replaced.contains(&model));
+            self.state.learn_in(input, &fitted, |_, model| replaced.contains(&model));
             self.state.learn(input, |_, model| first.contains(&model));
         }
         self.saving.all_changed(&self.state);
@@ -422,6 +433,17 @@ impl<E: Environment> Job<E> {
             let example = result.state.series.labels(slot);
             let model = &result.state.models[position].plan.alias;
             tracing::warn!(job = %self.view.key, model, series, %example, reason, "series were not fitted");
+        }
+    }
+
+    /// Says of how many series a time limit has cut the search short. What was found until then is a fit as any other: it becomes
+    /// durable before it scores, and other ranks take over its states, whatever they have found themselves.
+    fn report_cut(&self, result: &FitResult, position: usize, labels: &ModelLabels) {
+        let series = result.cut.iter().filter(|model| **model == position).count();
+        if series > 0 {
+            self.context.metrics.searches_cut.with_label_values(&labels.values()).inc_by(series as u64);
+            let model = &result.state.models[position].plan.alias;
+            tracing::warn!(job = %self.view.key, model, series, "searches ended by their timeout before all of their trials");
         }
     }
 

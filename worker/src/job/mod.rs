@@ -22,7 +22,7 @@ pub use view::{Given, JobView, Mailbox};
 
 use crate::{
     context::{Context, Environment},
-    engine::{JobState, TickInput},
+    engine::{JobState, TickInput, Unscored},
     environment::{Clock, Tsdb},
     input_log::{Record, SkipReason},
     metrics::{JobLabels, ModelRun, Stage},
@@ -339,9 +339,23 @@ impl<E: Environment> Job<E> {
                 self.context.metrics.model_run(&labels, Stage::Infer, run);
             }
         }
+        self.report_unscored(&scores.unscored);
         let turn = self.write_scores(input, &scores).await;
         self.view.journal().standing.writes = turn == WriteTurn::Own;
         turn.into()
+    }
+
+    /// Says which groups of a multivariate model have no score, and why, where that has changed.
+    fn report_unscored(&self, unscored: &[Unscored]) {
+        let Some(model) = self.state.models.first() else { return };
+        let labels = self.labels.model(&model.plan.alias);
+        for _ in unscored {
+            self.context.metrics.model_run_skipped(&labels, Stage::Infer);
+        }
+        let message = unscored.first().map(ToString::to_string).unwrap_or_default();
+        if self.view.note_unscored(&message) && !unscored.is_empty() {
+            tracing::warn!(job = %self.view.key, model = model.plan.alias, groups = unscored.len(), "{message}");
+        }
     }
 
     /// Ends a tick whose scores are accepted.
@@ -484,7 +498,8 @@ impl<E: Environment> Job<E> {
         let active = i64::try_from(self.state.series.active()).unwrap_or(i64::MAX);
         self.context.metrics.series_active.with_label_values(&self.labels.values()).set(active);
         for model in &self.state.models {
-            let count = if model.fitted_to.is_some() { active } else { 0 };
+            let instances = i64::try_from(self.state.instances()).unwrap_or(i64::MAX);
+            let count = if model.fitted_to.is_some() { instances } else { 0 };
             let labels = self.labels.model(&model.plan.alias);
             self.context.metrics.models_active.with_label_values(&labels.values()).set(count);
         }

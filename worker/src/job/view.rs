@@ -57,6 +57,8 @@ pub struct JobView {
     notify: Notify,
     status: RefCell<JobStatus>,
     refusal: RefCell<String>,
+    /// Why a group of a multivariate model had no score last.
+    unscored: RefCell<String>,
     journal: RefCell<Journal>,
     /// The configuration in force.
     plan: RefCell<Option<Rc<JobPlan>>>,
@@ -98,7 +100,7 @@ impl JobView {
         Self {
             key: plan.key(),
             labels: JobLabels {
-                query_key: plan.query_alias.clone(),
+                query_key: plan.metrics_key(),
                 scheduler_alias: plan.scheduler_alias.clone(),
                 preset: plan.output.preset.clone(),
             },
@@ -106,6 +108,7 @@ impl JobView {
             notify: Notify::new(),
             status: RefCell::new(status),
             refusal: RefCell::default(),
+            unscored: RefCell::default(),
             journal: RefCell::new(journal),
             plan: RefCell::default(),
             restored: Cell::new(false),
@@ -262,6 +265,11 @@ impl JobView {
         let mut status = self.status.borrow_mut();
         status.refused_series = over_limit;
         status.collided_series = collided;
+    }
+
+    /// Returns whether the message, empty where all groups have scores, is a new one.
+    pub(super) fn note_unscored(&self, message: &str) -> bool {
+        self.unscored.replace(message.to_owned()) != message
     }
 
     /// Returns whether the message is a new one.

@@ -8,7 +8,6 @@ use std::{
 
 use bytes::Bytes;
 use config::ownership::home_shard;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Demand, Slice, SliceQuestion, Wanted, kept};
 use crate::{
@@ -213,7 +212,7 @@ impl<E: Environment> Context<E> {
         let longest = 3 * self.failover_after(plan.scheduler.infer_every);
         for rank in 0..self.place.get().ranks {
             let member = Member { shard, rank };
-            let source = (member, reading, xxh3_64(&custody));
+            let source = (member, reading, plan.custody_digest(&custody));
             let started = self.clock.monotonic();
             let mut pause = ASK_AGAIN_AFTER;
             loop {

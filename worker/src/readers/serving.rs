@@ -2,8 +2,6 @@
 
 use std::{collections::HashMap, rc::Rc, time::Duration};
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use super::{
     Demand, Slice, SliceQuestion, Wanted,
     dictionary::Dictionary,
@@ -156,7 +154,7 @@ impl<E: Environment> Context<E> {
     pub(crate) fn slice(self: &Rc<Self>, view: &JobView, question: &SliceQuestion) -> Answer {
         let SliceQuestion { shard, reading, demand, custody, dictionary } = question;
         let wanted = &demand.wanted;
-        let Some(plan) = view.plan().filter(|plan| plan.reading() == *reading) else { return Answer::Nothing };
+        let Some(plan) = view.plan().and_then(|plan| with_reading(plan, *reading)) else { return Answer::Nothing };
         let Ok(has) = serde_json::from_slice::<Custody>(custody) else { return Answer::Nothing };
         if !is_readable(&plan, wanted) {
             return Answer::Nothing;
@@ -170,7 +168,7 @@ impl<E: Environment> Context<E> {
             Found::Answer(whole) => {
                 let age = i64::try_from(now.saturating_sub(whole.at).as_millis()).unwrap_or(i64::MAX);
                 let slice = self.readers.borrow_mut().give(*reading, wanted, *shard, |known| {
-                    let owned = known.owned(xxh3_64(custody), |labels| plan.is_in(&has, labels));
+                    let owned = known.owned(plan.custody_digest(custody), |labels| plan.is_in(&has, labels));
                     let is_owned = |(number, _): &(u32, usize)| owned.get(*number as usize).is_some_and(|owned| *owned);
                     let mut rows: Vec<(u32, usize)> = whole.numbers.iter().copied().zip(0..).filter(is_owned).collect();
                     rows.sort_unstable();
@@ -226,6 +224,14 @@ impl<E: Environment> Context<E> {
             self.observe_server_time(answer.server_time);
         }
         outcome
+    }
+}
+
+/// The plan of the read of this digest, of those that a job takes.
+fn with_reading(plan: Rc<JobPlan>, reading: u64) -> Option<Rc<JobPlan>> {
+    match plan.joint {
+        None => Some(plan).filter(|plan| plan.reading() == reading),
+        Some(_) => plan.reads().into_iter().find(|read| read.reading() == reading).map(Rc::new),
     }
 }
 

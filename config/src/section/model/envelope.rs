@@ -5,6 +5,7 @@ use crate::fields::{Fields, not_allowed, wrong_type};
 use crate::problem::Problems;
 use crate::schema::{Domain, Key, Kind, Presence, Section};
 use crate::section::model::Class;
+use crate::section::model::holidays::countries;
 use crate::section::model::online::{PREDICTIVE, REMEMBERING, WARM_UP, number, quantiles};
 use crate::suggestion::{did_you_mean, nearest};
 use crate::tree::Value;
@@ -23,59 +24,68 @@ pub(super) const TEMPORAL_ENVELOPE: Class = Class {
     section: Section {
         title: "`models.<alias>` of class `temporal_envelope`",
         about: "Level, trend, profiles of the calendar and of holidays, learnt with every sample; the band is of the quantiles of what they leave.",
-        keys: &[
-            Key::new(
-                "quantiles",
-                Kind::Numbers(Domain::Share),
-                Presence::Default("[0.25, 0.75]"),
-                "Two, ascending: of the residuals in the core of the band.",
-            ),
-            Key::new(
-                "iqr_threshold",
-                Kind::Number(Domain::NotNegative),
-                Presence::Default("2"),
-                "Widens the band on both sides by so many widths of its core; more is fewer alarms, usually 1 to 4.",
-            ),
-            Key::new(
-                "alpha",
-                Kind::Number(Domain::UnitInterval),
-                Presence::Default("0.005"),
-                "How quickly the trend follows; usually 0.0025 to 0.02.",
-            ),
-            Key::new(
-                "loss_reactivity",
-                Kind::Number(Domain::Positive),
-                Presence::Default("5"),
-                "How far a deviation counts, in mean sizes of residuals; less is less influence of spikes, usually 1 to 5.",
-            ),
-            Key::new(
-                "changepoint_window",
-                Kind::Integer(1, 10_000),
-                Presence::Default("16"),
-                "Samples in a row on one side of the band that confirm another level; longer than ordinary bursts.",
-            ),
-            Key::new(
-                "seasonalities",
-                Kind::Special(
-                    "list of words",
-                    "a list of `hod_smooth`, `hod_spiky`, `hod_plateau`, `dow_smooth`, `dow_spiky`, `dow_plateau`, `weekpart_plateau`, `month_smooth`, `month_plateau`",
-                ),
-                Presence::Default("[hod_smooth, dow_smooth]"),
-                "Profiles of the clock in the query's `tz`: of the hour of the day, the day of the week, the part of the week, the month; as a gradual curve, as narrow peaks, or as levels. `[]`: none.",
-            ),
-            Key::new("holidays", Kind::Section(&HOLIDAYS), Presence::Absent("none"), "Days that are unlike others."),
-            FORECAST_AT,
-            Key::refused("args", "the class has no inner library"),
-        ],
+        keys: &[FORECAST_AT],
     },
-    shared: &[&WARM_UP, &REMEMBERING],
+    shared: &[&CALENDAR, &WARM_UP, &REMEMBERING],
     series: PREDICTIVE,
     further_series: |_| Vec::new(),
-    build: |fields, problems| ModelClass::TemporalEnvelope(envelope(fields, problems)),
+    build: |fields, problems| {
+        let forecast_at = forecast_at(fields, problems);
+        ModelClass::TemporalEnvelope(Envelope { forecast_at, ..envelope(fields, problems) })
+    },
+};
+
+/// What classes take that follow the calendar.
+pub(crate) const CALENDAR: Section = Section {
+    title: "`models.<alias>` of classes that follow the calendar",
+    about: "Of `temporal_envelope` and `temporal_envelope_multivariate`.",
+    keys: &[
+        Key::new(
+            "quantiles",
+            Kind::Numbers(Domain::Share),
+            Presence::Default("[0.25, 0.75]"),
+            "Two, ascending: of the residuals in the core of the band.",
+        ),
+        Key::new(
+            "iqr_threshold",
+            Kind::Number(Domain::NotNegative),
+            Presence::Default("2"),
+            "Widens the band on both sides by so many widths of its core; more is fewer alarms, usually 1 to 4.",
+        ),
+        Key::new(
+            "alpha",
+            Kind::Number(Domain::UnitInterval),
+            Presence::Default("0.005"),
+            "How quickly the trend follows; usually 0.0025 to 0.02.",
+        ),
+        Key::new(
+            "loss_reactivity",
+            Kind::Number(Domain::Positive),
+            Presence::Default("5"),
+            "How far a deviation counts, in mean sizes of residuals; less is less influence of spikes, usually 1 to 5.",
+        ),
+        Key::new(
+            "changepoint_window",
+            Kind::Integer(1, 10_000),
+            Presence::Default("16"),
+            "Samples in a row on one side of the band that confirm another level; longer than ordinary bursts.",
+        ),
+        Key::new(
+            "seasonalities",
+            Kind::Special(
+                "list of words",
+                "a list of `hod_smooth`, `hod_spiky`, `hod_plateau`, `dow_smooth`, `dow_spiky`, `dow_plateau`, `weekpart_plateau`, `month_smooth`, `month_plateau`",
+            ),
+            Presence::Default("[hod_smooth, dow_smooth]"),
+            "Profiles of the clock in the query's `tz`: of the hour of the day, the day of the week, the part of the week, the month; as a gradual curve, as narrow peaks, or as levels. `[]`: none.",
+        ),
+        Key::new("holidays", Kind::Section(&HOLIDAYS), Presence::Absent("none"), "Days that are unlike others."),
+        Key::refused("args", "the class has no inner library"),
+    ],
 };
 
 pub(crate) const HOLIDAYS: Section = Section {
-    title: "`models.<alias>.holidays` of class `temporal_envelope`",
+    title: "`models.<alias>.holidays` of classes that follow the calendar",
     about: "Days whose response is learnt.",
     keys: &[
         Key::new(
@@ -84,8 +94,16 @@ pub(crate) const HOLIDAYS: Section = Section {
             Presence::Absent("none"),
             "Days, in the query's `tz`.",
         ),
+        Key::new(
+            "countries",
+            Kind::Special(
+                "list of countries",
+                "a list of countries by their ISO 3166 codes or English names, as in `[US, DE]`",
+            ),
+            Presence::Absent("none"),
+            "Countries whose [public holidays](models.md#public-holidays) count too. Days of a name have one response; those that are in one year only share one. `special_events` come before them.",
+        ),
         Key::new("group", Kind::Boolean, Presence::Default("false"), "Whether all of them have one response together."),
-        Key::refused("countries", "public holidays by country; write their dates as `special_events`"),
     ],
 };
 
@@ -101,7 +119,8 @@ const PROFILES: [&str; 9] = [
     "month_plateau",
 ];
 
-fn envelope(fields: &Fields<'_>, problems: &mut Problems) -> Envelope {
+/// Everything but the horizons.
+pub(super) fn envelope(fields: &Fields<'_>, problems: &mut Problems) -> Envelope {
     let quantiles = quantiles(fields, problems).unwrap_or([0.25, 0.75]);
     if quantiles[0] >= quantiles[1] {
         fields.conflict("quantiles", "the first must be below the second", problems);
@@ -115,13 +134,14 @@ fn envelope(fields: &Fields<'_>, problems: &mut Problems) -> Envelope {
         changepoint_window: fields.whole("changepoint_window", problems).unwrap_or(1),
         seasonalities: seasonalities(fields, problems),
         special_events: holidays.as_ref().map(|holidays| special_events(holidays, problems)).unwrap_or_default(),
+        countries: holidays.as_ref().map(|holidays| countries(holidays, problems)).unwrap_or_default(),
         group_holidays: holidays.and_then(|holidays| holidays.boolean("group", problems)).unwrap_or_default(),
-        forecast_at: forecast_at(fields, problems),
+        forecast_at: Vec::new(),
     }
 }
 
 /// The texts of a list, those that `parse` refuses left out and reported.
-fn items<T>(
+pub(super) fn items<T>(
     fields: &Fields<'_>,
     name: &str,
     expected: &str,

@@ -9,14 +9,20 @@ use crate::schema::{Domain, Key, Kind, Presence, Section};
 use crate::section::policy;
 use crate::suggestion::{did_you_mean, nearest};
 use crate::tree::{Node, Value};
-use crate::worker::{Horizon, Model, ModelClass};
+use crate::worker::{Horizon, Learning, Model, ModelClass};
 
+mod auto;
 mod envelope;
+mod holidays;
+pub(crate) mod multivariate;
 mod offline;
 mod online;
 mod prophet;
+mod smoothing_bounds;
 
+use auto::AUTO;
 use envelope::TEMPORAL_ENVELOPE;
+use multivariate::{ISOLATION_FOREST_MULTIVARIATE, TEMPORAL_ENVELOPE_MULTIVARIATE};
 use offline::{HOLT_WINTERS, ISOLATION_FOREST};
 use online::{DECOMPOSITION, MAD, QUANTILE, ROLLING_QUANTILE, ZSCORE};
 use prophet::PROPHET;
@@ -31,6 +37,9 @@ pub(crate) const CLASSES: &[Class] = &[
     PROPHET,
     HOLT_WINTERS,
     ISOLATION_FOREST,
+    TEMPORAL_ENVELOPE_MULTIVARIATE,
+    ISOLATION_FOREST_MULTIVARIATE,
+    AUTO,
 ];
 
 /// Arguments that classes hand on.
@@ -41,14 +50,18 @@ pub(crate) const INNER: &[&Section] = &[
     &prophet::SEASONALITY,
     &prophet::COMPRESSION,
     &prophet::ARGS,
+    &holidays::HOLIDAY,
+    &smoothing_bounds::BOUNDS,
+    &auto::OPTIMIZATION,
 ];
 
 /// What several classes take.
-pub(crate) const SHARED: &[&Section] = &[&online::WARM_UP, &online::FORGETTING, &online::REMEMBERING];
+pub(crate) const SHARED: &[&Section] =
+    &[&multivariate::GROUPS, &envelope::CALENDAR, &online::WARM_UP, &online::FORGETTING, &online::REMEMBERING];
 
 pub(crate) const SECTION: Section = Section {
     title: "`models.<alias>`",
-    about: "What learns and scores. One instance is kept for every series of every query of the model.",
+    about: "What learns and scores. One instance is kept for every series of every query of the model; of classes whose name ends in `_multivariate`, one for each group of series.",
     keys: &[
         Key::new(
             "class",
@@ -87,6 +100,27 @@ pub(crate) const SECTION: Section = Section {
             "Clamps expected value and bounds to the `data_range`.",
         ),
         Key::new(
+            "band_floor",
+            Kind::Number(Domain::NotNegative),
+            Presence::Default("1"),
+            "Least distance of the bounds from the expected value, in units of the series' own noise, the standard deviation of its moves from sample to sample. It keeps the band of a series that hardly moves open. `0`: no floor, as vmanomaly has none. No effect on classes without `yhat`.",
+        )
+        .own(),
+        Key::new(
+            "influence_limit",
+            Kind::Number(Domain::NotNegative),
+            Presence::Default("0"),
+            "A sample that is further from the expected value than so many half-widths of the band is learnt as if it were that far away, so that a spike does not widen the band for long. At least 1; `0`: no limit, as vmanomaly has none. Only online classes learn between fits.",
+        )
+        .own(),
+        Key::new(
+            "exclude_incidents",
+            Kind::Boolean,
+            Presence::Default("false"),
+            "A fit leaves out what it takes for an incident: five samples or more in a row, far from what is usual at that hour, of at most a quarter of the window. The window is held in memory then, 8 bytes a sample.",
+        )
+        .own(),
+        Key::new(
             "anomaly_score_outside_data_range",
             Kind::Number(Domain::NotNegative),
             Presence::Absent("the value of `settings`"),
@@ -120,25 +154,7 @@ impl Class {
 const ATTACHMENT: Kind = Kind::Special("list of aliases or word", "a list of aliases, `all`, `null` or `[]`");
 
 /// Arguments of classes that are not there yet, so that a misplaced one is named as such.
-const OTHER_ARGUMENTS: &[(&str, &[&str])] = &[
-    ("quantiles", &["temporal_envelope_multivariate"]),
-    ("iqr_threshold", &["temporal_envelope_multivariate"]),
-    ("alpha", &["temporal_envelope_multivariate"]),
-    ("loss_reactivity", &["temporal_envelope_multivariate"]),
-    ("changepoint_window", &["temporal_envelope_multivariate"]),
-    ("holidays", &["temporal_envelope_multivariate"]),
-    ("seasonalities", &["temporal_envelope_multivariate"]),
-    ("dependency_rank", &["temporal_envelope_multivariate"]),
-    ("score_aggregation", &["temporal_envelope_multivariate"]),
-    ("max_channels", &["temporal_envelope_multivariate"]),
-    ("recommended_max_channels", &["temporal_envelope_multivariate"]),
-    ("random_state", &["temporal_envelope_multivariate"]),
-    ("contamination", &["isolation_forest_multivariate"]),
-    ("seasonal_features", &["isolation_forest_multivariate"]),
-    ("groupby", &["isolation_forest_multivariate", "temporal_envelope_multivariate"]),
-    ("tuned_class_name", &["auto"]),
-    ("optimization_params", &["auto"]),
-];
+const OTHER_ARGUMENTS: &[(&str, &[&str])] = &[];
 
 /// The queries or schedulers that a model hangs on, and whether nobody said so.
 fn attachment(
@@ -188,6 +204,10 @@ fn attachment(
 }
 
 fn provide_series(fields: &Fields<'_>, class: &Class, built: &ModelClass, problems: &mut Problems) -> Vec<String> {
+    if let ModelClass::Auto(auto) = built {
+        let tuned = CLASSES.iter().find(|class| class.name == auto.tuned_class);
+        return tuned.map_or_else(Vec::new, |tuned| provide_series(fields, tuned, &auto.start, problems));
+    }
     let further = (class.further_series)(built);
     let produced = || class.series.iter().copied().chain(further.iter().map(String::as_str));
     let default = || class.series.iter().map(|name| (*name).to_owned()).collect();
@@ -236,6 +256,34 @@ fn with_forecasts(mut provided: Vec<String>, horizons: &[Horizon]) -> Vec<String
     provided
 }
 
+/// How many half-widths away a sample counts at most.
+fn influence_limit(fields: &Fields<'_>, problems: &mut Problems) -> f64 {
+    let limit = fields.number("influence_limit", problems).unwrap_or_default();
+    if limit > 0.0 && limit < 1.0 {
+        // Samples inside the band would be learnt as others.
+        fields.conflict("influence_limit", format!("is {limit}; it must be 0, for none, or at least 1"), problems);
+    }
+    limit
+}
+
+/// What a key is known for elsewhere that this class does not take.
+fn argument_of_others(class: &Class, key: &str) -> Option<(String, Vec<String>)> {
+    let has = |class: &&'static Class| class.sections().flat_map(|section| section.keys).any(|own| own.name == key);
+    let mut classes: Vec<String> = CLASSES.iter().filter(has).map(|other| other.name.to_owned()).collect();
+    let others = OTHER_ARGUMENTS.iter().filter(|(argument, _)| *argument == key);
+    classes.extend(others.flat_map(|(_, classes)| classes.iter().map(|class| (*class).to_owned())));
+    (!classes.is_empty()).then(|| (class.name.to_owned(), classes))
+}
+
+/// What classes have that learn online; of others, what changes nothing.
+fn learning(fields: &Fields<'_>, problems: &mut Problems) -> Learning {
+    Learning {
+        min_n_samples_seen: fields.whole("min_n_samples_seen", problems).unwrap_or_default(),
+        decay: fields.number("decay", problems).unwrap_or(1.0),
+        history_strength: fields.number("history_strength", problems).unwrap_or(1.0),
+    }
+}
+
 /// A model; `None` if it has errors that leave nothing of it. Its lists of queries and schedulers may be empty.
 pub(crate) fn build(
     node: &Node,
@@ -261,13 +309,7 @@ pub(crate) fn build(
         }
         return None;
     };
-    let elsewhere = |key: &str| {
-        let has = |class: &&'static Class| class.sections().flat_map(|section| section.keys).any(|own| own.name == key);
-        let mut classes: Vec<String> = CLASSES.iter().filter(has).map(|other| other.name.to_owned()).collect();
-        let others = OTHER_ARGUMENTS.iter().filter(|(argument, _)| *argument == key);
-        classes.extend(others.flat_map(|(_, classes)| classes.iter().map(|class| (*class).to_owned())));
-        (!classes.is_empty()).then(|| (class.name.to_owned(), classes))
-    };
+    let elsewhere = |key: &str| argument_of_others(class, key);
     let mut sections = vec![&SECTION, &policy::SECTION];
     sections.extend(class.sections());
     let fields = Fields::open_with(&sections, node, path, &elsewhere, problems)?;
@@ -279,19 +321,39 @@ pub(crate) fn build(
         }
     }
     let built = (class.build)(&fields, problems);
+    let expects_value =
+        class.series.contains(&"yhat") || (class.further_series)(&built).iter().any(|name| name == "yhat");
+    for name in ["scale", "clip_predictions", "band_floor", "influence_limit"] {
+        if !expects_value && fields.raw(name).is_some() {
+            fields.warn(name, "has no effect here: the class expects no value", problems);
+        }
+    }
+    for name in ["band_floor", "influence_limit", "exclude_incidents"] {
+        let acts = built.groupby().is_none() || (!expects_value && name != "exclude_incidents");
+        if !acts && fields.raw(name).is_some() {
+            fields.warn(name, "has no effect here: the class sees several series together", problems);
+        }
+    }
+    let Learning { min_n_samples_seen, decay, history_strength } = match &built {
+        ModelClass::Auto(auto) => auto.learning,
+        _ => learning(&fields, problems),
+    };
     Some(Model {
         queries: attachment(&fields, "queries", "query", queries, problems),
         schedulers: attachment(&fields, "schedulers", "scheduler", schedulers, problems),
         provide_series: with_forecasts(provide_series(&fields, class, &built, problems), built.forecast_at()),
         scale: fields.sides("scale", problems).unwrap_or_default(),
         clip_predictions: fields.boolean("clip_predictions", problems).unwrap_or_default(),
+        band_floor: fields.number("band_floor", problems).unwrap_or(1.0),
+        influence_limit: influence_limit(&fields, problems),
+        exclude_incidents: fields.boolean("exclude_incidents", problems).unwrap_or_default(),
         anomaly_score_outside_data_range: fields
             .number("anomaly_score_outside_data_range", problems)
             .unwrap_or(outside_data_range),
         policies: policy::build(&fields, problems),
-        min_n_samples_seen: fields.whole("min_n_samples_seen", problems).unwrap_or_default(),
-        decay: fields.number("decay", problems).unwrap_or(1.0),
-        history_strength: fields.number("history_strength", problems).unwrap_or(1.0),
+        min_n_samples_seen,
+        decay,
+        history_strength,
         class: built,
     })
 }

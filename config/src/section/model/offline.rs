@@ -6,34 +6,18 @@ use crate::range;
 use crate::schema::{Domain, Key, Kind, Presence, Section};
 use crate::section::model::Class;
 use crate::section::model::online::{PREDICTIVE, number};
+use crate::section::model::smoothing_bounds::{BOUNDS, bounds};
 use crate::tree::Value;
-use crate::worker::{Amount, Composition, ExponentialSmoothing, Initialization, ModelClass, SeasonalFeature, Trees};
+use crate::worker::{
+    Amount, BoxCox, Composition, ExponentialSmoothing, Initialization, ModelClass, SeasonalFeature, Trees,
+};
 
 pub(super) const ISOLATION_FOREST: Class = Class {
     name: "isolation_forest",
     section: Section {
         title: "`models.<alias>` of class `isolation_forest`",
         about: "How soon random cuts isolate a value: for unusual combinations of value and time. It expects no value, so there is no `yhat`.",
-        keys: &[
-            Key::new(
-                "contamination",
-                Kind::Special("number or word", "`auto`, or a number above 0 and at most 0.5"),
-                Presence::Default("auto"),
-                "Share of a fit's samples that are anomalous; best a number, since `auto` flags much that is usual.",
-            ),
-            Key::new(
-                "seasonal_features",
-                Kind::Special("list of words", "a list of `minute`, `hod`, `dow` and `month`, each at most once"),
-                Presence::Absent("none"),
-                "Cycles of the clock in the query's `tz` that a value is seen together with: the minute of the hour, the hour of the day, the day of the week, the month.",
-            ),
-            Key::new(
-                "args",
-                Kind::Section(&TREES),
-                Presence::Absent("the defaults"),
-                "How the trees are grown, as in scikit-learn's `IsolationForest`.",
-            ),
-        ],
+        keys: &[CONTAMINATION, SEASONAL_FEATURES, FOREST_ARGS],
     },
     shared: &[],
     series: &["anomaly_score", "y"],
@@ -41,8 +25,29 @@ pub(super) const ISOLATION_FOREST: Class = Class {
     build: isolation_forest,
 };
 
+pub(super) const CONTAMINATION: Key = Key::new(
+    "contamination",
+    Kind::Special("number or word", "`auto`, or a number above 0 and at most 0.5"),
+    Presence::Default("auto"),
+    "Share of a fit's samples that are anomalous; best a number, since `auto` flags much that is usual.",
+);
+
+pub(super) const SEASONAL_FEATURES: Key = Key::new(
+    "seasonal_features",
+    Kind::Special("list of words", "a list of `minute`, `hod`, `dow` and `month`, each at most once"),
+    Presence::Absent("none"),
+    "Cycles of the clock in the query's `tz` that a value is seen together with: the minute of the hour, the hour of the day, the day of the week, the month.",
+);
+
+pub(super) const FOREST_ARGS: Key = Key::new(
+    "args",
+    Kind::Section(&TREES),
+    Presence::Absent("the defaults"),
+    "How the trees are grown, as in scikit-learn's `IsolationForest`.",
+);
+
 pub(crate) const TREES: Section = Section {
-    title: "`models.<alias>.args` of class `isolation_forest`",
+    title: "`models.<alias>.args` of classes `isolation_forest` and `isolation_forest_multivariate`",
     about: "Arguments of scikit-learn's `IsolationForest`.",
     keys: &[
         Key::new("n_estimators", Kind::Integer(1, 1000), Presence::Default("100"), "Number of trees."),
@@ -166,15 +171,28 @@ pub(crate) const SMOOTHING: Section = Section {
             Presence::Absent("estimated"),
             "Factor by which a damped trend fades each step.",
         ),
+        Key::new("bounds", Kind::Section(&BOUNDS), Presence::Absent("the defaults"), "Ranges of what is estimated."),
+        Key::new(
+            "use_boxcox",
+            Kind::Special("word or number", "`true`, `false`, `log`, or a number from -10 to 10"),
+            Presence::Default("false"),
+            "Smooths the Box-Cox transforms of the values, which must be above 0: with the likeliest `lambda`, with 0, or with this one. For a spread that grows with the level.",
+        ),
         Key::ignored("freq", "the step is `frequency`"),
         Key::ignored("dates", "samples have their times"),
         Key::ignored("missing", "samples that are missing are filled in between their neighbours"),
-        Key::refused("bounds", "ranges of what is estimated"),
-        Key::refused("use_boxcox", "transformed values"),
     ],
 };
 
 fn isolation_forest(fields: &Fields<'_>, problems: &mut Problems) -> ModelClass {
+    ModelClass::IsolationForest {
+        contamination: contamination(fields, problems),
+        seasonal_features: seasonal_features(fields, problems),
+        trees: trees(fields, problems),
+    }
+}
+
+pub(super) fn contamination(fields: &Fields<'_>, problems: &mut Problems) -> Option<f64> {
     let contamination = fields.parsed("contamination", problems, |text| match text.trim() {
         "auto" => Ok(None),
         text => match range::parse_number(text) {
@@ -182,21 +200,19 @@ fn isolation_forest(fields: &Fields<'_>, problems: &mut Problems) -> ModelClass 
             _ => Err("must be `auto`, or a number above 0 and at most 0.5".to_owned()),
         },
     });
-    let trees = fields.inner("args", &TREES, problems);
-    ModelClass::IsolationForest {
-        contamination: contamination.unwrap_or_default(),
-        seasonal_features: seasonal_features(fields, problems),
-        trees: trees.map_or_else(Trees::default, |fields| Trees {
-            n_estimators: fields.whole("n_estimators", problems).unwrap_or(1),
-            max_samples: fields
-                .parsed("max_samples", problems, |text| amount(text, 32_768, true))
-                .unwrap_or(Amount::Auto),
-            max_features: fields
-                .parsed("max_features", problems, |text| amount(text, u32::MAX, false))
-                .unwrap_or(Amount::Share(1.0)),
-            bootstrap: fields.boolean("bootstrap", problems).unwrap_or_default(),
-            random_state: fields.whole("random_state", problems).unwrap_or_default(),
-        }),
+    contamination.unwrap_or_default()
+}
+
+pub(super) fn trees(fields: &Fields<'_>, problems: &mut Problems) -> Trees {
+    let Some(fields) = fields.inner("args", &TREES, problems) else { return Trees::default() };
+    Trees {
+        n_estimators: fields.whole("n_estimators", problems).unwrap_or(1),
+        max_samples: fields.parsed("max_samples", problems, |text| amount(text, 32_768, true)).unwrap_or(Amount::Auto),
+        max_features: fields
+            .parsed("max_features", problems, |text| amount(text, u32::MAX, false))
+            .unwrap_or(Amount::Share(1.0)),
+        bootstrap: fields.boolean("bootstrap", problems).unwrap_or_default(),
+        random_state: fields.whole("random_state", problems).unwrap_or_default(),
     }
 }
 
@@ -219,7 +235,7 @@ fn amount(text: &str, most: u32, may_be_auto: bool) -> Result<Amount, String> {
     }
 }
 
-fn seasonal_features(fields: &Fields<'_>, problems: &mut Problems) -> Vec<SeasonalFeature> {
+pub(super) fn seasonal_features(fields: &Fields<'_>, problems: &mut Problems) -> Vec<SeasonalFeature> {
     const NAMES: [(&str, SeasonalFeature); 4] = [
         ("minute", SeasonalFeature::Minute),
         ("hod", SeasonalFeature::HourOfDay),
@@ -310,15 +326,65 @@ fn smoothing(fields: &Fields<'_>, problems: &mut Problems) -> ExponentialSmoothi
             fields.conflict(name, format!("needs {needs}"), problems);
         }
     }
+    let seasonal_periods: Option<u32> = fields.whole("seasonal_periods", problems);
+    if let Initialization::Known { level, trend: slope, seasons } = &initialization {
+        let multiplied = |part| part == Some(Composition::Multiplicative);
+        for (name, is_wrong) in [
+            ("initial_level", (multiplied(trend) || multiplied(seasonal)) && *level <= 0.0),
+            ("initial_trend", multiplied(trend) && *slope <= 0.0),
+            ("initial_seasonal", multiplied(seasonal) && seasons.iter().any(|season| *season <= 0.0)),
+        ] {
+            if fields.raw(name).is_some() && is_wrong {
+                fields.conflict(name, "must be above 0 in a multiplicative form", problems);
+            }
+        }
+        let count = seasons.len();
+        if seasonal.is_some()
+            && fields.raw("initial_seasonal").is_some()
+            && seasonal_periods.map_or(count < 2, |steps| count != steps as usize)
+        {
+            let steps = seasonal_periods.map_or_else(|| "at least 2".to_owned(), |steps| steps.to_string());
+            fields.conflict(
+                "initial_seasonal",
+                format!("must have a number for each step of a season, {steps}; it has {count}"),
+                problems,
+            );
+        }
+    }
+    for (name, allowed, needs) in [
+        ("initial_level", true, ""),
+        ("initial_trend", trend.is_some(), "a `trend`"),
+        ("initial_seasonal", seasonal.is_some(), "a season"),
+    ] {
+        if fields.raw(name).is_some() && !matches!(initialization, Initialization::Known { .. }) {
+            fields.conflict(name, "needs `initialization_method: known`", problems);
+        } else if fields.raw(name).is_some() && !allowed {
+            fields.conflict(name, format!("needs {needs}"), problems);
+        }
+    }
     ExponentialSmoothing {
         trend,
         damped_trend,
         seasonal,
-        seasonal_periods: fields.whole("seasonal_periods", problems),
+        seasonal_periods,
         initialization,
+        box_cox: fields.parsed("use_boxcox", problems, box_cox).unwrap_or_default(),
+        bounds: bounds(fields, [trend.is_some(), seasonal.is_some(), damped_trend], problems),
         smoothing_level: fields.number("smoothing_level", problems),
         smoothing_trend: fields.number("smoothing_trend", problems),
         smoothing_seasonal: fields.number("smoothing_seasonal", problems),
         damping_trend: fields.number("damping_trend", problems),
+    }
+}
+
+fn box_cox(text: &str) -> Result<Option<BoxCox>, String> {
+    let text = text.trim();
+    // A number first: 0 and 1 are no Booleans here.
+    match (range::parse_number(text), Kind::boolean(text)) {
+        (Ok(lambda), _) if lambda.abs() <= 10.0 => Ok(Some(BoxCox::Lambda(lambda))),
+        (Err(_), Ok(true)) => Ok(Some(BoxCox::Estimated)),
+        (Err(_), Ok(false)) => Ok(None),
+        _ if text == "log" => Ok(Some(BoxCox::Lambda(0.0))),
+        _ => Err("must be `true`, `false`, `log`, or a number from -10 to 10".to_owned()),
     }
 }

@@ -9,12 +9,12 @@ use crate::worker::ModelClass;
 /// What all of them take.
 pub(crate) const WARM_UP: Section = Section {
     title: "`models.<alias>` of classes that learn every sample",
-    about: "Of all classes whose name ends in `_online`, `rolling_quantile`, `std` and `temporal_envelope`.",
+    about: "Of all classes whose name ends in `_online`, `rolling_quantile`, `std`, `temporal_envelope` and `temporal_envelope_multivariate`.",
     keys: &[Key::new(
         "min_n_samples_seen",
         Kind::Integer(1, i64::MAX),
         Presence::Default("16"),
-        "The score is 0 until a series has had so many samples since its fit started.",
+        "The score is 0 until a series, or a group of them, has had so many samples since its fit started.",
     )],
 };
 
@@ -41,7 +41,7 @@ pub(crate) const FORGETTING: Section = Section {
 /// What those have no use for whose memory has its own arguments.
 pub(crate) const REMEMBERING: Section = Section {
     title: "`models.<alias>` of classes with a memory of their own",
-    about: "Of `rolling_quantile`, `std` and `temporal_envelope`.",
+    about: "Of `rolling_quantile`, `std`, `temporal_envelope` and `temporal_envelope_multivariate`.",
     keys: &[
         Key::ignored("decay", "what the class remembers follows from its own arguments"),
         Key::ignored("history_strength", "what the class remembers follows from its own arguments"),

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use crate::country;
 use crate::fields::{Fields, not_allowed, wrong_type};
 use crate::problem::Problems;
 use crate::schema::{Domain, Key, Kind, Presence, Section};
 use crate::section::model::Class;
-use crate::section::model::envelope::{FORECAST_AT, forecast_at};
+use crate::section::model::envelope::{FORECAST_AT, forecast_at, items};
+use crate::section::model::holidays::{COUNTRY, holidays};
 use crate::section::model::online::number;
 use crate::tree::Value;
-use crate::worker::{BuiltIn, Compression, Growth, LocalSeasonality, Mode, ModelClass, Prophet, Seasonality};
+use crate::worker::{BuiltIn, Compression, Growth, Holiday, LocalSeasonality, Mode, ModelClass, Prophet, Seasonality};
 
 pub(super) const PROPHET: Class = Class {
     name: "prophet",
@@ -102,7 +104,10 @@ pub(crate) const SEASONALITY: Section = Section {
             Presence::Absent("`args.seasonality_mode`"),
             "Whether it is added to the trend, or a fraction of it.",
         ),
-        Key::refused("condition_name", "seasons that hold at some times only"),
+        Key::refused(
+            "condition_name",
+            "it names a column of true and false beside the samples, which a file cannot give",
+        ),
     ],
 };
 
@@ -144,10 +149,19 @@ pub(crate) const ARGS: Section = Section {
         )
         .own(),
         Key::new(
+            "changepoints",
+            Kind::Special(
+                "list of times",
+                "a list of times as in `2024-05-01`, `2024-05-01 12:00` or `2024-05-01T12:00:00+02:00`, at most 2000",
+            ),
+            Presence::Absent("at points of the window, see `n_changepoints`"),
+            "Times at which the trend may bend, in UTC where they have no offset. Those outside the window do not matter. `[]`: it never bends.",
+        ),
+        Key::new(
             "n_changepoints",
             Kind::Integer(0, 2_000),
             Presence::Default("25"),
-            "Points at which the trend may bend.",
+            "Points of the window at which the trend may bend.",
         ),
         Key::new(
             "changepoint_range",
@@ -205,30 +219,83 @@ pub(crate) const ARGS: Section = Section {
         ),
         Key::new(
             "mcmc_samples",
-            Kind::Integer(0, 0),
+            Kind::Special("whole number", "0"),
             Presence::Default("0"),
             "There is one estimate of the parameters, the most likely one.",
         ),
         Key::ignored("uncertainty_samples", "the band is computed from its distribution, not from samples of it"),
         Key::ignored("stan_backend", "there is no Stan"),
-        Key::refused("changepoints", "dates at which the trend may bend; use `n_changepoints`"),
-        Key::refused("holidays", "days with effects of their own"),
-        Key::refused("holidays_prior_scale", "days with effects of their own"),
-        Key::refused("holidays_mode", "days with effects of their own"),
-        Key::refused("country_holidays", "public holidays of a country"),
+        Key::new(
+            "holidays",
+            Kind::Special("list of sections", "a list of maps, see `models.<alias>.args.holidays` of class `prophet`"),
+            Presence::Absent("none"),
+            "Days that have effects of their own.",
+        ),
+        Key::new(
+            "country_holidays",
+            Kind::Special("country", COUNTRY),
+            Presence::Absent("none"),
+            "Country whose [public holidays](models.md#public-holidays) have effects of their own, each under its English name.",
+        ),
+        Key::new(
+            "holidays_mode",
+            Kind::OneOf(&MODES),
+            Presence::Absent("`seasonality_mode`"),
+            "Whether holidays are added to the trend, or fractions of it.",
+        ),
+        Key::new(
+            "holidays_prior_scale",
+            Kind::Number(Domain::Positive),
+            Presence::Default("10"),
+            "How large the effects of holidays may be.",
+        ),
     ],
 };
 
 /// The cycles of `tz_seasonalities`.
 const CYCLES: [&str; 4] = ["minute", "hod", "dow", "month"];
 
+/// Names that parts of every fit have, and so no season and no holiday; nor with `_lower` or `_upper` after them.
+const RESERVED: [&str; 19] = [
+    "trend",
+    "additive_terms",
+    "multiplicative_terms",
+    "daily",
+    "weekly",
+    "yearly",
+    "holidays",
+    "zeros",
+    "extra_regressors_additive",
+    "extra_regressors_multiplicative",
+    "yhat",
+    "y",
+    "anomaly_score",
+    "ds",
+    "cap",
+    "floor",
+    "y_scaled",
+    "cap_scaled",
+    "timestamp",
+];
+
+fn is_reserved(name: &str) -> bool {
+    let stem = name.strip_suffix("_lower").or_else(|| name.strip_suffix("_upper")).unwrap_or(name);
+    RESERVED.contains(&stem) || name.contains("_delim_")
+}
+
 /// What the model can write besides its interval.
 fn components(prophet: &Prophet) -> Vec<String> {
+    let country = prophet.country.as_deref().and_then(::holidays::of_country).unwrap_or_default();
     let mut stems = vec!["additive_terms", "multiplicative_terms"];
     stems.extend(prophet.seasonalities.iter().map(|season| season.name.as_str()));
     stems.extend(prophet.local_seasonalities.iter().map(|season| season.cycle.as_str()));
     let built_in = [("yearly", prophet.yearly), ("weekly", prophet.weekly), ("daily", prophet.daily)];
     stems.extend(built_in.iter().filter(|(_, built_in)| *built_in != BuiltIn::Off).map(|(name, _)| *name));
+    if !(prophet.holidays.is_empty() && country.is_empty()) {
+        stems.push("holidays");
+    }
+    stems.extend(prophet.holidays.iter().map(|holiday| holiday.name.as_str()));
+    stems.extend(country.iter().map(|holiday| holiday.name));
     let mut seen = BTreeSet::new();
     let mut names = vec!["trend_lower".to_owned(), "trend_upper".to_owned()];
     for stem in stems.into_iter().filter(|stem| seen.insert(*stem)) {
@@ -251,7 +318,14 @@ fn prophet(fields: &Fields<'_>, problems: &mut Problems) -> Prophet {
     let compression = compression.and_then(|_| fields.inner("compression", &COMPRESSION, problems));
     let mut prophet =
         fields.inner("args", &ARGS, problems).map_or_else(Prophet::default, |args| from_args(&args, problems));
-    prophet.seasonalities = seasonalities(fields, problems);
+    let is_local = |name: &str| local_seasonalities.iter().any(|season| season.cycle == name);
+    prophet.seasonalities = seasonalities(fields, &is_local, problems);
+    for Holiday { name, .. } in &prophet.holidays {
+        if is_reserved(name) || is_local(name) || prophet.seasonalities.iter().any(|season| season.name == *name) {
+            let reason = format!("the holiday `{name}` has the name of another part of the model");
+            fields.conflict("args", reason, problems);
+        }
+    }
     prophet.tz_aware = tz_aware;
     prophet.local_seasonalities = local_seasonalities;
     prophet.cyclical_encoding = cyclical;
@@ -278,6 +352,11 @@ fn from_args(fields: &Fields<'_>, problems: &mut Problems) -> Prophet {
         }
         _ => Growth::Linear,
     };
+    for name in ["cap", "floor"] {
+        if fields.raw(name).is_some() && !matches!(growth, Growth::Logistic { .. }) {
+            fields.warn(name, "has no effect here: it is of `growth: logistic`", problems);
+        }
+    }
     let mut built_in = |name| {
         let order = |text: &str| match text.parse::<u16>() {
             Ok(0) => Ok(BuiltIn::Off),
@@ -294,9 +373,17 @@ fn from_args(fields: &Fields<'_>, problems: &mut Problems) -> Prophet {
     };
     let (yearly, weekly, daily) =
         (built_in("yearly_seasonality"), built_in("weekly_seasonality"), built_in("daily_seasonality"));
-    fields.integer("mcmc_samples", problems);
+    fields.parsed("mcmc_samples", problems, |text| match text.trim() {
+        "0" => Ok(()),
+        _ => {
+            Err("must be 0: there is one estimate of the parameters, the most likely one, and no sample of them"
+                .to_owned())
+        }
+    });
+    let holidays_prior_scale = number(fields, "holidays_prior_scale", problems);
     Prophet {
         growth,
+        changepoints: changepoints(fields, problems),
         n_changepoints: fields.whole("n_changepoints", problems).unwrap_or_default(),
         changepoint_range: number(fields, "changepoint_range", problems),
         changepoint_prior_scale: number(fields, "changepoint_prior_scale", problems),
@@ -305,10 +392,39 @@ fn from_args(fields: &Fields<'_>, problems: &mut Problems) -> Prophet {
         daily,
         seasonality_mode: mode(fields, "seasonality_mode", problems).unwrap_or_default(),
         seasonality_prior_scale: number(fields, "seasonality_prior_scale", problems),
+        holidays: holidays(fields, holidays_prior_scale, problems),
+        country: fields
+            .parsed("country_holidays", problems, |text| country::parse(text).map_err(|error| error.to_string())),
+        holidays_mode: mode(fields, "holidays_mode", problems),
+        holidays_prior_scale,
         interval_width: number(fields, "interval_width", problems),
         min_max_scaling: fields.one_of("scaling", problems) == Some("minmax"),
         ..Prophet::default()
     }
+}
+
+/// The times of `changepoints`, ms, ascending.
+fn changepoints(fields: &Fields<'_>, problems: &mut Problems) -> Option<Vec<i64>> {
+    const MOST: usize = 2_000;
+    const TIME: &str = "a time as in `2024-05-01` or `2024-05-01T12:00:00Z`";
+    fields.raw("changepoints")?;
+    let time = |text: &str| {
+        let local = || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
+        let time = text.parse::<jiff::Timestamp>().ok().or_else(|| Some(local()?.timestamp()));
+        time.map(jiff::Timestamp::as_millisecond).ok_or_else(|| format!("must be {TIME}"))
+    };
+    let mut times = items(fields, "changepoints", TIME, problems, time);
+    if times.len() > MOST {
+        fields.conflict("changepoints", format!("has {} times, at most {MOST} are allowed", times.len()), problems);
+    }
+    for name in ["n_changepoints", "changepoint_range"] {
+        if fields.raw(name).is_some() {
+            fields.warn(name, "has no effect here: `changepoints` says where the trend may bend", problems);
+        }
+    }
+    times.sort_unstable();
+    times.dedup();
+    Some(times)
 }
 
 fn mode(fields: &Fields<'_>, name: &str, problems: &mut Problems) -> Option<Mode> {
@@ -317,7 +433,8 @@ fn mode(fields: &Fields<'_>, name: &str, problems: &mut Problems) -> Option<Mode
         .map(|word| if word == "multiplicative" { Mode::Multiplicative } else { Mode::Additive })
 }
 
-fn seasonalities(fields: &Fields<'_>, problems: &mut Problems) -> Vec<Seasonality> {
+fn seasonalities(fields: &Fields<'_>, is_local: &dyn Fn(&str) -> bool, problems: &mut Problems) -> Vec<Seasonality> {
+    const MOST_SINES: u32 = 2_000;
     let mut found: Vec<Seasonality> = Vec::new();
     if fields.raw("seasonalities").is_none() {
         return found;
@@ -330,7 +447,8 @@ fn seasonalities(fields: &Fields<'_>, problems: &mut Problems) -> Vec<Seasonalit
             }
         }
         let name = fields.text("name", problems).unwrap_or_default();
-        if found.iter().any(|season| season.name == name) || ["trend", "holidays"].contains(&name.as_str()) {
+        let is_taken = is_reserved(&name) && !["yearly", "weekly", "daily"].contains(&name.as_str());
+        if is_taken || is_local(&name) || found.iter().any(|season| season.name == name) {
             fields.not_allowed("name", "is the name of another part of the model", problems);
         }
         found.push(Seasonality {
@@ -340,6 +458,11 @@ fn seasonalities(fields: &Fields<'_>, problems: &mut Problems) -> Vec<Seasonalit
             prior_scale: fields.number("prior_scale", problems),
             mode: mode(&fields, "mode", problems),
         });
+    }
+    let sines: u32 = found.iter().map(|season| u32::from(season.fourier_order)).sum();
+    if sines > MOST_SINES {
+        let reason = format!("have {sines} sines together, at most {MOST_SINES} are allowed");
+        fields.conflict("seasonalities", reason, problems);
     }
     found
 }

@@ -182,6 +182,25 @@ writer: {class: vm, datasource_url: 'http://tsdb:8428'}
 settings: {retention: {ttl: 10m, check_interval: 3m}, snapshot_interval: 4m, settle: 10s, handover_timeout: 2h}
 "#;
 
+/// Models of groups, each of two series of two queries; beside them one of single series.
+pub const MULTIVARIATE: &str = r#"
+schedulers:
+  minutely: {class: periodic, fit_every: 17m, fit_window: 2h, infer_every: 1m, fit_lag: 2m}
+models:
+  envelope: {class: temporal_envelope_multivariate, groupby: [instance], min_n_samples_seen: 4, seasonalities: [hod_smooth],
+    schedulers: all, queries: all, provide_series: [anomaly_score, yhat]}
+  forest: {class: isolation_forest_multivariate, groupby: [instance], contamination: 0.1, args: {n_estimators: 10},
+    schedulers: all, queries: all}
+  mad: {class: mad_online, schedulers: all, queries: [memory]}
+reader:
+  class: vm
+  datasource_url: http://tsdb:8428
+  sampling_period: 30s
+  queries: {cpu: {expr: 'rate(cpu[2m])'}, memory: {expr: memory}}
+writer: {class: vm, datasource_url: 'http://tsdb:8428'}
+settings: {retention: {ttl: 10m, check_interval: 3m}, snapshot_interval: 4m, settle: 10s, handover_timeout: 2h}
+"#;
+
 impl World {
     pub fn new(seed: u64) -> Self {
         let clock = VirtualClock::new(START);
@@ -193,6 +212,12 @@ impl World {
             shards: 1,
             config: CONFIG.to_owned(),
         }
+    }
+
+    /// With [`MULTIVARIATE`] models.
+    pub fn multivariate(mut self) -> Self {
+        self.config = MULTIVARIATE.to_owned();
+        self
     }
 
     /// The TSDB answers the same read otherwise each time.

@@ -16,7 +16,7 @@ use worker::{
 };
 
 use super::{
-    CONFIG, MINUTE, START,
+    CONFIG, MINUTE, MULTIVARIATE, START,
     clock::VirtualClock,
     database::Database,
     drive::Drive,
@@ -105,9 +105,18 @@ pub struct Deployment {
 
 impl Deployment {
     pub fn new(seed: u64, layout: Layout, schedule: u64) -> Self {
+        Self::with_config(CONFIG, seed, layout, schedule)
+    }
+
+    /// With [`MULTIVARIATE`] models.
+    pub fn multivariate(seed: u64, layout: Layout, schedule: u64) -> Self {
+        Self::with_config(MULTIVARIATE, seed, layout, schedule)
+    }
+
+    fn with_config(config: &str, seed: u64, layout: Layout, schedule: u64) -> Self {
         trace::start();
         let clock = VirtualClock::new(START);
-        let mut config = CONFIG.to_owned();
+        let mut config = config.to_owned();
         if layout.failover {
             config = config.replace("writer: {", "writer: {mode: failover, ");
         }

@@ -37,11 +37,14 @@
 //!
 //! [`STATE_BYTES`] bytes: the [header](crate::state) `zs`, then `samples_seen` (`u64`), `W`, both parts of `m`, `V`, `R` (`f64`).
 
+mod side_by_side;
+
 use crate::argument::{ArgumentError, Arguments};
 use crate::model::{OnlineBatch, OnlineModel, Samples, Scores, StateError};
 use crate::per_series::infer_row;
 use crate::score::{Interval, ScorePolicy, at_least, at_most};
 use crate::state::{Format, HEADER_BYTES, Reader, Writer, require};
+use side_by_side::{LANES, side_by_side};
 
 /// Size of a saved state, always.
 pub const STATE_BYTES: usize = HEADER_BYTES + 6 * 8;
@@ -259,6 +262,43 @@ impl ZscoreOnlineBatch {
     }
 }
 
+impl ZscoreOnlineBatch {
+    fn infer_series(&mut self, samples: Samples<'_>, row: usize, policy: &ScorePolicy, scores: &mut Scores) {
+        let moments = &mut self.moments[samples.slots[row] as usize];
+        let mut model = ZscoreOnline { args: self.args, moments: *moments };
+        infer_row(&mut model, samples, row, policy, scores);
+        *moments = model.moments;
+    }
+
+    /// A tick of [`LANES`] series from a row on, by a policy that [is plain](ScorePolicy::is_plain): side by side if nothing is
+    /// special about any of them.
+    #[inline]
+    fn infer_lanes(
+        &mut self,
+        slots: &[u32; LANES],
+        samples: Samples<'_>,
+        row: usize,
+        policy: &ScorePolicy,
+        scores: &mut Scores,
+    ) {
+        let (values, _) = samples.values[row..].as_chunks::<LANES>();
+        let before = slots.map(|slot| self.moments[slot as usize]);
+        if let Some(values) = values.first()
+            && let Some((after, outputs)) = side_by_side(&before, values, self.args, policy)
+        {
+            for (slot, after) in slots.iter().zip(after) {
+                self.moments[*slot as usize] = after;
+            }
+            let Scores { anomaly_score, yhat, yhat_lower, yhat_upper, .. } = scores;
+            for (all, output) in [anomaly_score, yhat, yhat_lower, yhat_upper].into_iter().zip(outputs) {
+                all[row..row + LANES].copy_from_slice(&output);
+            }
+            return;
+        }
+        (row..row + LANES).for_each(|row| self.infer_series(samples, row, policy, scores));
+    }
+}
+
 impl OnlineBatch for ZscoreOnlineBatch {
     fn slots(&self) -> usize {
         self.moments.len()
@@ -277,12 +317,15 @@ impl OnlineBatch for ZscoreOnlineBatch {
     fn infer(&mut self, samples: Samples<'_>, policy: &ScorePolicy, scores: &mut Scores) {
         samples.check(self.slots());
         scores.resize(samples.values.len());
-        for (row, slot) in samples.slots.iter().enumerate() {
-            let moments = &mut self.moments[*slot as usize];
-            let mut model = ZscoreOnline { args: self.args, moments: *moments };
-            infer_row(&mut model, samples, row, policy, scores);
-            *moments = model.moments;
+        let mut row = 0;
+        if samples.times.len() == 1 && policy.is_plain() {
+            let (slots, _) = samples.slots.as_chunks::<LANES>();
+            for slots in slots {
+                self.infer_lanes(slots, samples, row, policy, scores);
+                row += LANES;
+            }
         }
+        (row..samples.slots.len()).for_each(|row| self.infer_series(samples, row, policy, scores));
     }
 
     fn learn(&mut self, samples: Samples<'_>) {

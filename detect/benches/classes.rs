@@ -1,0 +1,129 @@
+//! What every class costs at every stage: a fit, a tick of one series, many points at once, saving and loading.
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use detect::batch::Batch;
+use detect::calendar::Zone;
+use detect::decomposition::StdArgs;
+use detect::holt_winters::HoltWintersArgs;
+use detect::isolation_forest::{IsolationForestArgs, SeasonalFeature};
+use detect::mad::MadOnlineArgs;
+use detect::model::{Samples, Scores};
+use detect::offline::Window;
+use detect::quantile_online::QuantileOnlineArgs;
+use detect::rolling_quantile::RollingQuantileArgs;
+use detect::score::ScorePolicy;
+use detect::spec::ModelSpec;
+use detect::temporal_envelope::TemporalEnvelopeArgs;
+use detect::zscore::ZscoreOnlineArgs;
+
+const MINUTE: i64 = 60_000;
+
+/// Two weeks of a point every five minutes.
+const POINTS: i64 = 4_032;
+
+const STEP: i64 = 5 * MINUTE;
+
+/// Uniform pseudo-random numbers, the same in every run (splitmix64).
+fn noise(index: u64) -> f64 {
+    let mut z = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// The name that a configuration is told from others of its class by, empty for the usual one.
+fn specs() -> Vec<(&'static str, ModelSpec)> {
+    let zone = || Zone::named("Europe/Berlin").unwrap_or_default();
+    let hourly = QuantileOnlineArgs {
+        seasonal_interval: Some(168 * 60 * MINUTE),
+        min_subseason: Some(60 * MINUTE),
+        ..QuantileOnlineArgs::default()
+    };
+    let seasonal =
+        IsolationForestArgs { seasonal_features: SeasonalFeature::ALL.to_vec(), ..IsolationForestArgs::default() };
+    vec![
+        ("", ModelSpec::ZscoreOnline(ZscoreOnlineArgs::default())),
+        ("", ModelSpec::MadOnline(MadOnlineArgs::default())),
+        ("", ModelSpec::QuantileOnline(QuantileOnlineArgs::default(), Zone::default())),
+        ("_168_buckets", ModelSpec::QuantileOnline(hourly, zone())),
+        ("_w96", ModelSpec::RollingQuantile(RollingQuantileArgs::new(0.9, 96))),
+        ("_p288", ModelSpec::Std(StdArgs::new(288))),
+        ("", ModelSpec::TemporalEnvelope(TemporalEnvelopeArgs::default(), zone())),
+        ("", ModelSpec::Prophet(Box::default())),
+        ("_m288", ModelSpec::HoltWinters(HoltWintersArgs { seasonal_periods: Some(288), ..Default::default() })),
+        ("", ModelSpec::IsolationForest(IsolationForestArgs::default(), Zone::default())),
+        ("_seasonal", ModelSpec::IsolationForest(seasonal, zone())),
+    ]
+}
+
+/// Times and values of `count` points from the `first` on.
+fn points(first: i64, count: i64) -> (Vec<i64>, Vec<f64>) {
+    let times: Vec<i64> = (first..first + count).map(|index| index * STEP).collect();
+    let value = |index: i64| 10.0 + 3.0 * libm::sin(std::f64::consts::TAU * index as f64 / 288.0) + noise(index as u64);
+    (times, (first..first + count).map(value).collect())
+}
+
+/// An empty batch of one series.
+fn empty(spec: &ModelSpec) -> Batch {
+    let mut batch = spec.new_batch(&[]);
+    batch.grow(1);
+    batch
+}
+
+/// Learns the history, or fits to it and takes the fit over.
+fn fit(batch: &mut Batch, times: &[i64], values: &[f64]) {
+    if let Batch::Offline(offline) = batch {
+        let mut state = Vec::new();
+        assert!(offline.fit(Window { times, values }, &mut state).is_ok());
+        assert!(batch.load(0, &state).is_ok());
+    } else {
+        batch.learn(Samples { times, slots: &[0], values });
+        batch.finish_fit(0);
+    }
+}
+
+fn stages(criterion: &mut Criterion) {
+    let (times, values) = points(0, POINTS);
+    for (configuration, spec) in specs() {
+        let mut group = criterion.benchmark_group(format!("{}{configuration}", spec.class()));
+        group.sample_size(20);
+        group.bench_function(format!("fit_n{POINTS}"), |bencher| {
+            let learn = |batch: &mut Batch| fit(batch, black_box(&times), black_box(&values));
+            bencher.iter_batched_ref(|| empty(&spec), learn, BatchSize::SmallInput);
+        });
+        let mut batch = empty(&spec);
+        fit(&mut batch, &times, &values);
+        let (mut scores, policy) = (Scores::default(), ScorePolicy::default());
+        let (later, live) = points(POINTS, POINTS);
+        let mut at = 0;
+        group.bench_function("infer_tick", |bencher| {
+            bencher.iter(|| {
+                at = (at + 1) % live.len();
+                let samples = Samples { times: &later[at..=at], slots: &[0], values: &live[at..=at] };
+                batch.infer(black_box(samples), &policy, &mut scores);
+            });
+        });
+        group.throughput(Throughput::Elements(POINTS as u64));
+        group.bench_function(format!("infer_n{POINTS}"), |bencher| {
+            let samples = Samples { times: &later, slots: &[0], values: &live };
+            bencher.iter(|| batch.infer(black_box(samples), &policy, &mut scores));
+        });
+        let mut state = Vec::new();
+        batch.save(0, &mut state);
+        group.throughput(Throughput::Bytes(state.len() as u64));
+        group.bench_function("save", |bencher| {
+            let mut out = Vec::new();
+            bencher.iter(|| {
+                out.clear();
+                batch.save(0, black_box(&mut out));
+            });
+        });
+        group.bench_function("load", |bencher| bencher.iter(|| batch.load(0, black_box(&state))));
+        group.finish();
+    }
+}
+
+criterion_group!(benches, stages);
+criterion_main!(benches);

@@ -1,0 +1,278 @@
+//! Models of several series together, their channels: which one, with which arguments, and what all of them can do.
+//!
+//! A model knows its channels from its fit on, by name, and takes samples of all of them on one time grid. Whoever calls it
+//! brings the channels in one order, that of the fit; where they differ, there is nothing to score.
+
+use crate::argument::ArgumentError;
+use crate::calendar::Zone;
+use crate::isolation_forest::{self, DEFAULT_SEED, IsolationForestArgs, IsolationForestMultivariate};
+use crate::model::{StateError, is_missing};
+use crate::offline::FitError;
+use crate::score::{Interval, ScorePolicy};
+use crate::temporal_envelope::multivariate::{
+    self as envelope, TemporalEnvelopeMultivariate, TemporalEnvelopeMultivariateArgs,
+};
+
+pub use crate::isolation_forest::Channels;
+
+/// A class of multivariate models with its arguments.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MultivariateSpec {
+    /// `isolation_forest_multivariate`, whose seasonal features follow the clocks of a zone: see
+    /// [`crate::isolation_forest`].
+    IsolationForest(IsolationForestArgs, Zone),
+    /// `temporal_envelope_multivariate`, whose calendar is that of the clocks of a zone: see
+    /// [`crate::temporal_envelope::multivariate`].
+    TemporalEnvelope(TemporalEnvelopeMultivariateArgs, Zone),
+}
+
+/// A multivariate model of one group of channels.
+#[derive(Debug, Clone)]
+pub enum MultivariateModel {
+    /// Stays as it was fitted.
+    IsolationForest(IsolationForestMultivariate),
+    /// Learns every sample that it scores.
+    TemporalEnvelope(Box<TemporalEnvelopeMultivariate>),
+}
+
+/// The scores of some times.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct JointScores {
+    /// One for each time; NaN where there is none.
+    pub anomaly_score: Vec<f64>,
+    /// What is expected of each channel, channel by channel, as many as there are times; empty of a model that expects
+    /// nothing.
+    pub intervals: Vec<Interval>,
+}
+
+impl MultivariateSpec {
+    /// The class's name in configurations.
+    #[must_use]
+    pub const fn class(&self) -> &'static str {
+        match self {
+            Self::IsolationForest(..) => "isolation_forest_multivariate",
+            Self::TemporalEnvelope(..) => "temporal_envelope_multivariate",
+        }
+    }
+
+    /// Checks every argument against its range.
+    ///
+    /// # Errors
+    /// Names the first argument that is outside its range.
+    pub fn validate(&self) -> Result<(), ArgumentError> {
+        match self {
+            Self::IsolationForest(args, _) => args.validate(self.class()),
+            Self::TemporalEnvelope(args, _) => args.validate(),
+        }
+    }
+
+    /// Canonical text of exactly what the learnt state depends on; see [`crate::spec::ModelSpec::learning_signature`].
+    #[must_use]
+    pub fn learning_signature(&self) -> String {
+        let (version, arguments, zone) = match self {
+            Self::IsolationForest(args, zone) => {
+                (isolation_forest::MULTIVARIATE_FORMAT.version, args.learning_signature(), zone)
+            }
+            Self::TemporalEnvelope(args, zone) => (envelope::FORMAT.version, args.learning_signature(), zone),
+        };
+        format!("{} v{version} {arguments} zone={}", self.class(), zone.name())
+    }
+
+    /// So many channels are more than the class recommends.
+    #[must_use]
+    pub fn exceeds_recommendation(&self, channels: usize) -> bool {
+        match self {
+            Self::IsolationForest(..) => false,
+            Self::TemporalEnvelope(args, _) => channels > args.recommended_max_channels as usize,
+        }
+    }
+
+    /// A model of channels with these names, each once, that has learnt nothing.
+    ///
+    /// # Errors
+    /// If there are no channels, or more than the model may have.
+    pub fn new_model(&self, names: &[&str]) -> Result<MultivariateModel, FitError> {
+        if names.is_empty() {
+            return Err(FitError::Failed { what: "there are no series" });
+        }
+        match self {
+            Self::IsolationForest(args, zone) => {
+                let model = IsolationForestMultivariate::new(args.clone(), zone.clone(), DEFAULT_SEED);
+                Ok(MultivariateModel::IsolationForest(model))
+            }
+            Self::TemporalEnvelope(args, zone) => {
+                let (found, most) = (names.len(), args.max_channels as usize);
+                if found > most {
+                    return Err(FitError::TooManyChannels { found, most });
+                }
+                let model = TemporalEnvelopeMultivariate::new(args.clone(), zone.clone(), names)
+                    .map_err(|_| FitError::Failed { what: "two channels have one name" })?;
+                Ok(MultivariateModel::TemporalEnvelope(Box::new(model)))
+            }
+        }
+    }
+
+    /// A model of channels with these names, each once, that is fitted to what `channels` has of them, in this order.
+    ///
+    /// # Errors
+    /// If there are no channels, more than the model may have, or not enough samples.
+    ///
+    /// # Panics
+    /// If there are not as many values as channels and times: the caller's bug.
+    pub fn fit(&self, names: &[&str], channels: Channels<'_>) -> Result<MultivariateModel, FitError> {
+        let mut model = self.new_model(names)?;
+        match &mut model {
+            MultivariateModel::IsolationForest(forest) => forest.fit(channels)?,
+            MultivariateModel::TemporalEnvelope(_) => {
+                if channels.values.iter().all(|value| !value.is_finite()) {
+                    return Err(FitError::TooFewSamples { needed: 1, found: 0 });
+                }
+                model.learn(channels);
+            }
+        }
+        Ok(model)
+    }
+}
+
+impl MultivariateModel {
+    /// Predicts, scores and then learns the samples of all channels, time by time. There is one policy for each channel.
+    /// A time at which no channel has a sample has no score and teaches nothing.
+    ///
+    /// # Panics
+    /// If there are not as many values as channels and times, or as many policies as channels: the caller's bug.
+    pub fn infer(&mut self, channels: Channels<'_>, policies: &[ScorePolicy]) -> JointScores {
+        assert_eq!(policies.len(), channels.count, "a policy for each channel");
+        match self {
+            Self::IsolationForest(forest) => {
+                let mut anomaly_score = Vec::new();
+                forest.predict(channels, &mut anomaly_score);
+                for (index, score) in anomaly_score.iter_mut().enumerate() {
+                    *score = score_of_base(*score, channels.at(index), policies);
+                }
+                JointScores { anomaly_score, intervals: Vec::new() }
+            }
+            Self::TemporalEnvelope(envelope) => {
+                let points = channels.times.len();
+                let mut anomaly_score = vec![f64::NAN; points];
+                let mut intervals = vec![Interval::NONE; channels.count * points];
+                let mut values = Vec::with_capacity(channels.count);
+                for (index, time) in channels.times.iter().enumerate() {
+                    values.clear();
+                    values.extend(channels.at(index));
+                    if values.iter().all(|value| is_missing(*value)) {
+                        continue;
+                    }
+                    anomaly_score[index] = envelope.infer(*time, &values, policies);
+                    for (channel, score) in envelope.channel_scores().iter().enumerate() {
+                        intervals[channel * points + index] = score.interval;
+                    }
+                }
+                JointScores { anomaly_score, intervals }
+            }
+        }
+    }
+
+    /// Learns the samples of all channels, time by time. A model that is only fitted learns nothing from it.
+    ///
+    /// # Panics
+    /// If there are not as many values as channels and times: the caller's bug.
+    pub fn learn(&mut self, channels: Channels<'_>) {
+        let Self::TemporalEnvelope(envelope) = self else { return };
+        let mut values = Vec::with_capacity(channels.count);
+        for (index, time) in channels.times.iter().enumerate() {
+            values.clear();
+            values.extend(channels.at(index));
+            if !values.iter().all(|value| is_missing(*value)) {
+                envelope.learn(*time, &values);
+            }
+        }
+    }
+
+    /// Appends the state in its versioned binary form.
+    pub fn save(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::IsolationForest(forest) => forest.save(out),
+            Self::TemporalEnvelope(envelope) => envelope.save(out),
+        }
+    }
+
+    /// Replaces the state by a saved one.
+    ///
+    /// # Errors
+    /// When the bytes are no state of this model and its channels; the model is unchanged then.
+    pub fn load(&mut self, bytes: &[u8]) -> Result<(), StateError> {
+        match self {
+            Self::IsolationForest(forest) => forest.load(bytes),
+            Self::TemporalEnvelope(envelope) => envelope.load(bytes),
+        }
+    }
+}
+
+/// The score of a time by a model that gives a base score of its own: one channel outside its data range is enough.
+fn score_of_base(base: f64, values: impl Iterator<Item = f64>, policies: &[ScorePolicy]) -> f64 {
+    if base.is_nan() {
+        return f64::NAN;
+    }
+    let mut score = f64::NAN;
+    for (value, policy) in values.zip(policies) {
+        score = policy.score_of_base(base, value);
+        if policy.is_outside_data_range(value) {
+            break;
+        }
+    }
+    score
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::MISSING;
+
+    const TIMES: [i64; 4] = [0, 60_000, 120_000, 180_000];
+
+    fn forest() -> MultivariateSpec {
+        MultivariateSpec::IsolationForest(IsolationForestArgs::default(), Zone::default())
+    }
+
+    fn envelope() -> MultivariateSpec {
+        let args =
+            TemporalEnvelopeMultivariateArgs { max_channels: 2, recommended_max_channels: 1, ..Default::default() };
+        MultivariateSpec::TemporalEnvelope(args, Zone::default())
+    }
+
+    #[test]
+    fn a_channel_outside_its_data_range_decides_the_score_of_a_forest() {
+        let values = [1.0, 2.0, 3.0, 4.0, 1.0, 3.0, 2.0, 4.0];
+        let channels = Channels { times: &TIMES, count: 2, values: &values };
+        let mut model = forest().fit(&["a", "b"], channels).unwrap();
+        let policy = ScorePolicy { score_outside_data_range: 5.0, ..ScorePolicy::default() };
+        let narrow = ScorePolicy { data_range: (0.0, 2.5), ..policy };
+        let scores = model.infer(channels, &[narrow, policy]).anomaly_score;
+        let outside: Vec<bool> = scores.iter().map(|score| *score == 5.0).collect();
+        assert_eq!(outside, [false, false, true, true]);
+        let missing = [1.0, MISSING, 3.0, 4.0, 1.0, 3.0, 2.0, f64::NAN];
+        let scores = model.infer(Channels { values: &missing, ..channels }, &[policy, policy]);
+        assert!(scores.anomaly_score[1].is_nan() && scores.anomaly_score[3].is_nan());
+        assert!(scores.anomaly_score[0].is_finite() && scores.intervals.is_empty());
+    }
+
+    #[test]
+    fn an_envelope_gives_an_interval_for_each_channel_and_time_and_no_score_where_nothing_is_there() {
+        let values = [1.0, 2.0, MISSING, 4.0, 10.0, MISSING, MISSING, 40.0];
+        let channels = Channels { times: &TIMES, count: 2, values: &values };
+        let mut model = envelope().fit(&["a", "b"], channels).unwrap();
+        let scores = model.infer(channels, &[ScorePolicy::default(); 2]);
+        let has_score: Vec<bool> = scores.anomaly_score.iter().map(|score| score.is_finite()).collect();
+        assert_eq!(has_score, [true, true, false, true]);
+        let expected: Vec<bool> = scores.intervals.iter().map(|interval| interval.yhat.is_finite()).collect();
+        assert_eq!(expected, [true, true, false, true, true, false, false, true]);
+    }
+
+    #[test]
+    fn channels_beyond_the_limit_and_none_at_all_are_refused() {
+        let message = |spec: MultivariateSpec, names: &[&str]| spec.new_model(names).unwrap_err().to_string();
+        assert_eq!(message(envelope(), &["a", "b", "c"]), "there are 3 channels, max_channels is 2");
+        assert_eq!(message(forest(), &[]), "the fit failed: there are no series");
+        assert!(envelope().exceeds_recommendation(2) && !envelope().exceeds_recommendation(1));
+    }
+}

@@ -1,0 +1,157 @@
+//! Models that see series of several queries together, on what a real VictoriaMetrics answers.
+
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::{collections::BTreeMap, num::NonZeroU32};
+
+use tests::{
+    accelerated::{Outcome, Run, run, written},
+    series::Series,
+    victoria_metrics::VictoriaMetrics,
+};
+
+const MINUTE: i64 = 60_000;
+const STEP: i64 = 5 * MINUTE;
+/// 2026-01-05T06:00:00Z, where the first fit ends.
+const START: i64 = 1_767_592_800_000;
+const BEGIN: i64 = START - 2 * 24 * 60 * MINUTE;
+const END: i64 = START + 5 * 60 * MINUTE;
+/// When the processors of host `h1` are as idle as at night, and its requests are not.
+const INCIDENT: i64 = START + 2 * 60 * MINUTE;
+/// From here on, host `h2` lacks one of its series for a while.
+const LACKING: i64 = START + 3 * 60 * MINUTE;
+/// From here on it has it again, and host `h3` has one more for ever.
+const COMPLETE: i64 = START + 4 * 60 * MINUTE;
+const HOSTS: [&str; 5] = ["h0", "h1", "h2", "h3", "h4"];
+
+fn config(url: &str) -> String {
+    format!(
+        "
+settings: {{settle: 5s, max_catch_up: 30d}}
+schedulers: {{s: {{class: periodic, start_from: '2026-01-05T06:00:00Z', infer_every: 5m, fit_window: 2d, fit_every: 1d}}}}
+models:
+  alone: {{class: mad_online, queries: [cpu], schedulers: all, provide_series: [anomaly_score]}}
+  envelope: {{class: temporal_envelope_multivariate, groupby: [host], queries: [requests, cpu], schedulers: all,
+    iqr_threshold: 4, score_aggregation: max, seasonalities: [hod_smooth], provide_series: [anomaly_score, y, yhat]}}
+  forest: {{class: isolation_forest_multivariate, groupby: [host], contamination: 0.01, queries: [requests, cpu],
+    schedulers: all}}
+  whole: {{class: temporal_envelope_multivariate, queries: [requests], schedulers: all, max_channels: 2}}
+reader:
+  class: vm
+  datasource_url: '{url}'
+  sampling_period: 5m
+  queries:
+    cpu: {{expr: cpu, data_range: [0, 1]}}
+    requests: {{expr: requests}}
+writer: {{class: vm, datasource_url: '{url}'}}
+"
+    )
+}
+
+fn noise(time: i64, seed: i64) -> f64 {
+    (time / MINUTE * (7 + seed)).wrapping_mul(2_654_435_761).rem_euclid(1_000) as f64 / 1e3
+}
+
+/// A host's load goes up and down; its processors follow it.
+fn load(time: i64, host: i64) -> f64 {
+    50.0 + 30.0 * ((time / MINUTE % 240 - 120).abs() as f64 / 120.0) + 4.0 * noise(time, 10 + host)
+}
+
+fn input() -> Vec<Series> {
+    let times = || (BEGIN..=END).step_by(STEP as usize);
+    let mut input = Vec::new();
+    for (host, number) in HOSTS.iter().zip(0..) {
+        let is_incident = |time: i64| *host == "h1" && time == INCIDENT;
+        let cpu = |time: i64| if is_incident(time) { 0.50 } else { load(time, number) / 100.0 };
+        for mode in ["user", "system"] {
+            let share = if mode == "user" { 0.9 } else { 0.1 };
+            let is_there = |time: &i64| *host != "h2" || mode != "system" || !(LACKING..COMPLETE).contains(time);
+            let samples = times().filter(is_there).map(|time| (time, share * cpu(time) + 0.002 * noise(time, number)));
+            input.push(Series::new("cpu", &[("host", *host), ("mode", mode), ("job", "node")], samples));
+        }
+        let requests = times().map(|time| {
+            let busy = if is_incident(time) { 83.0 } else { load(time, number) };
+            (time, 10.0 * busy + noise(time, 20 + number))
+        });
+        input.push(Series::new("requests", &[("host", *host), ("job", "node")], requests));
+    }
+    let late = times().filter(|time| *time >= COMPLETE).map(|time| (time, 0.01));
+    input.push(Series::new("cpu", &[("host", "h3"), ("mode", "steal"), ("job", "node")], late));
+    input
+}
+
+async fn worker(url: &str, shard: u32, shards: u32) -> Outcome {
+    let config = config(url);
+    let shards = NonZeroU32::new(shards).expect("shards");
+    let outcome = run(Run { config: &config, shard, shards, start: START, end: END + 5_000, factor: 1e6 });
+    outcome.await.expect("a run")
+}
+
+/// The scores of a model, by host.
+fn scores<'a>(written: &'a [Series], model: &str) -> BTreeMap<&'a str, &'a Series> {
+    let is_score =
+        |series: &&Series| series.label("__name__") == "anomaly_score" && series.label("model_alias") == model;
+    written.iter().filter(is_score).map(|series| (series.label("host"), series)).collect()
+}
+
+fn at(series: &Series, time: i64) -> Option<f64> {
+    series.samples.iter().find(|sample| sample.time == time).map(|sample| sample.value)
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn groups_of_series_of_several_queries_have_one_score_each_on_any_number_of_shards() {
+    let database = VictoriaMetrics::start().await.expect("VictoriaMetrics");
+    database.import(&input()).await.expect("import");
+    database.everything_visible().await.expect("everything visible");
+    let url = database.url();
+    let one = worker(url, 0, 1).await;
+    let by_one = written(&one.accepted).expect("JSON lines");
+
+    for model in ["envelope", "forest"] {
+        let scores = scores(&by_one, model);
+        assert_eq!(scores.keys().copied().collect::<Vec<_>>(), HOSTS, "{model}");
+        for (host, series) in &scores {
+            // What the channels have in common, and no mode.
+            let labels: Vec<&str> = series.labels.keys().map(String::as_str).collect();
+            let expected = ["__name__", "for", "host", "job", "model_alias", "preset", "scheduler_alias"];
+            assert_eq!(labels, expected, "{model}");
+            assert_eq!(series.label("for"), "cpu,requests");
+            let lacks = |time: i64| match *host {
+                "h2" => (LACKING..COMPLETE).contains(&time),
+                "h3" => time >= COMPLETE,
+                _ => false,
+            };
+            for time in (START + STEP..=END).step_by(STEP as usize) {
+                assert_eq!(at(series, time).is_none(), lacks(time), "{model} {host} {}", (time - START) / MINUTE);
+            }
+            let is_anomalous = |time: i64| at(series, time).is_some_and(|score| score > 1.0);
+            let alarms = (START..=END).filter(|time| *time != INCIDENT && is_anomalous(*time)).count();
+            assert!(alarms <= 6, "{model} {host}: {alarms} alarms");
+            assert_eq!(is_anomalous(INCIDENT), *host == "h1", "{model} {host} {:?}", at(series, INCIDENT));
+        }
+    }
+    // Neither value is unusual by itself.
+    let alone = scores(&by_one, "alone");
+    assert!(at(alone["h1"], INCIDENT).is_some_and(|score| score < 1.0));
+
+    // A series of its own for each channel, known by its own query and labels.
+    let channels: Vec<&Series> = by_one.iter().filter(|series| series.label("__name__") == "yhat").collect();
+    assert_eq!(channels.len(), 3 * HOSTS.len());
+    assert!(channels.iter().all(|series| match series.label("for") {
+        "cpu" => ["user", "system"].contains(&series.label("mode")),
+        alias => alias == "requests" && series.label("mode").is_empty(),
+    }));
+    assert!(by_one.iter().all(|series| !series.labels.contains_key("__query__")));
+
+    // More channels than are allowed: no score, and it is counted.
+    assert!(scores(&by_one, "whole").is_empty());
+    assert!(one.metric("vmanomaly_model_run_errors_total") >= 1.0);
+    let lacking = (2 * (COMPLETE - LACKING) / STEP) as f64;
+    assert!(one.metric("vmanomaly_model_runs_skipped_total") >= lacking);
+
+    let (first, second, third) = tokio::join!(worker(url, 0, 3), worker(url, 1, 3), worker(url, 2, 3));
+    let of_shards = [first, second, third].map(|outcome| outcome.accepted);
+    let groups = |accepted: &[u8]| scores(&written(accepted).expect("JSON lines"), "forest").len();
+    assert!(of_shards.iter().all(|accepted| groups(accepted) < HOSTS.len()), "one shard has all groups");
+    assert!(written(&of_shards.concat()).expect("JSON lines") == by_one, "three shards write something else");
+}
