@@ -23,7 +23,7 @@ pub struct Judged<'a> {
     pub step: f64,
 }
 
-/// What is counted of one series at one threshold.
+/// What is counted of one series, or of several together, at one threshold.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Counts {
     /// Labelled events.
@@ -47,10 +47,52 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// The counts of several series together.
+    #[must_use]
+    pub fn pooled<'a>(counts: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut pooled = Self::default();
+        for one in counts {
+            pooled.events += one.events;
+            pooled.found += one.found;
+            pooled.timely += one.timely;
+            pooled.latencies.extend(&one.latencies);
+            pooled.episodes += one.episodes;
+            pooled.true_episodes += one.true_episodes;
+            pooled.quiet_days += one.quiet_days;
+            pooled.quiet_samples += one.quiet_samples;
+            pooled.alarming_quiet_samples += one.alarming_quiet_samples;
+        }
+        pooled
+    }
+
     /// Episodes that touch no event.
     #[must_use]
     pub fn false_alarms(&self) -> usize {
         self.episodes - self.true_episodes
+    }
+
+    /// The share of the events that a part of them is; `None` without events.
+    #[must_use]
+    pub fn share_of_events(&self, part: usize) -> Option<f64> {
+        (self.events > 0).then(|| part as f64 / self.events as f64)
+    }
+
+    /// Share of the events with an alarm; `None` without events.
+    #[must_use]
+    pub fn recall(&self) -> Option<f64> {
+        self.share_of_events(self.found)
+    }
+
+    /// False alarms for each day of quiet time.
+    #[must_use]
+    pub fn false_alarms_per_day(&self) -> f64 {
+        self.false_alarms() as f64 / self.quiet_days.max(1e-9)
+    }
+
+    /// Share of the episodes that touch an event.
+    #[must_use]
+    pub fn precision(&self) -> f64 {
+        self.true_episodes as f64 / self.episodes.max(1) as f64
     }
 }
 

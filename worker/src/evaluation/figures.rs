@@ -129,14 +129,14 @@ pub fn figures(source: &str, scored: &[Scored<'_>]) -> Figures {
         })
         .collect();
     let counts: Vec<Counts> = judged.par_iter().map(|series| series.count(1.0)).collect();
-    let pooled = Pooled::of(counts.iter());
+    let pooled = Counts::pooled(&counts);
     let (recall, false_alarms) = bootstrap(&counts);
-    let curve: Vec<(f64, Pooled)> = (0..THRESHOLDS)
+    let curve: Vec<(f64, Counts)> = (0..THRESHOLDS)
         .into_par_iter()
         .map(|number| {
             let threshold = threshold(number);
             let counts: Vec<Counts> = judged.iter().map(|series| series.count(threshold)).collect();
-            (threshold, Pooled::of(counts.iter()))
+            (threshold, Counts::pooled(&counts))
         })
         .collect();
     let volume = |longest: &(dyn Fn(f64) -> usize + Sync)| {
@@ -187,60 +187,12 @@ fn threshold(number: usize) -> f64 {
     }
 }
 
-fn at_budget(curve: &[(f64, Pooled)], budget: f64) -> AtBudget {
+fn at_budget(curve: &[(f64, Counts)], budget: f64) -> AtBudget {
     let kept = curve.iter().rev().take_while(|(_, pooled)| pooled.false_alarms_per_day() <= budget).last();
     AtBudget {
         recall: kept.and_then(|(_, pooled)| pooled.recall()).unwrap_or(0.0),
         threshold: kept.map(|(threshold, _)| *threshold),
         calibration_gap: kept.map(|(threshold, _)| libm::log2(*threshold)),
-    }
-}
-
-/// The counts of several series together.
-#[derive(Debug, Default)]
-struct Pooled {
-    events: usize,
-    found: usize,
-    timely: usize,
-    latencies: Vec<f64>,
-    episodes: usize,
-    true_episodes: usize,
-    quiet_days: f64,
-    quiet_samples: usize,
-    alarming_quiet_samples: usize,
-}
-
-impl Pooled {
-    fn of<'a>(counts: impl Iterator<Item = &'a Counts>) -> Self {
-        let mut pooled = Self::default();
-        for one in counts {
-            pooled.events += one.events;
-            pooled.found += one.found;
-            pooled.timely += one.timely;
-            pooled.latencies.extend(&one.latencies);
-            pooled.episodes += one.episodes;
-            pooled.true_episodes += one.true_episodes;
-            pooled.quiet_days += one.quiet_days;
-            pooled.quiet_samples += one.quiet_samples;
-            pooled.alarming_quiet_samples += one.alarming_quiet_samples;
-        }
-        pooled
-    }
-
-    fn share_of_events(&self, part: usize) -> Option<f64> {
-        (self.events > 0).then(|| part as f64 / self.events as f64)
-    }
-
-    fn recall(&self) -> Option<f64> {
-        self.share_of_events(self.found)
-    }
-
-    fn false_alarms_per_day(&self) -> f64 {
-        (self.episodes - self.true_episodes) as f64 / self.quiet_days.max(1e-9)
-    }
-
-    fn precision(&self) -> f64 {
-        self.true_episodes as f64 / self.episodes.max(1) as f64
     }
 }
 
@@ -250,7 +202,7 @@ fn bootstrap(counts: &[Counts]) -> (Option<(f64, f64)>, (f64, f64)) {
     let (mut recalls, mut rates) = (Vec::new(), Vec::new());
     for _ in 0..BOOTSTRAP_DRAWS {
         let drawn: Vec<&Counts> = counts.iter().map(|_| &counts[random.usize(..counts.len())]).collect();
-        let pooled = Pooled::of(drawn.into_iter());
+        let pooled = Counts::pooled(drawn);
         recalls.extend(pooled.recall());
         rates.push(pooled.false_alarms_per_day());
     }

@@ -14,7 +14,12 @@ pub mod report;
 mod score_files;
 pub mod volume;
 
-use std::{collections::BTreeMap, ffi::OsString, process::ExitCode, time::Instant};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    ffi::OsString,
+    process::ExitCode,
+    time::Instant,
+};
 
 use clap::Parser;
 use rayon::prelude::*;
@@ -129,8 +134,9 @@ fn evaluate_model<'a>(
     let suited: Vec<&LabelledSeries> = all.iter().filter(|series| series.is_multivariate() == is_joint).collect();
     let mut jobs: BTreeMap<u64, JobPlan> = BTreeMap::new();
     for series in &suited {
-        let job = candidate.job(series.step, schedule)?;
-        jobs.insert(series.step.to_bits(), job);
+        if let Entry::Vacant(vacant) = jobs.entry(series.step.to_bits()) {
+            vacant.insert(candidate.job(series.step, schedule)?);
+        }
     }
     let replayed: ReplayedSeries<'a> = suited
         .par_iter()

@@ -153,9 +153,6 @@ impl Class {
 
 const ATTACHMENT: Kind = Kind::Special("list of aliases or word", "a list of aliases, `all`, `null` or `[]`");
 
-/// Arguments of classes that are not there yet, so that a misplaced one is named as such.
-const OTHER_ARGUMENTS: &[(&str, &[&str])] = &[];
-
 /// The queries or schedulers that a model hangs on, and whether nobody said so.
 fn attachment(
     fields: &Fields<'_>,
@@ -269,9 +266,7 @@ fn influence_limit(fields: &Fields<'_>, problems: &mut Problems) -> f64 {
 /// What a key is known for elsewhere that this class does not take.
 fn argument_of_others(class: &Class, key: &str) -> Option<(String, Vec<String>)> {
     let has = |class: &&'static Class| class.sections().flat_map(|section| section.keys).any(|own| own.name == key);
-    let mut classes: Vec<String> = CLASSES.iter().filter(has).map(|other| other.name.to_owned()).collect();
-    let others = OTHER_ARGUMENTS.iter().filter(|(argument, _)| *argument == key);
-    classes.extend(others.flat_map(|(_, classes)| classes.iter().map(|class| (*class).to_owned())));
+    let classes: Vec<String> = CLASSES.iter().filter(has).map(|other| other.name.to_owned()).collect();
     (!classes.is_empty()).then(|| (class.name.to_owned(), classes))
 }
 
