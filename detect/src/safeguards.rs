@@ -158,6 +158,10 @@ impl<M> Safeguarded<M> {
         let Interval { yhat, lower, upper } = Interval::symmetric(interval.yhat, floor);
         Interval { yhat, lower: at_most(interval.lower, lower), upper: at_least(interval.upper, upper) }
     }
+
+    fn widen(&self, intervals: &mut [Interval]) {
+        intervals.iter_mut().for_each(|interval| *interval = self.widened(*interval));
+    }
 }
 
 impl<M: OnlineModel> OnlineModel for Safeguarded<M> {
@@ -176,9 +180,7 @@ impl<M: OnlineModel> OnlineModel for Safeguarded<M> {
     fn forecasts(&self, time: i64, out: &mut Vec<Interval>) {
         let before = out.len();
         self.model.forecasts(time, out);
-        for interval in &mut out[before..] {
-            *interval = self.widened(*interval);
-        }
+        self.widen(&mut out[before..]);
     }
 
     fn learn(&mut self, time: i64, value: f64) {
@@ -258,9 +260,7 @@ impl<M: OfflineModel> OfflineModel for Safeguarded<M> {
     fn forecasts(&self, time: i64, out: &mut Vec<Interval>) {
         let before = out.len();
         self.model.forecasts(time, out);
-        for interval in &mut out[before..] {
-            *interval = self.widened(*interval);
-        }
+        self.widen(&mut out[before..]);
     }
 
     fn save(&self, out: &mut Vec<u8>) {
