@@ -1,6 +1,7 @@
 //! A block of series with their models' states, and its file.
 //!
-//! The file: the header of [`crate::disk::format`], then sections: identity, series, one for each model. A section is
+//! The file: the header of [`crate::disk::format`], then sections: identity, series, and for each model one, or as many
+//! as its states need: a section goes on where the one before it ended, until each series has its state. A section is
 //! its length (u32), a CRC-32C over its number, length and bytes (u32), and the bytes. So the series of a block are
 //! known even where the states are damaged.
 
@@ -13,8 +14,11 @@ use crate::share::Share;
 /// Version of the blocks' format.
 pub const BLOCK_VERSION: u32 = 1;
 
-/// Longest section of a block, bytes before compression: states of 1,024 series with 256 KiB each.
+/// Longest section of a block, bytes before compression, and so the longest state of one series.
 pub const MAX_SECTION_BYTES: usize = 256 << 20;
+
+/// States of a model go on in a new section from here on, bytes before compression.
+const FULL_SECTION_BYTES: usize = 16 << 20;
 
 const MAGIC: [u8; 8] = *b"VMANBLK\n";
 const IDENTITY: u32 = 0;
@@ -119,27 +123,46 @@ pub(super) fn encode(block: &Block, commit: u64, parent: u64, commit_blocks: u32
     let mut out = header(MAGIC, BLOCK_VERSION).to_vec();
     put_section(&mut out, IDENTITY, &identity)?;
     put_section(&mut out, SERIES, &series)?;
-    for (number, model) in (FIRST_MODEL..).zip(&block.models) {
+    let mut numbers = FIRST_MODEL..;
+    for model in &block.models {
         if model.states.len() != block.series.len() {
             return Err("a model has not one state for each series");
         }
-        let mut states = Vec::new();
-        put_bytes(&mut states, model.alias.as_bytes());
-        put_bytes(&mut states, model.signature.as_bytes());
-        put_signed(&mut states, model.fitted_to);
-        for state in &model.states {
-            // The length plus one; zero is no state.
-            put_unsigned(&mut states, state.as_ref().map_or(0, |state| state.len() as u64 + 1));
-            states.extend_from_slice(state.as_deref().unwrap_or_default());
+        for part in parts(&model.states) {
+            let mut states = Vec::new();
+            put_bytes(&mut states, model.alias.as_bytes());
+            put_bytes(&mut states, model.signature.as_bytes());
+            put_signed(&mut states, model.fitted_to);
+            for state in part {
+                // The length plus one; zero is no state.
+                put_unsigned(&mut states, state.as_ref().map_or(0, |state| state.len() as u64 + 1));
+                states.extend_from_slice(state.as_deref().unwrap_or_default());
+            }
+            put_section(&mut out, numbers.next().unwrap_or(u32::MAX), &states)?;
         }
-        put_section(&mut out, number, &states)?;
     }
     Ok(out)
 }
 
+/// The states as they go into sections: the first part is there even if there is no state.
+fn parts(states: &[Option<Vec<u8>>]) -> Vec<&[Option<Vec<u8>>]> {
+    let mut parts = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (index, state) in states.iter().enumerate() {
+        let length = state.as_ref().map_or(0, Vec::len);
+        if index > start && length.saturating_add(bytes) > FULL_SECTION_BYTES {
+            parts.extend(states.get(start..index));
+            (start, bytes) = (index, 0);
+        }
+        bytes = bytes.saturating_add(length);
+    }
+    parts.extend(states.get(start..));
+    parts
+}
+
 fn put_section(out: &mut Vec<u8>, number: u32, body: &[u8]) -> Result<(), &'static str> {
     if body.len() > MAX_SECTION_BYTES {
-        return Err("the states of a block are longer than 256 MiB");
+        return Err("the state of a series is longer than 256 MiB");
     }
     let packed = pack(body);
     let length = packed.len() as u32;
@@ -166,10 +189,10 @@ pub(super) fn decode(path: &str, bytes: &[u8]) -> Result<(Identity, Block), Unre
     let (identity, model_count) =
         section(&mut cursor, IDENTITY, identity).ok_or_else(|| damaged("the identity is damaged", None))?;
     let series = section(&mut cursor, SERIES, series).ok_or_else(|| damaged("the series are damaged", None))?;
+    let mut numbers = FIRST_MODEL..;
     let mut models = Vec::new();
-    for number in (FIRST_MODEL..).take(model_count) {
-        let read = |body: &mut Cursor<'_>| model(body, series.len());
-        match section(&mut cursor, number, read) {
+    for _ in 0..model_count {
+        match states_of_model(&mut cursor, &mut numbers, series.len()) {
             Some(model) => models.push(model),
             None => return Err(damaged("the states are damaged", Some(series))),
         }
@@ -234,12 +257,33 @@ fn series(body: &mut Cursor<'_>) -> Option<Vec<BlockSeries>> {
     Some(series)
 }
 
-fn model(body: &mut Cursor<'_>, count: usize) -> Option<ModelStates> {
+/// Takes the sections of one model, until there are `count` states.
+fn states_of_model(
+    cursor: &mut Cursor<'_>,
+    numbers: &mut std::ops::RangeFrom<u32>,
+    count: usize,
+) -> Option<ModelStates> {
+    let mut model = section(cursor, numbers.next()?, |body| part_of_model(body, count))?;
+    while model.states.len() < count {
+        let missing = count - model.states.len();
+        let more = section(cursor, numbers.next()?, |body| part_of_model(body, missing))?;
+        let goes_on =
+            (&more.alias, &more.signature, more.fitted_to) == (&model.alias, &model.signature, model.fitted_to);
+        if !goes_on || more.states.is_empty() {
+            return None;
+        }
+        model.states.extend(more.states);
+    }
+    Some(model)
+}
+
+/// The states of one section, at most `count`.
+fn part_of_model(body: &mut Cursor<'_>, count: usize) -> Option<ModelStates> {
     let alias = body.text()?.to_owned();
     let signature = body.text()?.to_owned();
     let fitted_to = body.signed()?;
-    let mut states = Vec::with_capacity(count);
-    for _ in 0..count {
+    let mut states = Vec::new();
+    while states.len() < count && !body.is_empty() {
         states.push(match body.unsigned()?.checked_sub(1) {
             Some(length) => Some(body.take(usize::try_from(length).ok()?)?.to_vec()),
             None => None,
@@ -275,6 +319,25 @@ mod tests {
                 models,
             })
         })
+    }
+
+    #[test]
+    fn long_states_take_sections_of_their_own_and_one_of_256_mib_is_refused() {
+        let series = |slot| BlockSeries { slot, labels: Labels::new::<&str, &str>([]), last_seen: 0 };
+        let with = |states: Vec<Option<Vec<u8>>>| Block {
+            job: "scheduler/query".to_owned(),
+            index: 0,
+            watermark: 0,
+            lineage: Lineage::default(),
+            share: Share::default(),
+            series: (0..states.len() as u32).map(series).collect(),
+            models: vec![ModelStates { alias: "m".to_owned(), signature: String::new(), fitted_to: 0, states }],
+        };
+        let long = |byte| Some(vec![byte; FULL_SECTION_BYTES / 2 + 1]);
+        let block = with(vec![None, long(1), None, long(2), long(3), None]);
+        assert_eq!(parts(&block.models[0].states).len(), 3);
+        assert_eq!(decode("path", &encode(&block, 1, 0, 1).unwrap()).unwrap().1, block);
+        assert!(encode(&with(vec![Some(vec![0; MAX_SECTION_BYTES])]), 1, 0, 1).is_err());
     }
 
     proptest! {
