@@ -114,6 +114,13 @@ fn load(host: i64) -> impl Iterator<Item = (i64, f64)> {
     })
 }
 
+/// Runs of scores above 1, those that are at most 15 minutes apart taken as one.
+fn alarms(scores: &Series) -> usize {
+    let above = scores.samples.iter().filter(|sample| sample.value > 1.0);
+    let times: Vec<i64> = std::iter::once(i64::MIN / 2).chain(above.map(|sample| sample.time)).collect();
+    times.windows(2).filter(|pair| pair[1] - pair[0] > 15 * MINUTE).count()
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn every_class_fits_scores_and_sees_what_is_far_away() {
     let database = VictoriaMetrics::start().await.expect("VictoriaMetrics");
@@ -130,6 +137,9 @@ async fn every_class_fits_scores_and_sees_what_is_far_away() {
     assert_eq!(cut, hosts.len() as f64, "only the hasty model's searches are cut");
 
     let written = written(&outcome.accepted).expect("JSON lines");
+    let scores = written.iter().filter(|series| series.label("__name__") == "anomaly_score");
+    let alarms: usize = scores.map(alarms).sum();
+    assert_eq!(outcome.metric("vmanomaly_alarms_observed_total"), alarms as f64);
     let mut by_model: BTreeMap<&str, Vec<&Series>> = BTreeMap::new();
     for series in &written {
         by_model.entry(series.label("model_alias")).or_default().push(series);

@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
+    alarms::AlarmBoard,
     environment::{Clock, Disk, Peers, Tsdb},
     input_log::{InputLog, LogError, LogOptions, Recovered},
     job::JobView,
@@ -58,6 +59,8 @@ pub struct Context<E: Environment> {
     pub storage: Option<Storage<E::Disk>>,
     /// Self-monitoring.
     pub metrics: Arc<Metrics>,
+    /// What is above a score of 1.
+    pub alarms: Arc<AlarmBoard>,
     /// The settings in force.
     pub settings: RefCell<config::worker::Settings>,
     /// One permit for each concurrent read.
@@ -159,6 +162,7 @@ impl<E: Environment> Context<E> {
             peers,
             storage,
             metrics,
+            alarms: Arc::default(),
             settings: RefCell::new(config.settings.clone()),
             reads: Semaphore::new(config.reader.workers.max(1)),
             fits: Semaphore::new(CONCURRENT_FITS),

@@ -1,9 +1,10 @@
-//! The HTTP server: `/metrics`, `/health`, `/ready`, `/status` below the path prefix, and a listener of its own for
+//! The HTTP server: `/metrics`, `/health`, `/ready`, `/status`, `/api/v1/alarms` below the path prefix, and a listener of its own for
 //! `/metrics` and `/health` where `monitoring.pull` asks for one.
 //!
 //! It has threads of its own, so it answers while the loop computes, and it bounds what clients can take: connections,
 //! header and body sizes, and the time for each.
 
+mod alarms;
 pub(crate) mod listener;
 
 use std::borrow::Cow;
@@ -19,6 +20,7 @@ use config::status::Status;
 use serde_json::json;
 use tokio::sync::watch;
 
+use crate::alarms::AlarmBoard;
 use crate::logging::Redactor;
 use crate::metrics::Metrics;
 use listener::{Running, bind, limited, refusal};
@@ -38,6 +40,8 @@ pub struct HttpOptions {
     pub metrics: Arc<Metrics>,
     /// Behind `/ready` and `/status`: what the loop published last.
     pub status: watch::Receiver<Status>,
+    /// Behind `/api/v1/alarms`.
+    pub alarms: Arc<AlarmBoard>,
     /// Keeps secrets out of them: errors are in the words of others.
     pub redactor: Redactor,
 }
@@ -56,7 +60,7 @@ impl HttpServer {
     /// # Errors
     /// [`HttpError::Bind`] names the address and the key it comes from.
     pub fn start(options: HttpOptions) -> Result<Self, HttpError> {
-        let HttpOptions { server, pull, limits, metrics, status, redactor } = options;
+        let HttpOptions { server, pull, limits, metrics, status, alarms, redactor } = options;
         let (listener, address) = bind("server.addr and server.port", &server.addr, server.port)?;
         let separate = pull.filter(|(addr, port)| *port == 0 || (addr.as_str(), *port) != (&server.addr, server.port));
         let pull = match &separate {
@@ -66,7 +70,7 @@ impl HttpServer {
 
         let pull_address = pull.as_ref().map(|(_, address)| *address);
         let prefix = normal_prefix(&server.path_prefix);
-        let state = Shared { metrics, status, redactor };
+        let state = Shared { metrics, status, alarms, redactor };
         let mut services = vec![(listener, limited(full_routes(&prefix), &limits).with_state(state.clone()))];
         if let Some((pull, _)) = pull {
             services.push((pull, limited(pull_routes(&prefix), &limits).with_state(state)));
@@ -102,6 +106,7 @@ impl HttpServer {
 struct Shared {
     metrics: Arc<Metrics>,
     status: watch::Receiver<Status>,
+    alarms: Arc<AlarmBoard>,
     redactor: Redactor,
 }
 
@@ -130,7 +135,8 @@ fn normal_prefix(prefix: &str) -> String {
 }
 
 fn full_routes(prefix: &str) -> Router<Shared> {
-    below(prefix, monitoring_routes().route("/ready", get(ready)).route("/status", get(status)))
+    let routes = monitoring_routes().route("/ready", get(ready)).route("/status", get(status));
+    below(prefix, routes.route("/api/v1/alarms", get(alarms::alarms)))
 }
 
 /// Scrape configurations may know the prefix or not, so both are there.

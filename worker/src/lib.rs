@@ -1,5 +1,6 @@
 //! The detection loop: query series, keep one model per series, write scores back.
 
+pub mod alarms;
 pub mod capacity;
 pub mod command_line;
 pub mod config_files;

@@ -174,6 +174,8 @@ declare_metrics! {
     model_datapoints_produced: IntCounterVec = "vmanomaly_model_datapoints_produced_total", MODEL_STAGE, NO_BUCKETS;
     /// Series whose model can score.
     models_active: IntGaugeVec = "vmanomaly_models_active", MODEL, NO_BUCKETS;
+    /// Alarms: series, or groups of them, whose score rose above 1 and had not been there shortly before.
+    alarms_observed: IntCounterVec = "vmanomaly_alarms_observed_total", MODEL, NO_BUCKETS;
     /// Runs of a model that were expected not to happen, e.g. without data.
     model_runs_skipped: IntCounterVec = "vmanomaly_model_runs_skipped_total", MODEL_STAGE, NO_BUCKETS;
     /// Runs of a model that failed.
@@ -329,6 +331,7 @@ impl Metrics {
             self.model_runs_skipped.with_label_values(&values);
         }
         self.refits_unscheduled.with_label_values(&model.values());
+        self.alarms_observed.with_label_values(&model.values());
         self.searches_cut.with_label_values(&model.values());
         self.snapshot_damaged_blocks.with_label_values(&model.values());
     }

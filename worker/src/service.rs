@@ -319,6 +319,7 @@ async fn work(
         limits: Limits::default(),
         metrics: metrics.clone(),
         status: status_receiver,
+        alarms: context.alarms.clone(),
         redactor: logging.redactor().clone(),
     })?;
     let watcher = Watcher::new(watched(arguments), arguments.config_check_interval, files);

@@ -10,9 +10,12 @@ use std::time::{Duration, Instant};
 use config::contract::CONTRACT_VERSION;
 use config::status::{ConfigStatus, JobPhase, JobStatus, NotReady, NotReadyReason, ReloadState, Status};
 use config::worker::Server;
+use detect::score::Interval;
 use serde_json::Value;
 use tokio::sync::watch;
+use worker::alarms::{Excursion, Listed, OpenAlarms};
 use worker::http::{HttpError, HttpOptions, HttpServer, Limits};
+use worker::labels::Labels;
 use worker::logging::Redactor;
 use worker::metrics::Metrics;
 
@@ -48,6 +51,7 @@ fn options(path_prefix: &str) -> (HttpOptions, watch::Sender<Status>) {
         limits: Limits::default(),
         metrics: Arc::new(Metrics::new("default", "1.2.3", 0).unwrap()),
         status,
+        alarms: Arc::default(),
         redactor: Redactor::new(),
     };
     (options, publish)
@@ -136,6 +140,40 @@ async fn readiness_and_status_are_what_the_loop_published_last_without_secrets()
     for text in [reasons.to_string(), answer.to_string()] {
         assert!(text.contains("[redacted]") && !text.contains("pa55word") && !text.contains("me:secret"), "{text}");
     }
+}
+
+#[tokio::test]
+async fn alarms_are_listed_by_query_model_and_labels_highest_score_first() {
+    let (options, _publish) = options("");
+    let board = options.alarms.clone();
+    let server = HttpServer::start(options).unwrap();
+    let list = |query: &str| json(server.address(), &format!("/api/v1/alarms{query}"));
+    assert_eq!(list(""), (200, serde_json::json!({ "total": 0, "alarms": [] })));
+
+    let mut open = OpenAlarms::default();
+    for (instance, score) in [("a", 2.0), ("b", 3.25), ("c", 1.5)] {
+        let expected = Some(Interval { yhat: 15.0, lower: 10.0, upper: 20.0 });
+        let excursion = Excursion { time: 60_000, score, value: Some(50.0), expected };
+        open.note("m", &Labels::new([("instance", instance)]), &[excursion], 1);
+    }
+    board.show("s/cpu", Listed { alarms: open.list("s", "cpu", 2), total: 3 });
+    board.show("s/disk", Listed { alarms: open.list("s", "disk", 10), total: 3 });
+    let (_, answer) = list("?query=cpu&limit=1");
+    assert_eq!((&answer["total"], answer["alarms"].as_array().unwrap().len()), (&3.into(), 1));
+    let first = serde_json::json!({
+        "scheduler": "s", "query": "cpu", "model": "m", "labels": { "instance": "b" }, "since_ms": 60_000,
+        "last_ms": 60_000, "score": 3.25, "peak_score": 3.25, "value": 50.0, "expected": 15.0, "expected_lower": 10.0,
+        "expected_upper": 20.0, "sentence": "score 3.25, expected 10 to 20, was 50",
+    });
+    assert_eq!(answer["alarms"][0], first);
+    let (_, answer) = list("?label=instance%3Da&label=job%3D&model=m&scheduler=s");
+    assert_eq!((&answer["total"], &answer["alarms"][1]["query"]), (&2.into(), &"disk".into()));
+    for (query, named) in [("?instance=a", "instance"), ("?label=a", "name=value"), ("?limit=-1", "-1")] {
+        let (code, answer) = list(query);
+        assert!(code == 400 && answer["error"].as_str().unwrap().contains(named), "{answer}");
+    }
+    board.show("s/disk", Listed::default());
+    assert_eq!(list("?query=disk").1["total"], 0);
 }
 
 #[tokio::test]

@@ -252,6 +252,11 @@ impl Groups {
         (present, unscored)
     }
 
+    /// The channels that scores are of.
+    pub(super) fn channels(&self, scores: &GroupScores) -> Option<&[Labels]> {
+        self.groups.get(&scores.group).map(|group| group.channels.as_slice())
+    }
+
     /// Appends the lines of some groups' scores, ready to be sent.
     pub(super) fn render(
         &self,

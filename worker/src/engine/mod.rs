@@ -1,6 +1,7 @@
 //! A job's state in memory: its series, and for every model the learnt states, in blocks of series. A block is the
 //! unit of parallel work and of a snapshot.
 
+mod alarming;
 mod groups;
 mod search;
 mod window;

@@ -21,6 +21,7 @@ pub use restore::JobHistory;
 pub use view::{Given, JobView, Mailbox};
 
 use crate::{
+    alarms::{self, Anomaly, Listed, OpenAlarms},
     context::{Context, Environment},
     engine::{JobState, TickInput, Unscored},
     environment::{Clock, Tsdb},
@@ -73,6 +74,8 @@ pub struct Job<E: Environment> {
     unrecorded: Option<JobPlan>,
     /// The last tick that a former process logged and perhaps did not write.
     in_flight: Option<TickInput>,
+    /// What is above a score of 1.
+    alarms: OpenAlarms,
     /// Series on their way here.
     arrivals: Arrivals,
     /// Series that have left, until their new owners hold them.
@@ -131,6 +134,7 @@ impl<E: Environment> Job<E> {
             wanted: None,
             unrecorded: None,
             in_flight: None,
+            alarms: OpenAlarms::default(),
             arrivals: Arrivals::default(),
             departures: Departures::default(),
             joins: None,
@@ -226,6 +230,7 @@ impl<E: Environment> Job<E> {
             }
         }
         self.fitting.cancel();
+        self.context.alarms.show(&self.view.key, Listed::default());
     }
 
     /// Waits for the running fit. Ranks that have passed this one meanwhile may have taken another one over.
@@ -323,6 +328,7 @@ impl<E: Environment> Job<E> {
             self.view.journal().standing.writes = false;
             if turn != WriteTurn::Replaced {
                 self.state.learn(input, |_, _| true);
+                self.note_alarms(input, &[]);
             }
             return turn.into();
         }
@@ -342,7 +348,30 @@ impl<E: Environment> Job<E> {
         self.report_unscored(&scores.unscored);
         let turn = self.write_scores(input, &scores).await;
         self.view.journal().standing.writes = turn == WriteTurn::Own;
+        if turn == WriteTurn::Own {
+            self.note_alarms(input, &self.state.anomalies(input, &scores));
+        }
         turn.into()
+    }
+
+    /// Counts the alarms that begin with a tick, and shows those that are not over.
+    fn note_alarms(&mut self, input: &TickInput, anomalies: &[Anomaly]) {
+        let gap = alarms::gap(input.grid.step);
+        let models = &self.state.models;
+        for Anomaly { model, labels, excursions } in anomalies {
+            let Some(model) = models.get(*model) else { continue };
+            let begun = self.alarms.note(&model.plan.alias, labels, excursions, gap);
+            if begun > 0 {
+                self.context.metrics.alarms_began(&self.labels.model(&model.plan.alias), begun);
+            }
+        }
+        let has_model = |alias: &str| models.iter().any(|model| model.plan.alias == alias);
+        let ended = self.alarms.end(input.tick, gap, has_model);
+        if ended || !anomalies.is_empty() {
+            let (scheduler, query) = (&self.labels.scheduler_alias, &self.labels.query_key);
+            let alarms = self.alarms.list(scheduler, query, alarms::MOST_OF_A_JOB);
+            self.context.alarms.show(&self.view.key, Listed { alarms, total: self.alarms.count() });
+        }
     }
 
     /// Says which groups of a multivariate model have no score, and why, where that has changed.

@@ -265,6 +265,11 @@ impl Metrics {
         self.model_run_errors.with_label_values(&with_last(model.values(), stage.as_str())).inc();
     }
 
+    /// So many alarms of a model began.
+    pub fn alarms_began(&self, model: &ModelLabels, alarms: u64) {
+        self.alarms_observed.with_label_values(&model.values()).inc_by(alarms);
+    }
+
     /// A fit that ended with `status`.
     pub fn fit_finished(&self, model: &ModelLabels, status: &str) {
         self.fits.with_label_values(&with_last(model.values(), status)).inc();

@@ -1,0 +1,75 @@
+//! The alarms of all jobs, for those who ask from other threads.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use serde::Serialize;
+
+use super::Alarm;
+
+/// Alarms of one job that are kept for showing, those with the highest scores.
+pub const MOST_OF_A_JOB: usize = 1_000;
+
+/// What is shown of one job.
+#[derive(Debug, Clone, Default)]
+pub struct Listed {
+    /// Highest score first.
+    pub alarms: Vec<Alarm>,
+    /// How many there are, shown or not.
+    pub total: usize,
+}
+
+/// What the jobs show. They write it after their ticks, the API reads it; nothing is computed under the lock.
+#[derive(Debug, Default)]
+pub struct AlarmBoard {
+    jobs: Mutex<BTreeMap<String, Listed>>,
+}
+
+/// Some alarms of a worker.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Alarms {
+    /// How many there are.
+    pub total: usize,
+    /// Highest score first; fewer than `total` if the limit, or that of a job, left some out.
+    pub alarms: Vec<Alarm>,
+}
+
+impl AlarmBoard {
+    /// Puts what a job shows in place of what it showed before.
+    pub fn show(&self, job: &str, listed: Listed) {
+        let mut jobs = self.lock();
+        if listed.total == 0 {
+            jobs.remove(job);
+        } else {
+            jobs.insert(job.to_owned(), listed);
+        }
+    }
+
+    /// The alarms that `wanted` accepts, at most `most`, highest score first. What a job left out for want of space
+    /// counts where `wanted` accepts all that the job shows.
+    #[must_use]
+    pub fn alarms(&self, wanted: impl Fn(&Alarm) -> bool, most: usize) -> Alarms {
+        let jobs = self.lock();
+        let mut alarms = Vec::new();
+        let mut left_out = 0;
+        for listed in jobs.values() {
+            let before = alarms.len();
+            alarms.extend(listed.alarms.iter().filter(|alarm| wanted(alarm)).cloned());
+            if alarms.len() - before == listed.alarms.len() {
+                left_out += listed.total - listed.alarms.len();
+            }
+        }
+        drop(jobs);
+        alarms.sort_by(|one, other| other.score.total_cmp(&one.score));
+        let total = alarms.len() + left_out;
+        alarms.truncate(most);
+        Alarms { total, alarms }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Listed>> {
+        // A map of values that are put there whole is whole after a panic, too.
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

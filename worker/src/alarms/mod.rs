@@ -1,0 +1,214 @@
+//! Alarms: which series are above a score of 1, since when, and why. They are counted, and the worker's API shows them.
+//!
+//! An alarm lasts from the first score above 1 until none was for [`gap`]: a value that trembles around the edge of its
+//! band is one alarm. They are kept in memory only: after a restart, one that goes on is found, and counted, anew.
+
+mod board;
+mod sentence;
+
+use std::collections::BTreeMap;
+
+use detect::score::Interval;
+use serde::Serialize;
+
+pub use board::{AlarmBoard, Alarms, Listed, MOST_OF_A_JOB};
+pub use sentence::sentence;
+
+use crate::{labels::Labels, series::ByLabels};
+
+/// Scores above this one are anomalous, of every model.
+pub const EDGE: f64 = 1.0;
+
+/// Two scores above 1 that are not farther apart belong to one alarm, ms, given the step of their series, ms.
+#[must_use]
+pub fn gap(step: i64) -> i64 {
+    step.saturating_mul(3).max(15 * 60_000)
+}
+
+/// A sample with a score above 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Excursion {
+    /// Its time, ms.
+    pub time: i64,
+    /// Its score.
+    pub score: f64,
+    /// Its value; `None` of a group, which has many.
+    pub value: Option<f64>,
+    /// What was expected instead; `None` of a model that has no such notion.
+    pub expected: Option<Interval>,
+}
+
+/// What a tick has of a series, or of a group of series, that has a score above 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Anomaly {
+    /// The model, as its position in the job.
+    pub model: usize,
+    /// Labels of the series, or those that the group's channels share.
+    pub labels: Labels,
+    /// In order of time, at least one.
+    pub excursions: Vec<Excursion>,
+}
+
+/// An alarm that is not over.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Alarm {
+    /// Alias of the scheduler.
+    pub scheduler: String,
+    /// Alias of the query; several are joined by commas.
+    pub query: String,
+    /// Alias of the model.
+    pub model: String,
+    /// Labels of the series, or those that the group's channels share.
+    pub labels: BTreeMap<String, String>,
+    /// Time of the first sample above 1, ms.
+    pub since_ms: i64,
+    /// Time of the last one, ms.
+    pub last_ms: i64,
+    /// Its score.
+    pub score: f64,
+    /// The highest score of this alarm.
+    pub peak_score: f64,
+    /// The last value; absent of a group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// The value that was expected; absent of a model that expects none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<f64>,
+    /// The least value with a score of at most 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_lower: Option<f64>,
+    /// The highest value with a score of at most 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_upper: Option<f64>,
+    /// All of that for a person.
+    pub sentence: String,
+}
+
+/// The alarms of one job that are not over.
+#[derive(Debug, Default)]
+pub struct OpenAlarms {
+    by_model: BTreeMap<String, ByLabels<Open>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    since: i64,
+    last: Excursion,
+    peak: f64,
+}
+
+impl OpenAlarms {
+    /// Takes in what a tick has of a series; returns how many alarms begin with it.
+    pub fn note(&mut self, model: &str, labels: &Labels, excursions: &[Excursion], gap: i64) -> u64 {
+        let mut begun = 0;
+        for excursion in excursions {
+            // No clone of the alias for each sample: nearly always it is there.
+            if !self.by_model.contains_key(model) {
+                self.by_model.insert(model.to_owned(), ByLabels::default());
+            }
+            let Some(of_model) = self.by_model.get_mut(model) else { continue };
+            match of_model.get_mut(labels) {
+                Some(open) if excursion.time - open.last.time <= gap => {
+                    open.peak = open.peak.max(excursion.score);
+                    open.last = *excursion;
+                }
+                _ => {
+                    let open = Open { since: excursion.time, last: *excursion, peak: excursion.score };
+                    of_model.insert(labels.clone(), open);
+                    begun += 1;
+                }
+            }
+        }
+        begun
+    }
+
+    /// Ends the alarms whose last sample above 1 is farther than `gap` from `now`, both ms, and those of models that
+    /// `has_model` does not know. Returns whether there were any.
+    pub fn end(&mut self, now: i64, gap: i64, has_model: impl Fn(&str) -> bool) -> bool {
+        let before = self.count();
+        self.by_model.retain(|model, of_model| {
+            of_model.retain(|_, open| now - open.last.time <= gap);
+            has_model(model) && !of_model.is_empty()
+        });
+        self.count() != before
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.by_model.values().map(ByLabels::len).sum()
+    }
+
+    /// The `most` with the highest scores, highest first, as they are shown of a job.
+    #[must_use]
+    pub fn list(&self, scheduler: &str, query: &str, most: usize) -> Vec<Alarm> {
+        let all = self.by_model.iter();
+        let mut all: Vec<(&str, &Labels, &Open)> = all
+            .flat_map(|(model, alarms)| alarms.iter().map(|(labels, open)| (model.as_str(), labels, open)))
+            .collect();
+        // By labels, too, so that the order does not change from one tick to the next without a reason.
+        all.sort_by(|(model, labels, open), (other_model, other_labels, other)| {
+            let by_score = other.last.score.total_cmp(&open.last.score);
+            by_score.then_with(|| model.cmp(other_model)).then_with(|| labels.hash().cmp(&other_labels.hash()))
+        });
+        all.truncate(most);
+        all.into_iter().map(|(model, labels, open)| alarm(scheduler, query, model, labels, open)).collect()
+    }
+}
+
+fn alarm(scheduler: &str, query: &str, model: &str, labels: &Labels, open: &Open) -> Alarm {
+    let Excursion { time, score, value, expected } = open.last;
+    Alarm {
+        scheduler: scheduler.to_owned(),
+        query: query.to_owned(),
+        model: model.to_owned(),
+        labels: labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        since_ms: open.since,
+        last_ms: time,
+        score,
+        peak_score: open.peak,
+        value,
+        expected: expected.map(|expected| expected.yhat),
+        expected_lower: expected.map(|expected| expected.lower),
+        expected_upper: expected.map(|expected| expected.upper),
+        sentence: sentence(&open.last),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60_000;
+
+    fn excursion(minute: i64, score: f64) -> Excursion {
+        Excursion { time: minute * MINUTE, score, value: Some(1.0), expected: None }
+    }
+
+    #[test]
+    fn scores_that_tremble_around_the_edge_are_one_alarm_and_later_ones_another() {
+        let series = Labels::new([("instance", "a")]);
+        let mut alarms = OpenAlarms::default();
+        let gap = gap(MINUTE);
+        assert_eq!(gap, 15 * MINUTE);
+        assert_eq!(alarms.note("m", &series, &[excursion(0, 2.0), excursion(2, 5.0), excursion(17, 1.5)], gap), 1);
+        assert_eq!(alarms.note("other", &series, &[excursion(17, 3.0)], gap), 1);
+        let listed = alarms.list("s", "q", 10);
+        assert_eq!(listed.iter().map(|alarm| alarm.model.as_str()).collect::<Vec<_>>(), ["other", "m"]);
+        assert_eq!((listed[1].since_ms, listed[1].last_ms), (0, 17 * MINUTE));
+        assert_eq!((listed[1].score, listed[1].peak_score), (1.5, 5.0));
+        assert_eq!(alarms.note("m", &series, &[excursion(33, 2.0)], gap), 1);
+    }
+
+    #[test]
+    fn an_alarm_ends_after_the_gap_or_with_its_model() {
+        let mut alarms = OpenAlarms::default();
+        for (model, minute) in [("early", 0), ("late", 10), ("gone", 10)] {
+            alarms.note(model, &Labels::new([("a", "b")]), &[excursion(minute, 2.0)], 15 * MINUTE);
+        }
+        assert!(!alarms.end(15 * MINUTE, 15 * MINUTE, |_| true));
+        assert!(alarms.end(16 * MINUTE, 15 * MINUTE, |model| model != "gone"));
+        assert_eq!(alarms.list("s", "q", 10).iter().map(|alarm| alarm.model.as_str()).collect::<Vec<_>>(), ["late"]);
+        assert!(alarms.list("s", "q", 0).is_empty());
+    }
+}
