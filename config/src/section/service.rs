@@ -40,7 +40,7 @@ pub(crate) const PULL: Section = Section {
 
 pub(crate) const SERVER: Section = Section {
     title: "`server`",
-    about: "The HTTP server with `/health`, `/ready`, `/status` and `/metrics`.",
+    about: "The HTTP server with `/health`, `/ready`, `/status`, `/api/v1/alarms` and `/metrics`.",
     keys: &[
         Key::new("addr", Kind::Text, Presence::Default("0.0.0.0"), "Address to listen on."),
         Key::new("port", PORT, Presence::Default("8490"), "Port to listen on; 0 takes a free one."),
