@@ -7,6 +7,7 @@ pub mod duration;
 mod fields;
 pub mod load;
 pub mod ownership;
+pub mod placement;
 pub mod problem;
 pub mod range;
 pub mod reference;

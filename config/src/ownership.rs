@@ -17,6 +17,10 @@ pub enum Spread {
     Query,
     /// All series with the same value of this label together; a series without it counts as the empty value.
     Label(String),
+    /// All series with the same values of these labels together, at least two, sorted.
+    Labels(Vec<String>),
+    /// All series where those of the query of this alias are, which is spread by [`Spread::Query`].
+    With(String),
 }
 
 impl std::fmt::Display for Spread {
@@ -25,28 +29,9 @@ impl std::fmt::Display for Spread {
             Self::Series => formatter.write_str("`series`"),
             Self::Query => formatter.write_str("`query`"),
             Self::Label(label) => write!(formatter, "`label: {label}`"),
+            Self::Labels(labels) => write!(formatter, "`labels: {}`", labels.join(", ")),
+            Self::With(alias) => write!(formatter, "`query: {alias}`"),
         }
-    }
-}
-
-/// Why queries, each spread like this, would not bring all series of a group to one shard; `None` where they do. Groups are
-/// series with the same values of the labels `groupby`. Where queries are spread by series, groups are so by these labels.
-pub fn tears_groups<'a>(
-    groupby: &[String],
-    queries: impl IntoIterator<Item = (&'a str, &'a Spread)>,
-) -> Option<String> {
-    let mut queries = queries.into_iter();
-    let (first, spread) = queries.next()?;
-    if let Some((other, its)) = queries.find(|(_, its)| *its != spread) {
-        return Some(format!(
-            "the queries of a multivariate model must be spread alike: `{first}` is by {spread}, `{other}` by {its}"
-        ));
-    }
-    match spread {
-        Spread::Label(label) if !groupby.contains(label) => {
-            Some(format!("`{first}` is spread by {spread}, which would tear groups apart: it is not in `groupby`"))
-        }
-        Spread::Series | Spread::Query | Spread::Label(_) => None,
     }
 }
 
@@ -57,6 +42,8 @@ pub fn tears_groups<'a>(
 ///   the same as none.
 /// - [`Spread::Query`]: the alias.
 /// - [`Spread::Label`]: the value.
+/// - [`Spread::Labels`]: as [`Spread::Series`], of these labels only.
+/// - [`Spread::With`]: the alias of the other query.
 ///
 /// `labels` are sorted by name, each name once. Models and schedulers are not part of the key, so that all models
 /// of a job share what one read brings.
@@ -83,6 +70,11 @@ pub fn ownership_key<'a>(
             let value = labels.into_iter().find(|(name, _)| name == wanted).map_or("", |(_, value)| value);
             key.extend_from_slice(value.as_bytes());
         }
+        Spread::Labels(wanted) => {
+            let labels = labels.into_iter().filter(|(name, _)| wanted.iter().any(|wanted| wanted == name));
+            ownership_key(&Spread::Series, tenant, query_alias, labels.collect::<Vec<_>>(), key);
+        }
+        Spread::With(alias) => key.extend_from_slice(alias.as_bytes()),
     }
 }
 
@@ -202,19 +194,12 @@ mod tests {
     }
 
     #[test]
-    fn queries_that_would_tear_groups_apart_are_named() {
-        let (zone, host) = (Spread::Label("zone".into()), Spread::Label("host".into()));
-        let tears = |groupby: &[&str], one: &Spread, other: &Spread| {
-            let groupby: Vec<String> = groupby.iter().map(|label| (*label).to_owned()).collect();
-            tears_groups(&groupby, [("cpu", one), ("memory", other)])
-        };
-        assert_eq!(tears(&[], &Spread::Series, &Spread::Series), None);
-        assert_eq!(tears(&["host"], &Spread::Query, &Spread::Query), None);
-        assert_eq!(tears(&["host", "mode"], &host, &host), None);
-        let reason = tears(&["host"], &Spread::Series, &host).unwrap();
-        assert!(reason.ends_with("spread alike: `cpu` is by `series`, `memory` by `label: host`"), "{reason}");
-        let reason = tears(&["host"], &zone, &zone).unwrap();
-        assert!(reason.starts_with("`cpu` is spread by `label: zone`, which would tear groups apart"), "{reason}");
+    fn several_labels_count_as_if_there_were_no_others_and_another_query_as_itself() {
+        let spread = Spread::Labels(vec!["cluster".into(), "host".into()]);
+        let labels = [("__name__", "up"), ("cluster", "c"), ("host", "h1"), ("mode", "idle")];
+        let alone = key_of(&Spread::Series, Some("1:0"), &[("cluster", "c"), ("host", "h1")]);
+        assert_eq!(key_of(&spread, Some("1:0"), &labels), alone);
+        assert_eq!(key_of(&Spread::With("memory".into()), None, &labels), b"memory");
     }
 
     #[test]

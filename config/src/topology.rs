@@ -177,9 +177,11 @@ pub(crate) const PLACEMENT: Section = Section {
     title: "`placements.<alias>`",
     about: "How the series of a query are spread over the shards.",
     keys: &[
-        Key::new("type", Kind::OneOf(&["series", "query", "label"]), Presence::Required,
-            "`series`: each series by its labels. `query`: all of them on one shard. `label`: those with the same value of `label` together.").own(),
+        Key::new("type", Kind::OneOf(&["series", "query", "label", "labels"]), Presence::Required,
+            "`series`: each series by its labels. `query`: all of them on one shard. `label`: those with the same value of `label` together; `labels`: of all `labels`.").own(),
         Key::new("label", Kind::Text, Presence::Absent("required for `type: label`, else not allowed"), "Name of the label.").own(),
+        Key::new("labels", Kind::Texts, Presence::Absent("required for `type: labels`, else not allowed"), "Names of labels, two or more.").own(),
+        Key::new("query", Kind::Text, Presence::Absent("the query itself; not allowed but for `type: query`"), "Alias of another query, where that one is.").own(),
     ],
 };
 
@@ -254,6 +256,8 @@ impl Topology {
                 Spread::Series => json!({ "type": "series" }),
                 Spread::Query => json!({ "type": "query" }),
                 Spread::Label(label) => json!({ "type": "label", "label": label }),
+                Spread::Labels(labels) => json!({ "type": "labels", "labels": labels }),
+                Spread::With(alias) => json!({ "type": "query", "query": alias }),
             };
             (alias.clone(), value)
         };
@@ -387,22 +391,38 @@ fn placement(node: &Node, path: &str, problems: &mut Problems) -> Option<Spread>
     let fields = Fields::open(&[&PLACEMENT], node, path, problems)?;
     let kind = fields.one_of("type", problems)?;
     let label = fields.text("label", problems);
-    match (kind, label) {
-        ("label", Some(label)) => Some(Spread::Label(label)),
-        ("label", None) => {
-            if fields.raw("label").is_none() {
-                let fault = Fault::Missing { expected: "the name of the label".into() };
-                fields.error("label", fault, problems);
-            }
-            None
+    let labels = fields.raw("labels").and_then(|_| labels(&fields, problems));
+    let query = fields.text("query", problems);
+    for (name, wanted) in [("label", "label"), ("labels", "labels"), ("query", "query")] {
+        if kind != wanted && fields.raw(name).is_some() {
+            fields.conflict(name, format!("is not allowed with `type: {kind}`"), problems);
+            return None;
         }
-        (_, Some(_)) => {
-            fields.conflict("label", format!("is not allowed with `type: {kind}`"), problems);
-            None
+    }
+    let mut missing = |name: &'static str, expected: &str| {
+        if fields.raw(name).is_none() {
+            fields.error(name, Fault::Missing { expected: expected.into() }, problems);
         }
-        ("query", None) => Some(Spread::Query),
+        None
+    };
+    match kind {
+        "label" => label.map(Spread::Label).or_else(|| missing("label", "the name of the label")),
+        "labels" => labels.map(Spread::Labels).or_else(|| missing("labels", "the names of the labels")),
+        "query" => Some(query.map_or(Spread::Query, Spread::With)),
         _ => Some(Spread::Series),
     }
+}
+
+/// Names of labels, sorted: their order means nothing.
+fn labels(fields: &Fields<'_>, problems: &mut Problems) -> Option<Vec<String>> {
+    let mut labels = fields.texts("labels", problems)?;
+    labels.sort();
+    labels.dedup();
+    if labels.len() < 2 {
+        fields.conflict("labels", "must be two or more; of one, write `type: label`", problems);
+        return None;
+    }
+    Some(labels)
 }
 
 #[cfg(test)]
@@ -417,13 +437,16 @@ mod tests {
     #[test]
     fn a_full_file_is_understood_and_an_almost_empty_one_means_one_worker() {
         let text = "contract_version: 1\nepoch: 4\nsettled_epoch: 2\nshards: 5\nprevious_shards: [3, 2]\nranks: 2\n\
-                    placements:\n  cpu: {type: query}\n  disk: {type: label, label: host}\n  net: {type: series}\n\
+                    placements:\n  cpu: {type: query}\n  disk: {type: label, label: host}\n  net: {type: series}\n  \
+                    mem: {type: query, query: cpu}\n  swap: {type: labels, labels: [rack, host]}\n\
                     peers: {url: 'http://w-r{rank}-{shard}:8491', token_file: /etc/token}\n";
         let topology = parse(text).unwrap();
         assert_eq!((topology.epoch, topology.shards.get(), topology.ranks.get()), (4, 5, 2));
         assert_eq!(topology.previous_shards.iter().map(|count| count.get()).collect::<Vec<_>>(), [3, 2]);
         assert_eq!(*topology.spread("disk"), Spread::Label("host".into()));
         assert_eq!(*topology.spread("cpu"), Spread::Query);
+        assert_eq!(*topology.spread("mem"), Spread::With("cpu".into()));
+        assert_eq!(*topology.spread("swap"), Spread::Labels(vec!["host".into(), "rack".into()]));
         assert_eq!(*topology.spread("other"), Spread::Series);
         assert_eq!(parse("epoch: 0\n").unwrap(), Topology::default());
     }
@@ -431,27 +454,33 @@ mod tests {
     #[test]
     fn every_mistake_is_named_with_its_place() {
         let text = "epoch: -1\nshards: 0\nrank: 2\nprevious_shards: [x]\nplacements:\n  cpu: {type: serie}\n  \
-                    disk: {type: label}\n  net: {type: query, label: x}\ncontract_version: 0\n";
+                    disk: {type: label}\n  net: {type: query, label: x}\n  \
+                    swap: {type: labels, labels: [x]}\ncontract_version: 0\n";
         let errors = parse(text).unwrap_err();
         for (place, key) in [
             ("1:8", "epoch"),
             ("2:9", "shards"),
             ("3:1", "rank: unknown key; did you mean `ranks`?"),
             ("4:19", "previous_shards[0]"),
-            ("6:15", "placements.cpu.type: `serie`: must be one of `series`, `query`, `label`; did you mean `series`?"),
+            (
+                "6:15",
+                "placements.cpu.type: `serie`: must be one of `series`, `query`, `label`, `labels`; did you mean `series`?",
+            ),
             ("7:9", "placements.disk.label: is required"),
             ("8:29", "placements.net.label: is not allowed with `type: query`"),
-            ("9:19", "contract_version: `0`"),
+            ("9:32", "placements.swap.labels: must be two or more"),
+            ("10:19", "contract_version: `0`"),
         ] {
             assert!(errors.contains(&format!("topology.yaml:{place}: {key}")), "{key} in\n{errors}");
         }
-        assert_eq!(errors.lines().count(), 8, "{errors}");
+        assert_eq!(errors.lines().count(), 9, "{errors}");
     }
 
     #[test]
     fn a_file_reads_as_it_was_written_in_every_contract_and_not_as_one_of_another() {
         let text = "epoch: 4\nsettled_epoch: 2\nshards: 5\nprevious_shards: [3, 2]\nranks: 2\n\
-                    placements: {cpu: {type: query}, disk: {type: label, label: host}, net: {type: series}}\n\
+                    placements: {cpu: {type: query}, disk: {type: label, label: host}, net: {type: series}, \
+                    mem: {type: query, query: cpu}, swap: {type: labels, labels: [host, rack]}}\n\
                     peers: {url: 'http://w-r{rank}-{shard}:8491', token_file: /etc/token}\n";
         let versions = OLDEST_CONTRACT_VERSION..=CONTRACT_VERSION;
         for contract_version in versions.clone() {

@@ -73,7 +73,8 @@ pub struct AnomalyQuerySpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000_000))]
     pub series_limit: Option<i32>,
-    /// How the series are spread over the shards. Absent: each by its labels.
+    /// How the series are spread over the shards, for all models. Absent: as other queries that a multivariate model joins
+    /// with this one, else each by its labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spread: Option<Spread>,
     /// Value of the label `for` of every output. Absent: the object's name, or `namespace/name` when a VMAnomaly of

@@ -116,7 +116,8 @@ fn what_the_objects_say_arrives_in_the_worker() {
 #[test]
 fn a_multivariate_model_whose_queries_are_spread_apart_is_rejected_alone_and_says_which() {
     let anomaly = anomaly(json!({}));
-    let queries = [query("cpu", json!({})), query("memory", json!({ "spread": { "type": "Label", "label": "host" } }))];
+    let by_host = json!({ "spread": { "type": "Label", "label": "host" } });
+    let queries = [query("cpu", json!({ "spread": { "type": "Series" } })), query("memory", by_host)];
     let joint = json!({ "isolationForestMultivariate": { "groupby": ["host"] } });
     let models = [model("all", json!({ "zscoreOnline": {} })), model("joint", joint)];
     let mut selection = selection(&anomaly, &models, &queries);
@@ -125,6 +126,23 @@ fn a_multivariate_model_whose_queries_are_spread_apart_is_rejected_alone_and_say
     assert_eq!(rejection.reason, Reason::InvalidValue);
     assert!(rejection.message.ends_with("`cpu` is by `series`, `memory` by `label: host`"), "{}", rejection.message);
     assert_eq!(loaded(&anomaly, &rendered).config.models.keys().collect::<Vec<_>>(), ["all"]);
+}
+
+#[test]
+fn queries_of_a_multivariate_model_are_spread_alike_for_all_models_where_one_says_how_or_none_does() {
+    use config::ownership::Spread;
+    let anomaly = anomaly(json!({}));
+    let joint =
+        json!({ "isolationForestMultivariate": { "groupby": ["host"] }, "queries": { "names": ["cpu", "memory"] } });
+    let models = [model("all", json!({ "zscoreOnline": {} })), model("joint", joint)];
+    let placements = |spread: serde_json::Value| {
+        let queries = [query("cpu", json!({})), query("disk", json!({})), query("memory", spread)];
+        render(&anomaly, &mut selection(&anomaly, &models, &queries)).unwrap().placements
+    };
+    let by_host = || Spread::Label("host".to_owned());
+    assert_eq!(placements(json!({})), [("cpu".to_owned(), by_host()), ("memory".to_owned(), by_host())]);
+    let together = [("cpu".to_owned(), Spread::Query), ("memory".to_owned(), Spread::With("cpu".to_owned()))];
+    assert_eq!(placements(json!({ "spread": { "type": "Query" } })), together);
 }
 
 #[test]

@@ -75,7 +75,9 @@ impl Joint {
         match spread {
             Spread::Series if self.groupby.is_empty() => ownership_key(&Spread::Query, tenant, alias, [], key),
             Spread::Series => ownership_key(spread, tenant, alias, self.group_of(channel).iter(), key),
-            Spread::Query | Spread::Label(_) => ownership_key(spread, tenant, alias, channel.iter(), key),
+            Spread::Query | Spread::Label(_) | Spread::Labels(_) | Spread::With(_) => {
+                ownership_key(spread, tenant, alias, channel.iter(), key);
+            }
         }
     }
 }
@@ -117,11 +119,12 @@ mod tests {
         let other = channel("memory", &[("host", "a")]);
         let elsewhere = channel("memory", &[("host", "b")]);
         let by_host = joint(&["host"]);
-        for spread in [Spread::Series, Spread::Label("host".to_owned())] {
+        let by_labels = Spread::Labels(vec!["host".to_owned(), "rack".to_owned()]);
+        for spread in [Spread::Series, Spread::Label("host".to_owned()), by_labels] {
             assert_eq!(key_of(&by_host, &spread, &one), key_of(&by_host, &spread, &other));
             assert_ne!(key_of(&by_host, &spread, &one), key_of(&by_host, &spread, &elsewhere));
         }
-        for spread in [Spread::Series, Spread::Query] {
+        for spread in [Spread::Series, Spread::Query, Spread::With("requests".to_owned())] {
             assert_eq!(key_of(&joint(&[]), &spread, &one), key_of(&joint(&[]), &spread, &elsewhere));
         }
     }

@@ -2,7 +2,8 @@
 
 use std::num::NonZeroU32;
 
-use config::ownership::{Spread, ownership_key, shard_of_key, tears_groups};
+use config::ownership::{Spread, ownership_key, shard_of_key};
+use config::placement::placements;
 use config::topology::Topology;
 use config::worker::{HttpClient, Model, Query, Scheduler, WorkerConfig, Writer};
 use serde::{Deserialize, Serialize};
@@ -84,7 +85,7 @@ pub enum PlanError {
         /// Number of shards.
         shards: NonZeroU32,
     },
-    /// The groups of a multivariate model would be torn apart.
+    /// Queries of a multivariate model are to be placed apart.
     #[error("models.{model}.queries: {reason}")]
     Placements {
         /// Alias of the model.
@@ -96,6 +97,9 @@ pub enum PlanError {
 
 /// The jobs of shard `shard`, sorted by key.
 ///
+/// Where a topology has epochs, it says itself how each query is spread: a change of that is an epoch, too. Where it has
+/// none, queries that multivariate models join are [placed together](placements).
+///
 /// # Errors
 /// When the topology has no such shard, and had none, or would tear the groups of a multivariate model apart.
 pub fn plan(config: &WorkerConfig, topology: &Topology, shard: u32) -> Result<Vec<JobPlan>, PlanError> {
@@ -103,6 +107,11 @@ pub fn plan(config: &WorkerConfig, topology: &Topology, shard: u32) -> Result<Ve
     if shards.is_none_or(|shards| shard >= shards.get()) {
         return Err(PlanError::NoSuchShard { shard, shards: topology.shards });
     }
+    let placed = placements(&config.models, &topology.placements);
+    if let Some((model, reason)) = placed.refused.into_iter().next() {
+        return Err(PlanError::Placements { model, reason });
+    }
+    let spreads = if topology.epoch == 0 { &placed.spreads } else { &topology.placements };
     let mut jobs = Vec::new();
     for (scheduler_alias, scheduler) in &config.schedulers {
         for (query_alias, query) in &config.reader.queries {
@@ -124,13 +133,14 @@ pub fn plan(config: &WorkerConfig, topology: &Topology, shard: u32) -> Result<Ve
                 source: source(&config.reader.client, query, &config.reader),
                 models,
                 output: output(&config.writer, &config.preset),
-                share: Share::new(topology, shard, query_alias),
+                share: Share::new(topology, shard, spreads.get(query_alias).cloned().unwrap_or_default()),
                 joint: None,
             });
         }
         for (alias, model) in config.models.iter().filter(|(_, model)| model.schedulers.contains(scheduler_alias)) {
-            let Some(joint) = joint(config, topology, alias, model)? else { continue };
+            let Some(joint) = joint(config, model) else { continue };
             let Some(query) = joint.queries.values().next() else { continue };
+            let spread = joint.queries.keys().find_map(|query| spreads.get(query)).cloned();
             jobs.push(JobPlan {
                 scheduler_alias: scheduler_alias.clone(),
                 scheduler: scheduler.clone(),
@@ -139,7 +149,7 @@ pub fn plan(config: &WorkerConfig, topology: &Topology, shard: u32) -> Result<Ve
                 source: source(&config.reader.client, query, &config.reader),
                 models: vec![ModelPlan { alias: alias.clone(), model: model.clone() }],
                 output: output(&config.writer, &config.preset),
-                share: Share::new(topology, shard, joint.first_alias()),
+                share: Share::new(topology, shard, spread.unwrap_or_default()),
                 joint: Some(joint),
             });
         }
@@ -149,16 +159,11 @@ pub fn plan(config: &WorkerConfig, topology: &Topology, shard: u32) -> Result<Ve
 }
 
 /// What a multivariate model joins; `None` of a model of single series.
-fn joint(config: &WorkerConfig, topology: &Topology, alias: &str, model: &Model) -> Result<Option<Joint>, PlanError> {
-    let Some(groupby) = model.class.groupby() else { return Ok(None) };
+fn joint(config: &WorkerConfig, model: &Model) -> Option<Joint> {
+    let groupby = model.class.groupby()?;
     let queries = model.queries.iter().filter_map(|query| config.reader.queries.get_key_value(query));
     let queries = queries.map(|(alias, query)| (alias.clone(), query.clone())).collect();
-    let joint = Joint { groupby: groupby.to_vec(), queries };
-    let placed = joint.queries.keys().map(|query| (query.as_str(), topology.spread(query)));
-    if let Some(reason) = tears_groups(groupby, placed) {
-        return Err(PlanError::Placements { model: alias.to_owned(), reason });
-    }
-    Ok(Some(joint))
+    Some(Joint { groupby: groupby.to_vec(), queries })
 }
 
 /// A `/` separates an alias from what follows, and `%` what belongs to the name of a job.
@@ -446,9 +451,23 @@ writer: {datasource_url: 'http://tsdb:8428'}
     #[test]
     fn queries_of_a_multivariate_model_that_are_placed_apart_are_refused_by_name() {
         let label = |name: &str| Spread::Label(name.to_owned());
-        let error = joint_plans(&[("memory", Spread::Query)]).unwrap_err();
+        let error = joint_plans(&[("memory", Spread::Query), ("cpu", label("host"))]).unwrap_err();
         assert!(error.starts_with("models.all/hosts.queries: ") && error.contains("`cpu`"), "{error}");
         assert!(error.ends_with("`memory` by `query`"), "{error}");
-        assert_eq!(joint_plans(&[("cpu", label("host")), ("memory", label("host"))]).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_series_is_where_its_group_is_for_every_model() {
+        let owners = |plan: &JobPlan, series: &Labels| {
+            let labels = plan.joint.as_ref().map_or_else(|| series.clone(), |_| Joint::channel("cpu", series));
+            (1..50).map(|shards| plan.owner(&labels, NonZeroU32::new(shards).unwrap(), &plan.share.spread)).collect()
+        };
+        let series = Labels::new([("host", "a"), ("mode", "user")]);
+        for asked in [None, Some(Spread::Series), Some(Spread::Query), Some(Spread::Label("host".to_owned()))] {
+            let asked: Vec<(&str, Spread)> = asked.into_iter().map(|spread| ("memory", spread)).collect();
+            let plans = joint_plans(&asked).unwrap();
+            let all: Vec<Vec<u32>> = plans.iter().map(|plan| owners(plan, &series)).collect();
+            assert_eq!(all[0], all[1], "{asked:?}");
+        }
     }
 }

@@ -79,21 +79,20 @@ pub struct Share {
 impl Default for Share {
     /// Everything.
     fn default() -> Self {
-        Self::new(&Topology::default(), 0, "")
+        Self::new(&Topology::default(), 0, Spread::default())
     }
 }
 
 impl Share {
-    /// The share that a topology gives to a shard, with nothing moved yet.
+    /// The share that a topology gives to a shard of what is spread like this, with nothing moved yet.
     #[must_use]
-    pub fn new(topology: &Topology, shard: u32, query_alias: &str) -> Self {
+    pub fn new(topology: &Topology, shard: u32, spread: Spread) -> Self {
         // Workers that cannot reach each other cannot hand anything over.
         let previous = topology.peers.as_ref().map(|_| topology.previous_shards.clone()).unwrap_or_default();
-        let spread = topology.spread(query_alias);
         let share = Self {
             shard,
             shards: topology.shards,
-            spread: spread.clone(),
+            spread,
             previous,
             settled_epoch: topology.settled_epoch,
             respread: false,
@@ -103,7 +102,7 @@ impl Share {
         };
         // Before anything has moved, it has what it had.
         let count = share.previous.first().unwrap_or(&share.shards);
-        let custody = if share.is_new() { Custody::default() } else { Custody::of_owner(*count, spread, shard) };
+        let custody = if share.is_new() { Custody::default() } else { Custody::of_owner(*count, &share.spread, shard) };
         Self { custody, ..share }
     }
 

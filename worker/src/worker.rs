@@ -138,6 +138,7 @@ impl<E: Environment> Worker<E> {
 
     /// Starts the new jobs, changes the changed ones at their next tick, ends the others.
     async fn reconcile(&mut self, jobs: Vec<JobPlan>) {
+        self.context.readers.borrow_mut().note_shared(&jobs);
         let outdated = std::mem::take(&mut self.outdated);
         self.forget(outdated.iter().cloned()).await;
         let is_fresh = std::mem::take(&mut self.is_fresh);

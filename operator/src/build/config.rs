@@ -1,9 +1,11 @@
 //! The worker's `config.yaml` from a VMAnomaly and what it selects.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use config::load::{Loaded, Source, load};
 use config::ownership::Spread;
+use config::placement;
 use config::problem::ConfigError;
 use crds::VMAnomaly;
 use crds::anomaly::{LogLevel, Settings};
@@ -15,7 +17,7 @@ use crds::status::Reason;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::build::multivariate::{multivariate, reject_torn};
+use crate::build::multivariate::{multivariate, place};
 use crate::build::volumes::{self, CredentialPaths};
 use crate::build::{prophet, tuning};
 use crate::selection::{Rejection, SelectedModel, SelectedQuery, Selection};
@@ -99,11 +101,9 @@ pub fn render(anomaly: &VMAnomaly, selection: &mut Selection) -> Result<Rendered
         let document = document(anomaly, selection);
         let errors = match check(&document)? {
             Ok((rendered, loaded)) => {
-                let placements = placements(selection);
-                if reject_torn(selection, &loaded, &placements) {
-                    continue;
-                }
-                return Ok(Rendered { placements, ..rendered });
+                let asked = asked_spreads(selection);
+                let Some(spreads) = place(selection, &loaded, &asked) else { continue };
+                return Ok(Rendered { placements: not_by_series(spreads), ..rendered });
             }
             Err(errors) => errors,
         };
@@ -119,13 +119,15 @@ pub fn render(anomaly: &VMAnomaly, selection: &mut Selection) -> Result<Rendered
 fn raw_configuration(raw: &str) -> Result<Rendered, RenderError> {
     let unchecked = raw.contains("%{");
     let mut handover_timeout = HANDOVER_TIMEOUT;
+    let mut placements = Vec::new();
     if !unchecked {
         let sources = [Source::new(FILE, raw)];
         let loaded = load(&sources, &|_| None, CPUS).map_err(|errors| RenderError::Invalid(errors.to_string()))?;
         handover_timeout = handover_timeout_of(&loaded);
+        placements = not_by_series(placement::placements(&loaded.config.models, &BTreeMap::new()).spreads);
     }
     let (text, revision) = (raw.to_owned(), revision(raw));
-    Ok(Rendered { text, revision, placements: Vec::new(), unchecked, handover_timeout })
+    Ok(Rendered { text, revision, placements, unchecked, handover_timeout })
 }
 
 /// Only bounds a default that is not part of the text.
@@ -555,15 +557,20 @@ pub fn log_level(level: LogLevel) -> &'static str {
     }
 }
 
-/// Placements that are not by series, by query alias.
-fn placements(selection: &Selection) -> Vec<(String, Spread)> {
-    let placement = |query: &SelectedQuery| {
+/// How queries are asked to be spread, by alias.
+fn asked_spreads(selection: &Selection) -> BTreeMap<String, Spread> {
+    let asked = |query: &SelectedQuery| {
         let spread = query.object.spec.spread.as_ref()?;
-        match spread.kind {
-            SpreadKind::Series => None,
-            SpreadKind::Query => Some((query.alias.clone(), Spread::Query)),
-            SpreadKind::Label => Some((query.alias.clone(), Spread::Label(spread.label.clone()?))),
-        }
+        let spread = match spread.kind {
+            SpreadKind::Series => Spread::Series,
+            SpreadKind::Query => Spread::Query,
+            SpreadKind::Label => Spread::Label(spread.label.clone()?),
+        };
+        Some((query.alias.clone(), spread))
     };
-    selection.queries.iter().filter(|query| query.rejection.is_none()).filter_map(placement).collect()
+    selection.queries.iter().filter(|query| query.rejection.is_none()).filter_map(asked).collect()
+}
+
+fn not_by_series(spreads: BTreeMap<String, Spread>) -> Vec<(String, Spread)> {
+    spreads.into_iter().filter(|(_, spread)| *spread != Spread::Series).collect()
 }

@@ -1,8 +1,11 @@
 //! Models that see several series together: their part of the worker's configuration, and whether their queries are
 //! placed alike.
 
+use std::collections::BTreeMap;
+
 use config::load::Loaded;
-use config::ownership::{Spread, tears_groups};
+use config::ownership::Spread;
+use config::placement::placements;
 use crds::model::AnomalyModelSpec;
 use crds::status::Reason;
 use serde_json::json;
@@ -48,22 +51,20 @@ pub(super) fn multivariate(common: Section, spec: &AnomalyModelSpec) -> Section 
     }
 }
 
-/// Marks the models whose groups the placements of their queries would tear apart; `false` when there is none.
-pub(super) fn reject_torn(selection: &mut Selection, loaded: &Loaded, placements: &[(String, Spread)]) -> bool {
-    let spread = |alias: &str| {
-        let placed = placements.iter().find(|(placed, _)| placed == alias);
-        placed.map_or(&Spread::Series, |(_, spread)| spread)
-    };
+/// How the queries are spread, those that multivariate models join alike. Marks the models whose queries were asked to be
+/// spread apart; `None` when there is one.
+pub(super) fn place(
+    selection: &mut Selection,
+    loaded: &Loaded,
+    asked: &BTreeMap<String, Spread>,
+) -> Option<BTreeMap<String, Spread>> {
+    let placed = placements(&loaded.config.models, asked);
     let mut found = false;
     for model in selection.models.iter_mut().filter(|model| model.rejection.is_none()) {
-        let Some(groupby) = loaded.config.models.get(&model.alias).and_then(|model| model.class.groupby()) else {
-            continue;
-        };
-        let placed = model.queries.iter().map(|alias| (alias.as_str(), spread(alias)));
-        if let Some(message) = tears_groups(groupby, placed) {
-            model.rejection = Some(Rejection { reason: Reason::InvalidValue, message });
+        if let Some(message) = placed.refused.get(&model.alias) {
+            model.rejection = Some(Rejection { reason: Reason::InvalidValue, message: message.clone() });
             found = true;
         }
     }
-    found
+    (!found).then_some(placed.spreads)
 }

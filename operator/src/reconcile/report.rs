@@ -67,6 +67,7 @@ fn shard(plan: &Plan, query: &SelectedQuery) -> Option<i32> {
     let shards: NonZeroU32 = plan.topology.shards;
     match plan.topology.placements.get(&query.alias) {
         Some(Spread::Query) => i32::try_from(home_shard(&query.alias, shards)).ok(),
+        Some(Spread::With(alias)) => i32::try_from(home_shard(alias, shards)).ok(),
         _ => None,
     }
 }

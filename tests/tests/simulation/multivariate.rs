@@ -35,6 +35,11 @@ fn scores(model: &str) -> usize {
 }
 
 #[test]
+fn a_tick_of_a_query_is_read_once_for_all_models() {
+    assert_eq!(UNDISTURBED.most_reads, 1);
+}
+
+#[test]
 fn crashes_and_outages_change_no_score_of_a_group() {
     let (envelope, forest, single) = (scores("envelope"), scores("forest"), scores("mad"));
     assert!(envelope > 1_000 && forest > 1_000, "only {envelope} and {forest} scores");

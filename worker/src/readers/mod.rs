@@ -6,6 +6,9 @@
 //! cannot be reached, has another configuration, or has failed for long, the next shard in ring order reads for all; a
 //! worker reads for itself only where the ring comes round to it.
 //!
+//! Several jobs of one worker may need the same answer as well: a query of a multivariate model is read for it and for the
+//! job of the other models at once, on a single shard, too.
+//!
 //! - [`shelf`]: the answers that are kept, and for whom; [`dictionary`]: short names for series, and who owns which. Pure.
 //! - [`serving`]: reading for others and for oneself; [`pulling`]: asking a reader.
 

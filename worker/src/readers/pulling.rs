@@ -165,8 +165,8 @@ enum Step {
 }
 
 impl<E: Environment> Context<E> {
-    /// Reads for a job: from the shard that reads for all, or for all in its place. `given_up` ends the wait for another
-    /// shard.
+    /// Reads for a job: from the shard that reads for all, or for all in its place. Where there is none, what several jobs
+    /// need is read once. `given_up` ends the wait for another shard.
     pub async fn read(
         self: &Rc<Self>,
         plan: &JobPlan,
@@ -177,6 +177,9 @@ impl<E: Environment> Context<E> {
     ) -> Result<RangeAnswer, ReadError> {
         let (shards, own) = (plan.share.shards, plan.share.shard);
         if shards.get() == 1 || !self.peers.reaches_others() {
+            if self.readers.borrow().is_shared(plan.reading(), demand.wanted.purpose) {
+                return self.read_for_all(&Rc::new(plan.clone()), labels, demand, keep).await;
+            }
             return self.read_once(plan, labels, demand.wanted, keep).await;
         }
         let home = home_shard(&plan.query_alias, shards);

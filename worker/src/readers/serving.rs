@@ -1,9 +1,13 @@
 //! Reading the TSDB for oneself and for other shards.
 
-use std::{collections::HashMap, rc::Rc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    rc::Rc,
+    time::Duration,
+};
 
 use super::{
-    Demand, Slice, SliceQuestion, Wanted,
+    Demand, Purpose, Slice, SliceQuestion, Wanted,
     dictionary::Dictionary,
     kept,
     pulling::Pulling,
@@ -13,7 +17,7 @@ use crate::{
     context::{Context, Environment},
     custody::Custody,
     engine::TickInput,
-    environment::{Clock, RangeAnswer, RangeRead, ReadError, Tsdb},
+    environment::{Clock, Peers, RangeAnswer, RangeRead, ReadError, Tsdb},
     job::JobView,
     labels::Labels,
     metrics::JobLabels,
@@ -29,6 +33,8 @@ const KEPT_FOR: Duration = Duration::from_secs(3_600);
 pub struct Readers {
     /// By digest of source and query.
     rooms: HashMap<u64, Room>,
+    /// Those that several jobs of this worker read at the same times.
+    shared: HashSet<u64>,
     /// Dictionaries that there were.
     dictionaries: u64,
     /// The other side.
@@ -43,6 +49,22 @@ struct Room {
 }
 
 impl Readers {
+    /// Notes what several of these jobs read at the same times: a query of a multivariate model may have a job of its own
+    /// for other models, or be another multivariate model's, too.
+    pub fn note_shared(&mut self, jobs: &[JobPlan]) {
+        let mut seen = HashSet::new();
+        let reads = jobs.iter().flat_map(|job| {
+            let readings: HashSet<u64> = job.reads().iter().map(JobPlan::reading).collect();
+            readings.into_iter().map(|reading| (job.scheduler_alias.as_str(), reading))
+        });
+        self.shared = reads.filter(|read| !seen.insert(*read)).map(|(_, reading)| reading).collect();
+    }
+
+    /// Whether a tick's read is several jobs'. Parts of fits have times of their own in each.
+    pub(super) fn is_shared(&self, reading: u64, purpose: Purpose) -> bool {
+        purpose != Purpose::Fit && self.shared.contains(&reading)
+    }
+
     /// A read begins in a run of the process that `incarnation` tells from others.
     fn begin(&mut self, reading: u64, wanted: Wanted, incarnation: u64, now: Duration) {
         self.rooms.retain(|known, room| *known == reading || now.saturating_sub(room.used_at) < KEPT_FOR);
@@ -113,7 +135,7 @@ impl Room {
 }
 
 impl<E: Environment> Context<E> {
-    /// Reads for all shards, or takes what was read for another one, and returns the series that `keep` wants.
+    /// Reads for all shards and all jobs, or takes what was read for another one, and returns the series that `keep` wants.
     pub(super) async fn read_for_all(
         self: &Rc<Self>,
         plan: &Rc<JobPlan>,
@@ -199,7 +221,8 @@ impl<E: Environment> Context<E> {
         self.spawn(Box::pin(async move {
             let outcome = context.read_once(&plan, &labels, wanted, &mut |_| true).await;
             let (incarnation, now) = (context.incarnation(), context.clock.monotonic());
-            let shards = plan.share.shards.get();
+            // Nobody else asks where workers do not reach each other.
+            let shards = if context.peers.reaches_others() { plan.share.shards.get() } else { 1 };
             context.readers.borrow_mut().land(reading, &wanted, outcome, (incarnation, shards), now);
         }));
     }

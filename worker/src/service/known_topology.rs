@@ -106,6 +106,8 @@ fn placements(placements: &BTreeMap<String, Spread>) -> String {
         Spread::Series => None,
         Spread::Query => Some(format!("{alias}: query")),
         Spread::Label(label) => Some(format!("{alias}: label {label}")),
+        Spread::Labels(labels) => Some(format!("{alias}: labels {}", labels.join(" "))),
+        Spread::With(other) => Some(format!("{alias}: query {other}")),
     };
     let all: Vec<String> = placements.iter().filter_map(one).collect();
     format!("{{{}}}", all.join(", "))

@@ -80,7 +80,8 @@ impl Database {
     /// How often the most frequent read of the ticks in `times` was asked for.
     pub fn most_reads(&self, times: std::ops::Range<i64>) -> u64 {
         let inner = self.inner.borrow();
-        let within = inner.reads.iter().filter(|((_, start, _), _)| times.contains(start));
+        let is_tick = |start: i64, points: usize| times.contains(&start) && points <= MOST_POINTS_OF_A_TICK;
+        let within = inner.reads.iter().filter(|((_, start, points), _)| is_tick(*start, *points));
         within.map(|(_, reads)| *reads).max().unwrap_or(0)
     }
 

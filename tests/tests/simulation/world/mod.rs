@@ -74,6 +74,8 @@ pub struct Outcome {
     pub steps: u64,
     pub rewritten_with_other_values: u64,
     pub unscheduled_refits: u64,
+    /// How often the most frequent read of a tick was made.
+    pub most_reads: u64,
     written: Written,
 }
 
@@ -247,6 +249,7 @@ impl World {
             steps: 0,
             rewritten_with_other_values: 0,
             unscheduled_refits: 0,
+            most_reads: 0,
             written: BTreeMap::new(),
         };
         // The first fit is the same in every run: it comes before anything goes wrong.
@@ -308,6 +311,7 @@ impl World {
             }
         }
         (outcome.written, outcome.rewritten_with_other_values) = self.database.written();
+        outcome.most_reads = self.database.most_reads(START..end);
         outcome
     }
 
