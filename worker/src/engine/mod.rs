@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use detect::{
     batch::Batch,
     model::{Samples, Scores},
+    readiness::{Readiness, Stage},
     safeguards::Safeguards,
     score::ScorePolicy,
     spec::ModelSpec,
@@ -25,7 +26,7 @@ use crate::{
     detector,
     environment::Grid,
     labels::Labels,
-    output::{FurtherOutputs, OutputColumns, OutputFormat},
+    output::{FurtherOutputs, OutputColumns, OutputFormat, STAGE},
     peers::Lineage,
     plan::{JobPlan, ModelPlan},
     series::{Series, SeriesTable},
@@ -102,6 +103,8 @@ pub struct JobModel {
     safeguards: Safeguards,
     /// What it gives besides its interval.
     further: FurtherOutputs,
+    /// Whether it writes how far it is.
+    gives_stage: bool,
     /// How its outputs are written.
     pub format: OutputFormat,
     /// The tick at which its last fit ended; `None` before the first one, and then it does not score.
@@ -278,7 +281,7 @@ impl JobState {
                     .zip(&mut block.batches)
                     .map(|(model, batch)| {
                         model.fitted_to?;
-                        let mut scores = Scores::default();
+                        let mut scores = if model.gives_stage { Scores::with_stage() } else { Scores::default() };
                         batch.infer(samples, &model.policy, &mut scores);
                         Some(scores)
                     })
@@ -329,6 +332,26 @@ impl JobState {
     #[must_use]
     pub fn instances(&self) -> usize {
         self.groups.as_ref().map_or_else(|| self.series.active(), Groups::len)
+    }
+
+    /// How many states a model has at each stage, in the order of [`Stage::ALL`]: of series, or of groups. A model that was not
+    /// fitted has none.
+    #[must_use]
+    pub fn stages(&self, model: usize) -> [u64; Stage::ALL.len()] {
+        let mut counts = [0; Stage::ALL.len()];
+        let Some(JobModel { policy, .. }) = self.models.get(model).filter(|model| model.fitted_to.is_some()) else {
+            return counts;
+        };
+        if let Some(groups) = &self.groups {
+            groups.stages().for_each(|stage| counts[stage as usize] += 1);
+            return counts;
+        }
+        for (slot, _) in self.series.series() {
+            let batch = self.blocks.get((slot / BLOCK_SERIES) as usize).and_then(|block| block.batches.get(model));
+            let readiness = batch.map_or(Readiness::NONE, |batch| batch.readiness(slot % BLOCK_SERIES, policy));
+            counts[readiness.stage as usize] += 1;
+        }
+        counts
     }
 
     /// Groups of more series than the model recommends, with their number.
@@ -425,8 +448,10 @@ impl JobState {
             for (local, row) in block.rows.clone().enumerate() {
                 let Some(series) = self.series.get(input.slots[row]) else { continue };
                 let cells = local * points..(local + 1) * points;
+                let stage = if model.gives_stage { &scores.stage[cells.clone()] } else { &[] };
                 let columns = OutputColumns {
                     anomaly_score: &scores.anomaly_score[cells.clone()],
+                    stage,
                     y: &input.values[row * points..(row + 1) * points],
                     yhat: &scores.yhat[cells.clone()],
                     yhat_lower: &scores.yhat_lower[cells.clone()],
@@ -581,6 +606,7 @@ fn job_model(job: &JobPlan, model: &ModelPlan) -> JobModel {
         safeguards: spec.as_ref().map(|spec| detector::safeguards(spec, &model.model)).unwrap_or_default(),
         spec,
         further,
+        gives_stage: model.model.provide_series.iter().any(|name| name == STAGE),
     }
 }
 
