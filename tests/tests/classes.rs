@@ -206,6 +206,18 @@ writer: {{class: vm, datasource_url: '{url}'}}
         "{quantile:?}"
     );
 
+    // The rule of docs/models.md.
+    database.import(&written).await.expect("import");
+    database.everything_visible().await.expect("everything visible");
+    let alerting = async |expr| {
+        let series = database.endpoint().query(expr, INCIDENT).await.expect("an answer");
+        series.iter().map(|one| format!("{} {}", one.label("model_alias"), one.label("host"))).collect::<BTreeSet<_>>()
+    };
+    let ready = alerting("anomaly_score > 1 and stage == 2").await;
+    assert_eq!(ready, ["mad a", "mad late", "quantile a"].map(str::to_owned).into());
+    let all = alerting("anomaly_score > 1").await;
+    assert!(all.is_superset(&ready) && all.contains("quantile late") && all.contains("holtwinters a"), "{all:?}");
+
     let count =
         |model, stage| outcome.metric_of("vmanomaly_models_by_stage", &[("model_alias", model), ("stage", stage)]);
     let counts = |model| ["starting", "learning", "ready"].map(|stage| count(model, stage));

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use detect::{
     batch::Batch,
     model::{Samples, Scores},
-    readiness::{Readiness, Stage},
+    readiness::{NeededHistory, Readiness, Stage},
     safeguards::Safeguards,
     score::ScorePolicy,
     spec::ModelSpec,
@@ -352,6 +352,18 @@ impl JobState {
             counts[readiness.stage as usize] += 1;
         }
         counts
+    }
+
+    /// The models that only fits teach whose window is too short for them to be [ready](Stage::Ready), with the length that would
+    /// do, ms.
+    pub fn models_that_cannot_be_ready(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.models.iter().filter_map(|model| {
+            let spec = model.spec.as_ref().filter(|spec| !spec.learns_online())?;
+            let NeededHistory { samples, span } = spec.needed_history(model.policy.min_n_samples_seen);
+            let of_samples = i64::try_from(samples).unwrap_or(i64::MAX).saturating_mul(self.plan.query.step);
+            let needed = span.max(of_samples);
+            (needed > self.plan.scheduler.fit_window).then_some((model.plan.alias.as_str(), needed))
+        })
     }
 
     /// Groups of more series than the model recommends, with their number.
