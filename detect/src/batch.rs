@@ -3,6 +3,7 @@
 use crate::auto::TunedBatch;
 use crate::model::{OnlineBatch, Samples, Scores, StateError};
 use crate::offline::OfflineBatch;
+use crate::readiness::Readiness;
 use crate::score::ScorePolicy;
 
 /// The states of many series of one model. A slot is a series; a new slot has learnt nothing.
@@ -54,6 +55,18 @@ impl Batch {
             Self::Online(batch) => batch.samples_seen(slot) > 0,
             Self::Offline(batch) => batch.is_fitted(slot),
             Self::Tuned(batch) => batch.has_state(slot),
+        }
+    }
+
+    /// How far the model of a slot is that scores by this policy.
+    #[must_use]
+    pub fn readiness(&self, slot: u32, policy: &ScorePolicy) -> Readiness {
+        match self {
+            Self::Online(batch) => {
+                batch.readiness(slot).after_warm_up(batch.samples_seen(slot), policy.min_n_samples_seen)
+            }
+            Self::Offline(batch) => batch.readiness(slot),
+            Self::Tuned(batch) => batch.readiness(slot, policy),
         }
     }
 

@@ -46,6 +46,7 @@ pub mod per_series;
 pub mod prophet;
 pub mod quantile_online;
 mod random;
+pub mod readiness;
 pub mod rolling_quantile;
 pub mod safeguards;
 pub mod score;

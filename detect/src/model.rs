@@ -1,6 +1,7 @@
 //! What every model can do, one series or a batch of series at a time.
 
 use crate::offline::Prediction;
+use crate::readiness::Readiness;
 use crate::score::{Interval, ScorePolicy};
 
 /// The value that marks "the series has no sample at this time" in a matrix of samples: a NaN with its own payload,
@@ -51,6 +52,10 @@ pub trait OnlineModel {
     fn finish_fit(&mut self);
     /// Finite samples learnt since the last reset, fit included.
     fn samples_seen(&self) -> u64;
+    /// How much of what it was asked to learn it has seen, apart from a warm-up. By default, any sample is enough.
+    fn readiness(&self) -> Readiness {
+        if self.samples_seen() > 0 { Readiness::READY } else { Readiness::NONE }
+    }
     /// Appends the state in its versioned binary form.
     fn save(&self, out: &mut Vec<u8>);
     /// Replaces the state by a saved one.
@@ -110,17 +115,38 @@ pub struct Scores {
     pub components: Vec<f64>,
     /// What is expected after each sample, sample by sample: so many intervals as the model has horizons.
     pub forecasts: Vec<Interval>,
+    /// How ready the model was for each sample, by [`Readiness::value`]; empty unless it was [asked for](Self::with_stage).
+    pub stage: Vec<f64>,
+    pub(crate) gives_stage: bool,
     /// Room for a row of an offline model, so that only the first ticks allocate; empty between them.
     pub(crate) predictions: Vec<Prediction>,
 }
 
 impl Scores {
+    /// To be filled with the stage, too.
+    #[must_use]
+    pub fn with_stage() -> Self {
+        Self { gives_stage: true, ..Self::default() }
+    }
+
     /// Makes room for `len` outputs that are all to be overwritten; components and forecasts are appended.
     pub(crate) fn resize(&mut self, len: usize) {
         self.components.clear();
         self.forecasts.clear();
         for output in [&mut self.anomaly_score, &mut self.yhat, &mut self.yhat_lower, &mut self.yhat_upper] {
             output.resize(len, f64::NAN);
+        }
+        if self.gives_stage {
+            self.stage.clear();
+            self.stage.resize(len, f64::NAN);
+        }
+    }
+
+    /// Sets the stage of one sample, if it is asked for.
+    #[inline]
+    pub(crate) fn put_stage(&mut self, at: usize, readiness: impl FnOnce() -> Readiness) {
+        if self.gives_stage {
+            self.stage[at] = readiness().value();
         }
     }
 
@@ -181,6 +207,10 @@ pub trait OnlineBatch: Send + Sync {
     fn finish_fit(&mut self, slot: u32);
     /// Finite samples that a slot has learnt since its last reset.
     fn samples_seen(&self, slot: u32) -> u64;
+    /// See [`OnlineModel::readiness`].
+    fn readiness(&self, slot: u32) -> Readiness {
+        if self.samples_seen(slot) > 0 { Readiness::READY } else { Readiness::NONE }
+    }
     /// Appends one slot's state in its versioned binary form.
     fn save(&self, slot: u32, out: &mut Vec<u8>);
     /// Replaces one slot's state.

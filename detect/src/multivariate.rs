@@ -8,6 +8,7 @@ use crate::calendar::Zone;
 use crate::isolation_forest::{self, DEFAULT_SEED, IsolationForestArgs, IsolationForestMultivariate};
 use crate::model::{StateError, is_missing};
 use crate::offline::FitError;
+use crate::readiness::{NeededHistory, Readiness};
 use crate::score::{Interval, ScorePolicy};
 use crate::temporal_envelope::multivariate::{
     self as envelope, TemporalEnvelopeMultivariate, TemporalEnvelopeMultivariateArgs,
@@ -43,6 +44,8 @@ pub struct JointScores {
     /// What is expected of each channel, channel by channel, as many as there are times; empty of a model that expects
     /// nothing.
     pub intervals: Vec<Interval>,
+    /// How ready the model was for each time, by [`Readiness::value`]; NaN where there is no score.
+    pub stage: Vec<f64>,
 }
 
 impl MultivariateSpec {
@@ -76,6 +79,17 @@ impl MultivariateSpec {
             Self::TemporalEnvelope(args, zone) => (envelope::FORMAT.version, args.learning_signature(), zone),
         };
         format!("{} v{version} {arguments} zone={}", self.class(), zone.name())
+    }
+
+    /// The history that a model needs; see [`crate::spec::ModelSpec::needed_history`].
+    #[must_use]
+    pub fn needed_history(&self, min_n_samples_seen: u64) -> NeededHistory {
+        match self {
+            Self::IsolationForest(args, _) => NeededHistory { samples: args.needed_samples(), span: 0 },
+            Self::TemporalEnvelope(args, _) => {
+                NeededHistory { samples: min_n_samples_seen.max(1), span: args.envelope.longest_period() }
+            }
+        }
     }
 
     /// So many channels are more than the class recommends.
@@ -149,12 +163,16 @@ impl MultivariateModel {
                 for (index, score) in anomaly_score.iter_mut().enumerate() {
                     *score = score_of_base(*score, channels.at(index), policies);
                 }
-                JointScores { anomaly_score, intervals: Vec::new() }
+                let stage = forest.readiness().value();
+                let of_time = |score: &f64| if score.is_nan() { f64::NAN } else { stage };
+                JointScores { stage: anomaly_score.iter().map(of_time).collect(), anomaly_score, intervals: Vec::new() }
             }
             Self::TemporalEnvelope(envelope) => {
                 let points = channels.times.len();
                 let mut anomaly_score = vec![f64::NAN; points];
                 let mut intervals = vec![Interval::NONE; channels.count * points];
+                let mut stage = vec![f64::NAN; points];
+                let warm_up = warm_up(policies);
                 let mut values = Vec::with_capacity(channels.count);
                 for (index, time) in channels.times.iter().enumerate() {
                     values.clear();
@@ -162,12 +180,24 @@ impl MultivariateModel {
                     if values.iter().all(|value| is_missing(*value)) {
                         continue;
                     }
+                    stage[index] = envelope.readiness().after_warm_up(envelope.samples_seen(), warm_up).value();
                     anomaly_score[index] = envelope.infer(*time, &values, policies);
                     for (channel, score) in envelope.channel_scores().iter().enumerate() {
                         intervals[channel * points + index] = score.interval;
                     }
                 }
-                JointScores { anomaly_score, intervals }
+                JointScores { anomaly_score, intervals, stage }
+            }
+        }
+    }
+
+    /// How far the model is that scores by these policies, one for each channel.
+    #[must_use]
+    pub fn readiness(&self, policies: &[ScorePolicy]) -> Readiness {
+        match self {
+            Self::IsolationForest(forest) => forest.readiness(),
+            Self::TemporalEnvelope(envelope) => {
+                envelope.readiness().after_warm_up(envelope.samples_seen(), warm_up(policies))
             }
         }
     }
@@ -206,6 +236,11 @@ impl MultivariateModel {
             Self::TemporalEnvelope(envelope) => envelope.load(bytes),
         }
     }
+}
+
+/// So many samples must have been seen for a score above 0 of each channel.
+fn warm_up(policies: &[ScorePolicy]) -> u64 {
+    policies.iter().map(|policy| policy.min_n_samples_seen).max().unwrap_or(0)
 }
 
 /// The score of a time by a model that gives a base score of its own: one channel outside its data range is enough.

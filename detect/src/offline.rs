@@ -8,6 +8,7 @@
 
 use crate::model::{Provides, Samples, Scores, StateError, is_missing};
 use crate::per_series::PerSeries;
+use crate::readiness::Readiness;
 use crate::score::{Interval, ScorePolicy};
 
 /// A stretch of one series.
@@ -80,6 +81,10 @@ pub trait OfflineModel {
     fn fit(&mut self, window: Window<'_>) -> Result<(), FitError>;
     /// Whether there was a fit.
     fn is_fitted(&self) -> bool;
+    /// How much of what it was asked to learn the window of its fit had. By default, any fit is enough.
+    fn readiness(&self) -> Readiness {
+        if self.is_fitted() { Readiness::READY } else { Readiness::NONE }
+    }
     /// Appends a prediction for every point of the window, finite or not, in their order. Called on fitted models only. A
     /// prediction depends on its own point alone, so that it does not matter how points are cut into calls.
     fn predict(&self, points: Window<'_>, predictions: &mut Vec<Prediction>);
@@ -118,13 +123,17 @@ pub trait OfflineBatch: Send + Sync {
     fn reset(&mut self, slot: u32);
     /// Whether a slot has a fit.
     fn is_fitted(&self, slot: u32) -> bool;
+    /// See [`OfflineModel::readiness`].
+    fn readiness(&self, slot: u32) -> Readiness {
+        if self.is_fitted(slot) { Readiness::READY } else { Readiness::NONE }
+    }
     /// Fits a series and appends the state to `state`, for [`load`](Self::load). No slot changes, so fits can run beside
     /// scoring and beside each other.
     ///
     /// # Errors
     /// When the window gives no fit; `state` is unchanged then.
     fn fit(&self, window: Window<'_>, state: &mut Vec<u8>) -> Result<(), FitError>;
-    /// Predicts and scores every sample. All outputs of a slot without a fit and of [`MISSING`](crate::model::MISSING) samples
+    /// Predicts and scores every sample. All outputs but the stage of a slot without a fit, and all of [`MISSING`](crate::model::MISSING) samples
     /// are NaN; other samples that are not finite get bounds and a NaN score. `scores` is overwritten. There is no warm-up:
     /// `min_n_samples_seen` is for online models.
     fn infer(&self, samples: Samples<'_>, policy: &ScorePolicy, scores: &mut Scores);
@@ -158,6 +167,10 @@ impl<M: OfflineModel + Clone + Send + Sync> OfflineBatch for PerSeries<M> {
         self.models[slot as usize].is_fitted()
     }
 
+    fn readiness(&self, slot: u32) -> Readiness {
+        self.models[slot as usize].readiness()
+    }
+
     fn fit(&self, window: Window<'_>, state: &mut Vec<u8>) -> Result<(), FitError> {
         let mut model = self.empty.clone();
         model.fit(window)?;
@@ -187,7 +200,11 @@ impl<M: OfflineModel + Clone + Send + Sync> OfflineBatch for PerSeries<M> {
                     Some(Prediction::BaseScore(score)) => (Interval::NONE, policy.score_of_base(*score, *value)),
                     None => (Interval::NONE, f64::NAN),
                 };
-                scores.put(row * samples.times.len() + column, prepared, score);
+                let at = row * samples.times.len() + column;
+                scores.put(at, prepared, score);
+                if !is_missing(*value) {
+                    scores.put_stage(at, || model.readiness());
+                }
                 if provides == Provides::default() {
                     continue;
                 }

@@ -1,6 +1,7 @@
 //! A batch of separate models, one a series, so that a model need not bring a batch of its own.
 
 use crate::model::{OnlineBatch, OnlineModel, Provides, Samples, Scores, StateError, is_missing};
+use crate::readiness::Readiness;
 use crate::score::{Interval, ScorePolicy};
 
 /// A batch made of one model a series. Slots start as copies of `empty`.
@@ -61,6 +62,10 @@ impl<M: OnlineModel + Clone + Send + Sync> OnlineBatch for PerSeries<M> {
         self.models[slot as usize].samples_seen()
     }
 
+    fn readiness(&self, slot: u32) -> Readiness {
+        self.models[slot as usize].readiness()
+    }
+
     fn save(&self, slot: u32, out: &mut Vec<u8>) {
         self.models[slot as usize].save(out);
     }
@@ -94,6 +99,7 @@ pub(crate) fn infer_row<M: OnlineModel>(
         }
         let prepared = policy.prepare(model.predict(*time));
         scores.put(at, prepared, policy.score(prepared, *value, model.samples_seen()));
+        scores.put_stage(at, || model.readiness().after_warm_up(model.samples_seen(), policy.min_n_samples_seen));
         if provides != Provides::default() {
             model.components(*time, *value, &mut scores.components);
             scores.forecast(policy, |forecasts| model.forecasts(*time, forecasts));

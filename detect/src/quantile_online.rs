@@ -44,6 +44,7 @@ use crate::argument::{ArgumentError, Arguments};
 use crate::calendar::{Date, Zone};
 use crate::mad::MAX_COMPRESSION;
 use crate::model::{OnlineModel, StateError};
+use crate::readiness::Readiness;
 use crate::score::{Interval, at_least, at_most};
 use crate::state::{Format, HEADER_BYTES, Reader, Writer, require};
 use crate::tdigest::{Digest, Scale, between};
@@ -214,6 +215,8 @@ pub struct QuantileOnline {
     samples_seen: u64,
     all: Digest,
     buckets: Box<[Bucket]>,
+    /// How many buckets have samples.
+    filled: usize,
 }
 
 impl QuantileOnline {
@@ -239,6 +242,7 @@ impl QuantileOnline {
             samples_seen: 0,
             all: Digest::default(),
             buckets: vec![Bucket::default(); buckets].into(),
+            filled: 0,
         }
     }
 
@@ -347,6 +351,7 @@ impl OnlineModel for QuantileOnline {
         let Shared { args, scale, bucket_scale, .. } = &*self.shared;
         self.all.learn(*scale, args.decay, value);
         if let Some(bucket) = index.and_then(|index| self.buckets.get_mut(index)) {
+            self.filled += usize::from(bucket.latest == 0);
             bucket.digest.learn(*bucket_scale, power(args.decay, self.samples_seen - bucket.latest), value);
             bucket.latest = self.samples_seen;
         }
@@ -360,6 +365,14 @@ impl OnlineModel for QuantileOnline {
 
     fn samples_seen(&self) -> u64 {
         self.samples_seen
+    }
+
+    /// Ready once every part of the season has a sample; the others are predicted from all samples.
+    fn readiness(&self) -> Readiness {
+        if self.samples_seen == 0 {
+            return Readiness::NONE;
+        }
+        Readiness::learning(self.filled as f64, self.buckets.len() as f64)
     }
 
     fn save(&self, out: &mut Vec<u8>) {
@@ -395,6 +408,7 @@ impl OnlineModel for QuantileOnline {
             buckets.push(Bucket { digest, latest });
         }
         reader.finish()?;
+        self.filled = buckets.iter().filter(|bucket| bucket.latest > 0).count();
         (self.samples_seen, self.all, self.buckets) = (samples_seen, all, buckets.into());
         Ok(())
     }

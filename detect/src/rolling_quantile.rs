@@ -21,6 +21,7 @@
 
 use crate::argument::{ArgumentError, Arguments};
 use crate::model::{OnlineModel, StateError};
+use crate::readiness::Readiness;
 use crate::score::{Interval, at_least, at_most};
 use crate::state::{Format, HEADER_BYTES, Reader, Writer, require};
 use crate::tdigest::between;
@@ -163,6 +164,15 @@ impl OnlineModel for RollingQuantile {
         let leaving = std::mem::replace(&mut self.ring[self.oldest], value);
         self.oldest = if self.oldest + 1 == self.ring.len() { 0 } else { self.oldest + 1 };
         self.replace(leaving, value);
+    }
+
+    /// Ready once the window is full.
+    fn readiness(&self) -> Readiness {
+        if self.ring.is_empty() {
+            Readiness::NONE
+        } else {
+            Readiness::learning(self.ring.len() as f64, self.window() as f64)
+        }
     }
 
     /// Nothing: the window has no evidence but its samples.

@@ -28,6 +28,7 @@
 use crate::argument::{ArgumentError, Arguments};
 use crate::model::{OnlineModel, Provides, StateError};
 use crate::offline::{FitError, OfflineModel, Prediction, Window};
+use crate::readiness::Readiness;
 use crate::score::{Interval, at_least, at_most};
 use crate::state::{Format, HEADER_BYTES, Reader, Writer, require};
 
@@ -208,6 +209,10 @@ impl<M: OnlineModel> OnlineModel for Safeguarded<M> {
         self.model.samples_seen()
     }
 
+    fn readiness(&self) -> Readiness {
+        self.model.readiness()
+    }
+
     fn save(&self, out: &mut Vec<u8>) {
         self.noise.save(out);
         self.model.save(out);
@@ -237,6 +242,10 @@ impl<M: OfflineModel> OfflineModel for Safeguarded<M> {
 
     fn is_fitted(&self) -> bool {
         self.model.is_fitted()
+    }
+
+    fn readiness(&self) -> Readiness {
+        self.model.readiness()
     }
 
     fn predict(&self, points: Window<'_>, predictions: &mut Vec<Prediction>) {

@@ -13,6 +13,7 @@ use crate::offline::OfflineModel;
 use crate::per_series::PerSeries;
 use crate::prophet::{self, Prophet, ProphetArgs};
 use crate::quantile_online::{self, QuantileOnline, QuantileOnlineArgs};
+use crate::readiness::NeededHistory;
 use crate::rolling_quantile::{self, RollingQuantile, RollingQuantileArgs};
 use crate::safeguards::{Safeguarded, Safeguards};
 use crate::temporal_envelope::{self, TemporalEnvelope, TemporalEnvelopeArgs};
@@ -116,6 +117,26 @@ impl ModelSpec {
     #[must_use]
     pub fn needs_window(&self) -> bool {
         matches!(self, Self::Auto(_)) || !self.learns_online()
+    }
+
+    /// The history after which a model is [ready](crate::readiness::Stage::Ready) whose score is 0 before `min_n_samples_seen`
+    /// samples, if it learns online.
+    #[must_use]
+    pub fn needed_history(&self, min_n_samples_seen: u64) -> NeededHistory {
+        let warm_up = min_n_samples_seen.max(1);
+        match self {
+            Self::ZscoreOnline(_) | Self::MadOnline(_) => NeededHistory { samples: warm_up, span: 0 },
+            Self::QuantileOnline(args, _) => {
+                NeededHistory { samples: warm_up, span: args.seasonal_interval.unwrap_or(0) }
+            }
+            Self::RollingQuantile(args) => NeededHistory { samples: warm_up.max(args.window_steps.into()), span: 0 },
+            Self::Std(args) => NeededHistory { samples: warm_up.max(args.needed_samples()), span: 0 },
+            Self::TemporalEnvelope(args, _) => NeededHistory { samples: warm_up, span: args.longest_period() },
+            Self::Prophet(args) => NeededHistory { samples: 2, span: args.needed_span() },
+            Self::HoltWinters(args) => args.needed_history(),
+            Self::IsolationForest(args, _) => NeededHistory { samples: args.needed_samples(), span: 0 },
+            Self::Auto(args) => args.start.needed_history(min_n_samples_seen),
+        }
     }
 
     /// A batch without slots, that gives these of the [`component_names`](Self::component_names), in this order.

@@ -176,7 +176,7 @@ fn damaged_bytes_are_errors_and_change_nothing() {
     assert_eq!(refused(&with(6, &1e3_f64.to_le_bytes())), "state is damaged: a found value is none that is searched");
     assert_eq!(refused(&with(6, &f64::NAN.to_le_bytes())), "state is damaged: a number is not finite");
     let newer = (FORMAT.version + 1).to_le_bytes();
-    assert_eq!(refused(&with(2, &newer)), "state version 2 is not readable, this build reads up to 1");
+    assert_eq!(refused(&with(2, &newer)), "state version 3 is not readable, this build reads up to 2");
     // The values of another number of frozen arguments.
     let mut frozen = batch(&AutoArgs { frozen: vec!["decay".to_owned()], ..args.clone() });
     let error = frozen.load(0, &state).unwrap_err().to_string();
@@ -298,7 +298,7 @@ fn everything_that_a_search_depends_on_is_in_the_signature() {
     let plain = AutoArgs::new(zscore(2.5), 0.01);
     let frozen =
         |names: &[&str]| AutoArgs { frozen: names.iter().map(|name| (*name).to_owned()).collect(), ..plain.clone() };
-    assert!(signature(&plain).starts_with("auto v1 start=[zscore_online v1 decay=1.0"), "{}", signature(&plain));
+    assert!(signature(&plain).starts_with("auto v2 start=[zscore_online v1 decay=1.0"), "{}", signature(&plain));
     assert_eq!(signature(&frozen(&["decay", "z_threshold"])), signature(&frozen(&["z_threshold", "decay", "decay"])));
     assert_eq!(signature(&frozen(&["history_strength"])), signature(&plain), "it is never searched");
     for other in [

@@ -136,9 +136,17 @@ impl Outcome {
     /// The sum over all series of a metric of the worker; 0 if there is none.
     #[must_use]
     pub fn metric(&self, name: &str) -> f64 {
+        self.metric_of(name, &[])
+    }
+
+    /// The same over the series with these labels.
+    #[must_use]
+    pub fn metric_of(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let wanted: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
         let lines = self.metrics.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;
-            rest.starts_with([' ', '{']).then_some(rest.rsplit_once(' ')?.1)
+            let is_wanted = rest.starts_with([' ', '{']) && wanted.iter().all(|label| rest.contains(label));
+            is_wanted.then_some(rest.rsplit_once(' ')?.1)
         });
         lines.filter_map(|value| value.parse::<f64>().ok()).sum()
     }

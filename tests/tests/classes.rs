@@ -161,3 +161,76 @@ async fn every_class_fits_scores_and_sees_what_is_far_away() {
         }
     }
 }
+
+/// Of a series that was there before the fit and of one that came after it, how far each model is at each step.
+const STAGES: [(&str, &str); 4] = [
+    ("mad", "class: mad_online"),
+    ("quantile", "class: quantile_online, seasonal_interval: 1d, min_subseason: 1h"),
+    ("holtwinters", "class: holtwinters, seasonality: 1d"),
+    ("prophet", "class: prophet"),
+];
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_series_that_comes_late_and_one_of_a_short_window_show_how_far_their_models_are() {
+    let database = VictoriaMetrics::start().await.expect("VictoriaMetrics");
+    let from = START + 2 * HOUR;
+    let late = load(1).filter(|(time, _)| *time > from);
+    let input = [Series::new("load", &[("host", "a")], load(0)), Series::new("load", &[("host", "late")], late)];
+    database.import(&input).await.expect("import");
+    database.everything_visible().await.expect("everything visible");
+    let models = STAGES.map(|(alias, class)| {
+        format!("  {alias}: {{{class}, provide_series: [anomaly_score, stage], queries: all, schedulers: all}}\n")
+    });
+    let url = database.url();
+    let config = format!(
+        "
+settings: {{settle: 5s, max_catch_up: 30d}}
+schedulers: {{s: {{class: periodic, start_from: '2026-01-05T06:00:00Z', infer_every: 5m, fit_window: 1d, fit_every: 1d}}}}
+models:
+{}reader: {{class: vm, datasource_url: '{url}', sampling_period: 5m, queries: {{load: {{expr: load}}}}}}
+writer: {{class: vm, datasource_url: '{url}'}}
+",
+        models.concat()
+    );
+    let shards = NonZeroU32::new(1).expect("a shard");
+    let outcome = run(Run { config: &config, shard: 0, shards, start: START, end: END + 5_000, factor: 1e6 });
+    let outcome = outcome.await.expect("a run");
+    let written = written(&outcome.accepted).expect("JSON lines");
+    let stages = |model: &str, host: &str| -> Vec<f64> {
+        let wanted = [("__name__", "stage"), ("model_alias", model), ("host", host)];
+        let series = written.iter().find(|series| wanted.iter().all(|(name, value)| series.label(name) == *value));
+        series.expect("a stage").samples.iter().map(|sample| sample.value).collect()
+    };
+    let steps = ((END - START) / (5 * MINUTE)) as usize;
+    // A day of 288 steps has each hour of it, half of what a season takes to be fitted, and a fourteenth of two weeks.
+    for (model, stage) in [("mad", 2.0), ("quantile", 2.0), ("holtwinters", 1.5), ("prophet", 1.071)] {
+        assert_eq!(stages(model, "a"), vec![stage; steps], "{model}");
+    }
+    let late = steps - 24;
+    assert_eq!([stages("holtwinters", "late"), stages("prophet", "late")], [vec![0.0; late], vec![0.0; late]]);
+    assert_eq!(stages("mad", "late")[..5], [0.0, 0.062, 0.125, 0.187, 0.25]);
+    assert_eq!(stages("mad", "late")[16..], vec![2.0; late - 16]);
+    let quantile = stages("quantile", "late");
+    assert!(
+        quantile.is_sorted() && quantile[15] < 1.0 && quantile[16] == 1.083 && quantile[late - 1] < 1.2,
+        "{quantile:?}"
+    );
+
+    // The rule of docs/models.md.
+    database.import(&written).await.expect("import");
+    database.everything_visible().await.expect("everything visible");
+    let alerting = async |expr| {
+        let series = database.endpoint().query(expr, INCIDENT).await.expect("an answer");
+        series.iter().map(|one| format!("{} {}", one.label("model_alias"), one.label("host"))).collect::<BTreeSet<_>>()
+    };
+    let ready = alerting("anomaly_score > 1 and stage == 2").await;
+    assert_eq!(ready, ["mad a", "mad late", "quantile a"].map(str::to_owned).into());
+    let all = alerting("anomaly_score > 1").await;
+    assert!(all.is_superset(&ready) && all.contains("quantile late") && all.contains("holtwinters a"), "{all:?}");
+
+    let count =
+        |model, stage| outcome.metric_of("vmanomaly_models_by_stage", &[("model_alias", model), ("stage", stage)]);
+    let counts = |model| ["starting", "learning", "ready"].map(|stage| count(model, stage));
+    assert_eq!([counts("mad"), counts("quantile")], [[0.0, 0.0, 2.0], [0.0, 1.0, 1.0]]);
+    assert_eq!([counts("holtwinters"), counts("prophet")], [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]);
+}

@@ -32,7 +32,7 @@ schedulers: {{s: {{class: periodic, start_from: '2026-01-05T06:00:00Z', infer_ev
 models:
   alone: {{class: mad_online, queries: [cpu], schedulers: all, provide_series: [anomaly_score]}}
   envelope: {{class: temporal_envelope_multivariate, groupby: [host], queries: [requests, cpu], schedulers: all,
-    iqr_threshold: 4, score_aggregation: max, seasonalities: [hod_smooth], provide_series: [anomaly_score, y, yhat]}}
+    iqr_threshold: 4, score_aggregation: max, seasonalities: [hod_smooth], provide_series: [anomaly_score, y, yhat, stage]}}
   forest: {{class: isolation_forest_multivariate, groupby: [host], contamination: 0.01, queries: [requests, cpu],
     schedulers: all}}
   whole: {{class: temporal_envelope_multivariate, queries: [requests], schedulers: all, max_channels: 2}}
@@ -133,6 +133,15 @@ async fn groups_of_series_of_several_queries_have_one_score_each_on_any_number_o
     // Neither value is unusual by itself.
     let alone = scores(&by_one, "alone");
     assert!(at(alone["h1"], INCIDENT).is_some_and(|score| score < 1.0));
+
+    // How far a group is has the labels of its score.
+    let stages: Vec<&Series> = by_one.iter().filter(|series| series.label("__name__") == "stage").collect();
+    assert_eq!(stages.iter().map(|series| series.label("host")).collect::<Vec<_>>(), HOSTS);
+    for series in stages {
+        assert_eq!(series.label("for"), "cpu,requests");
+        assert_eq!(series.samples.len(), scores(&by_one, "envelope")[series.label("host")].samples.len());
+        assert!(series.samples.iter().all(|sample| sample.value == 2.0), "two days have a day");
+    }
 
     // A series of its own for each channel, known by its own query and labels.
     let channels: Vec<&Series> = by_one.iter().filter(|series| series.label("__name__") == "yhat").collect();

@@ -176,6 +176,9 @@ declare_metrics! {
     models_active: IntGaugeVec = "vmanomaly_models_active", MODEL, NO_BUCKETS;
     /// Alarms: series, or groups of them, whose score rose above 1 and had not been there shortly before.
     alarms_observed: IntCounterVec = "vmanomaly_alarms_observed_total", MODEL, NO_BUCKETS;
+    /// Series, or groups of them, by how far their model is: starting (no score yet), learning (it has not seen all that it is to
+    /// learn) or ready. Counted every ten seconds at most.
+    models_by_stage: IntGaugeVec = "vmanomaly_models_by_stage", MODEL_STAGE, NO_BUCKETS;
     /// Runs of a model that were expected not to happen, e.g. without data.
     model_runs_skipped: IntCounterVec = "vmanomaly_model_runs_skipped_total", MODEL_STAGE, NO_BUCKETS;
     /// Runs of a model that failed.

@@ -9,6 +9,9 @@ use crate::labels::Labels;
 
 const NAME: &str = "__name__";
 const VAR: &str = "$VAR";
+
+/// The series that says how far a model is.
+pub const STAGE: &str = "stage";
 const QUERY_KEY: &str = "$QUERY_KEY";
 
 /// A column of a tick's outputs, the value of `$VAR`.
@@ -23,6 +26,7 @@ enum Column {
     YhatLower,
     YhatUpper,
     AnomalyScore,
+    Stage,
 }
 
 /// A part of an interval.
@@ -63,6 +67,7 @@ impl Column {
             "yhat_lower" => Self::YhatLower,
             "yhat_upper" => Self::YhatUpper,
             "anomaly_score" => Self::AnomalyScore,
+            STAGE => Self::Stage,
             _ => return further.column(name),
         })
     }
@@ -74,6 +79,7 @@ impl Column {
             Self::YhatLower => columns.yhat_lower,
             Self::YhatUpper => columns.yhat_upper,
             Self::AnomalyScore => columns.anomaly_score,
+            Self::Stage => columns.stage,
             Self::Component(which) => {
                 let points = columns.components.chunks_exact(columns.component_count.max(1));
                 return points.map(|point| point.get(which).copied().unwrap_or(f64::NAN)).collect();
@@ -105,6 +111,8 @@ pub struct OutputColumns<'a> {
     pub yhat_upper: &'a [f64],
     /// Anomaly scores.
     pub anomaly_score: &'a [f64],
+    /// How far the model was, by [`detect::readiness::Readiness::value`].
+    pub stage: &'a [f64],
     /// What each point is made of: so many numbers for each time as there are components.
     pub components: &'a [f64],
     /// Number of components.

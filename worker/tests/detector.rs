@@ -52,7 +52,7 @@ fn a_component_can_be_written_if_and_only_if_the_model_gives_it() {
                  seasonalities: [{name: shift, period: 0.3, fourier_order: 1}], \
                  args: {daily_seasonality: false, country_holidays: DE, holidays: [{holiday: x, ds: 2024-01-01}]}";
     let names = spec(model).unwrap().component_names();
-    let interval = ["anomaly_score", "y", "yhat", "yhat_lower", "yhat_upper"].map(str::to_owned);
+    let interval = ["anomaly_score", "y", "yhat", "yhat_lower", "yhat_upper", "stage"].map(str::to_owned);
     let all: Vec<&String> = names.iter().chain(&interval).collect();
     assert!(spec(&format!("{model}, provide_series: {all:?}")).is_ok());
     let errors = spec(&format!("{model}, provide_series: [daily]")).unwrap_err();

@@ -47,6 +47,7 @@ fn report_everything(metrics: &Metrics, job: &JobLabels) {
     metrics.series_active.with_label_values(&job.values()).set(2);
     metrics.series_over_limit.with_label_values(&job.values()).set(1);
     metrics.models_active.with_label_values(&model.values()).set(2);
+    metrics.models_by_stage(&model, [1, 2, 3]);
 }
 
 /// The value of the sample that has all of `parts` in its line.
@@ -65,6 +66,10 @@ fn the_names_and_labels_that_published_alert_rules_use_are_there() {
     let model = r#"{model_alias="zscore",preset="default",query_key="cpu",scheduler_alias="every_minute",stage="#;
     assert_eq!(sample(&text, &["vmanomaly_model_run_errors_total", model, "\"fit\""]), 1.0);
     assert_eq!(sample(&text, &["vmanomaly_model_runs_skipped_total", model, "\"infer\""]), 1.0);
+    for (stage, count) in [("starting", 1.0), ("learning", 2.0), ("ready", 3.0)] {
+        let stage = format!("\"{stage}\"");
+        assert_eq!(sample(&text, &["vmanomaly_models_by_stage", model, &stage]), count);
+    }
     assert_eq!(sample(&text, &["vmanomaly_reader_responses_total{code=\"200\""]), 1.0);
     assert_eq!(sample(&text, &["vmanomaly_writer_responses_total{code=\"204\""]), 1.0);
     assert_eq!(sample(&text, &["vmanomaly_scheduler_alive{preset=\"default\",scheduler_alias=\"every_minute\"}"]), 1.0);

@@ -52,14 +52,14 @@ use std::collections::BTreeMap;
     .message("exactly one of zscoreOnline, madOnline, quantileOnline, rollingQuantile, std, temporalEnvelope, prophet, holtwinters, isolationForest, temporalEnvelopeMultivariate, isolationForestMultivariate and auto must be set"))]
 #[x_kube(validation = Rule::new("!has(self.provideSeries) || has(self.std) || has(self.auto) && has(self.auto.tuned.std) || !self.provideSeries.exists(series, series == 'trend' && !has(self.prophet) || series in ['resid', 'seasonal'])")
     .message("provideSeries: resid and seasonal are of std only, trend of std and prophet"))]
-#[x_kube(validation = Rule::new("!has(self.provideSeries) || has(self.prophet) || self.provideSeries.all(series, series in ['anomaly_score', 'y', 'yhat', 'yhat_lower', 'yhat_upper', 'resid', 'trend', 'seasonal'])")
-    .message("provideSeries: series must be of anomaly_score, y, yhat, yhat_lower, yhat_upper, resid, trend and seasonal; only prophet has others"))]
+#[x_kube(validation = Rule::new("!has(self.provideSeries) || has(self.prophet) || self.provideSeries.all(series, series in ['anomaly_score', 'y', 'yhat', 'yhat_lower', 'yhat_upper', 'stage', 'resid', 'trend', 'seasonal'])")
+    .message("provideSeries: series must be of anomaly_score, y, yhat, yhat_lower, yhat_upper, stage, resid, trend and seasonal; only prophet has others"))]
 #[x_kube(validation = Rule::new("!has(self.provideSeries) || !has(self.isolationForest) && !(has(self.auto) && has(self.auto.tuned.isolationForest)) || !self.provideSeries.exists(series, series in ['yhat', 'yhat_lower', 'yhat_upper'])")
     .message("provideSeries: isolationForest expects no value, so it has no yhat, yhat_lower and yhat_upper"))]
 #[x_kube(validation = Rule::new("!has(self.influenceLimit) || self.influenceLimit == 0.0 || self.influenceLimit >= 1.0")
     .message("influenceLimit must be 0, for none, or at least 1").field_path(".influenceLimit"))]
-#[x_kube(validation = Rule::new("!has(self.provideSeries) || !has(self.isolationForestMultivariate) || self.provideSeries.all(series, series == 'anomaly_score')")
-    .message("provideSeries: isolationForestMultivariate gives anomaly_score only"))]
+#[x_kube(validation = Rule::new("!has(self.provideSeries) || !has(self.isolationForestMultivariate) || self.provideSeries.all(series, series in ['anomaly_score', 'stage'])")
+    .message("provideSeries: isolationForestMultivariate gives anomaly_score and stage only"))]
 pub struct AnomalyModelSpec {
     /// Running mean and standard deviation.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,17 +93,17 @@ pub struct AnomalyModelSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub holtwinters: Option<HoltWinters>,
-    /// How soon random cuts isolate a value: for unusual combinations of value and time. It gives `anomaly_score` and `y` only.
+    /// How soon random cuts isolate a value: for unusual combinations of value and time. It gives `anomaly_score`, `y` and `stage` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub isolation_forest: Option<IsolationForest>,
     /// Temporal envelopes of several series, and what they have in common: for series that belong together, as all of a host.
-    /// It gives `anomaly_score`, one for all series of a group.
+    /// It gives `anomaly_score` and `stage`, one for all series of a group.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub temporal_envelope_multivariate: Option<TemporalEnvelopeMultivariate>,
     /// How soon random cuts isolate what several series have at one time: for unusual combinations of values. It gives
-    /// `anomaly_score` only, one for all series of a group.
+    /// `anomaly_score` and `stage` only, one for all series of a group.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub isolation_forest_multivariate: Option<IsolationForestMultivariate>,
@@ -121,7 +121,8 @@ pub struct AnomalyModelSpec {
     pub schedulers: Option<Vec<String>>,
     /// Output series to write. Absent: `anomaly_score`, `"y"` (in quotes, or YAML takes it for `true`), `yhat`, `yhat_lower` and
     /// `yhat_upper`, of `prophet` also `trend`. `std` can also give `resid`, `trend` and `seasonal`; `prophet` `additive_terms`,
-    /// `multiplicative_terms`, `holidays`, and each season and holiday under its name.
+    /// `multiplicative_terms`, `holidays`, and each season and holiday under its name. Every class can give `stage`, how far a
+    /// series' model is: below 1 it has no score yet, below 2 it has not seen all that it is to learn, 2 is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 127)), extend("x-kubernetes-list-type" = "set"))]
     pub provide_series: Option<Vec<String>>,

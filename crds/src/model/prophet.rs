@@ -15,7 +15,7 @@ const DATE: &str =
 const NAME: &str = "^[a-zA-Z_]([-_. ()'a-zA-Z0-9]*[_)a-zA-Z0-9])?$";
 
 /// CEL: `name` is that of no part that every fit has.
-const FREE_NAME: &str = "!self.name.matches('^(trend|additive_terms|multiplicative_terms|daily|weekly|yearly|holidays|zeros|extra_regressors_additive|extra_regressors_multiplicative|yhat|y|anomaly_score|ds|cap|floor|y_scaled|cap_scaled|timestamp)(_lower|_upper)?$') && !self.name.contains('_delim_')";
+const FREE_NAME: &str = "!self.name.matches('^(trend|additive_terms|multiplicative_terms|daily|weekly|yearly|holidays|zeros|extra_regressors_additive|extra_regressors_multiplicative|yhat|y|anomaly_score|stage|ds|cap|floor|y_scaled|cap_scaled|timestamp)(_lower|_upper)?$') && !self.name.contains('_delim_')";
 
 /// CEL: as [`FREE_NAME`], or the name of a season that the model finds by itself.
 fn free_season_name() -> String {

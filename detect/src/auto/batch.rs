@@ -4,15 +4,19 @@ use super::args::AutoArgs;
 use super::search::{Search, Tuned};
 use super::space::Tunable;
 use crate::batch::Batch;
-use crate::model::{Provides, Samples, Scores, StateError};
+use crate::model::{Provides, Samples, Scores, StateError, is_missing};
 use crate::offline::{FitError, Window};
+use crate::readiness::{Readiness, Stage};
 use crate::safeguards::Safeguards;
 use crate::score::{Interval, ScorePolicy};
 use crate::spec::ModelSpec;
 use crate::state::{Format, HEADER_BYTES, Reader, Writer, damaged, require};
 
 /// Tag and version of the state. Another space to search is another version.
-pub const FORMAT: Format = Format { tag: *b"at", version: 1 };
+pub const FORMAT: Format = Format { tag: *b"at", version: 2 };
+
+/// Of the number of found values in a state: set if they were searched.
+const SEARCHED: u16 = 1 << 15;
 
 /// Size of a saved state with so many found values, beside the state of the class.
 #[must_use]
@@ -23,19 +27,34 @@ pub const fn state_bytes(values: usize, class: usize) -> usize {
 /// The model of one series.
 struct Slot {
     spec: ModelSpec,
-    /// See [`Tuned::values`].
-    values: Vec<f64>,
+    found: Found,
     /// One slot of the class.
     model: Batch,
 }
 
+/// What a search has found for a series.
+#[derive(Debug, Clone, Default)]
+struct Found {
+    /// Whether there was one.
+    is_searched: bool,
+    /// See [`Tuned::values`].
+    values: Vec<f64>,
+}
+
 impl Slot {
-    fn new(spec: ModelSpec, values: Vec<f64>, safeguards: Safeguards, components: &[String]) -> Self {
+    fn new(spec: ModelSpec, found: Found, safeguards: Safeguards, components: &[String]) -> Self {
         let mut model = spec.new_batch_with(safeguards, components);
         model.grow(1);
-        Self { spec, values, model }
+        Self { spec, found, model }
+    }
+
+    fn most_ready(&self) -> Readiness {
+        if self.found.is_searched { Readiness::READY } else { UNSEARCHED }
     }
 }
+
+/// The most that a series is that no search has been made for.
+const UNSEARCHED: Readiness = Readiness { stage: Stage::Learning, share: 0.999 };
 
 /// `auto` of many series. A slot is a series; a new slot has learnt nothing.
 ///
@@ -92,6 +111,15 @@ impl TunedBatch {
         self.slots[slot as usize].as_ref().is_some_and(|slot| slot.model.has_state(0))
     }
 
+    /// How far the model of a slot is that scores by this policy. One that goes by the arguments that searches start from, because
+    /// it began after the fit or its window was too short to search in, is never ready.
+    #[must_use]
+    pub fn readiness(&self, slot: u32, policy: &ScorePolicy) -> Readiness {
+        self.slots[slot as usize]
+            .as_deref()
+            .map_or(Readiness::NONE, |slot| slot.model.readiness(0, policy).and(slot.most_ready()))
+    }
+
     /// Begins a fit of a series. No slot changes: fits can run beside scoring and beside each other, and their states are put in
     /// force by [`load`](Self::load).
     #[must_use]
@@ -120,6 +148,7 @@ impl TunedBatch {
     pub fn infer(&mut self, samples: Samples<'_>, policy: &ScorePolicy, scores: &mut Scores) {
         samples.check(self.slots.len());
         scores.resize(samples.values.len());
+        self.row.gives_stage = scores.gives_stage;
         let provides = self.provides();
         let columns = samples.times.len();
         for (row, slot) in samples.slots.iter().enumerate() {
@@ -127,10 +156,13 @@ impl TunedBatch {
             self.begin_online(*slot, values);
             let cells = row * columns..(row + 1) * columns;
             let Some(slot) = self.slots[*slot as usize].as_deref_mut() else {
-                cells.for_each(|cell| {
+                for (cell, value) in cells.zip(values) {
                     scores.put(cell, Interval::NONE, f64::NAN);
                     scores.provide_nothing(provides);
-                });
+                    if !is_missing(*value) {
+                        scores.put_stage(cell, || Readiness::NONE);
+                    }
+                }
                 continue;
             };
             let one = Samples { times: samples.times, slots: &[0], values };
@@ -138,7 +170,12 @@ impl TunedBatch {
             scores.anomaly_score[cells.clone()].copy_from_slice(&self.row.anomaly_score);
             scores.yhat[cells.clone()].copy_from_slice(&self.row.yhat);
             scores.yhat_lower[cells.clone()].copy_from_slice(&self.row.yhat_lower);
-            scores.yhat_upper[cells].copy_from_slice(&self.row.yhat_upper);
+            scores.yhat_upper[cells.clone()].copy_from_slice(&self.row.yhat_upper);
+            if scores.gives_stage {
+                scores.stage[cells.clone()].copy_from_slice(&self.row.stage);
+                let most = slot.most_ready();
+                scores.stage[cells].iter_mut().for_each(|stage| *stage = stage.min(most.value()));
+            }
             scores.components.extend_from_slice(&self.row.components);
             scores.forecasts.extend_from_slice(&self.row.forecasts);
         }
@@ -160,8 +197,12 @@ impl TunedBatch {
     fn begin_online(&mut self, slot: u32, values: &[f64]) {
         let slot = &mut self.slots[slot as usize];
         if slot.is_none() && self.args.start.learns_online() && values.iter().any(|value| value.is_finite()) {
-            *slot =
-                Some(Box::new(Slot::new(self.args.start.clone(), Vec::new(), self.args.safeguards, &self.components)));
+            *slot = Some(Box::new(Slot::new(
+                self.args.start.clone(),
+                Found::default(),
+                self.args.safeguards,
+                &self.components,
+            )));
         }
     }
 
@@ -172,7 +213,7 @@ impl TunedBatch {
     /// Appends one slot's state in its versioned binary form.
     pub fn save(&self, slot: u32, out: &mut Vec<u8>) {
         let slot = self.slots[slot as usize].as_deref();
-        write(slot.map_or(&[], |slot| &slot.values), out);
+        write(slot.map_or(&Found::default(), |slot| &slot.found), out);
         if let Some(slot) = slot {
             slot.model.save(0, out);
         }
@@ -185,13 +226,16 @@ impl TunedBatch {
     pub fn load(&mut self, slot: u32, bytes: &[u8]) -> Result<(), StateError> {
         let mut reader = Reader::new(FORMAT, bytes)?;
         let count = reader.u16()?;
+        let is_searched = count & SEARCHED != 0;
+        let count = count & !SEARCHED;
         let values = (0..count).map(|_| reader.finite()).collect::<Result<Vec<f64>, StateError>>()?;
         let class = reader.bytes(reader.remaining())?;
-        let loaded = if class.is_empty() && values.is_empty() {
+        require(is_searched || values.is_empty(), "found values without a search")?;
+        let loaded = if class.is_empty() && !is_searched {
             None
         } else {
             let spec = with_values(&self.args, &values)?;
-            let mut loaded = Slot::new(spec, values, self.args.safeguards, &self.components);
+            let mut loaded = Slot::new(spec, Found { is_searched, values }, self.args.safeguards, &self.components);
             loaded.model.load(0, class)?;
             Some(Box::new(loaded))
         };
@@ -202,16 +246,17 @@ impl TunedBatch {
     /// Bytes on the heap that all slots hold.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        let of_slot = |slot: &Slot| size_of::<Slot>() + slot.model.heap_bytes() + slot.values.capacity() * 8;
+        let of_slot = |slot: &Slot| size_of::<Slot>() + slot.model.heap_bytes() + slot.found.values.capacity() * 8;
         let slots = self.slots.iter().flatten().map(|slot| of_slot(slot)).sum::<usize>();
         self.slots.capacity() * size_of::<Option<Box<Slot>>>() + slots
     }
 }
 
-fn write(values: &[f64], out: &mut Vec<u8>) {
+fn write(found: &Found, out: &mut Vec<u8>) {
+    let Found { is_searched, values } = found;
     let mut writer = Writer::new(FORMAT, out);
     // A class has a handful of parameters.
-    writer.u16(values.len() as u16);
+    writer.u16(values.len() as u16 | if *is_searched { SEARCHED } else { 0 });
     values.iter().for_each(|value| writer.f64(*value));
 }
 
@@ -238,13 +283,13 @@ impl TunedFit {
     pub fn finish(self, window: Window<'_>, state: &mut Vec<u8>) -> Result<(), FitError> {
         let before = state.len();
         if let Some(Ok(Tuned { args, values, .. })) = self.search.map(AnySearch::finish) {
-            write(&values, state);
+            write(&Found { is_searched: true, values }, state);
             if fit(&args, self.safeguards, window, state).is_ok() {
                 return Ok(());
             }
             state.truncate(before);
         }
-        write(&[], state);
+        write(&Found::default(), state);
         fit(&self.start, self.safeguards, window, state).inspect_err(|_| state.truncate(before))
     }
 }

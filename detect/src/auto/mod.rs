@@ -44,8 +44,8 @@
 //!
 //! # State
 //!
-//! The [header](crate::state) `at`, the number of values that were found (`u16`; 0 if those that the search starts from are best,
-//! or there was no search), the values in the order of [`Tunable::PARAMETERS`] without what is frozen (`f64`), and the state of the
+//! The [header](crate::state) `at`, the number of values that were found (`u16`, with the highest bit set if there was a search; 0 if
+//! those that it starts from are best), the values in the order of [`Tunable::PARAMETERS`] without what is frozen (`f64`), and the state of the
 //! class: [`state_bytes`]. A slot that has learnt nothing has no state of the class.
 
 mod args;

@@ -49,6 +49,7 @@ use self::batch::mean;
 use self::moving_average::{MovingAverage, Season, saturated};
 use crate::argument::{ArgumentError, Arguments};
 use crate::model::{OnlineModel, Provides, StateError};
+use crate::readiness::Readiness;
 use crate::score::{Interval, at_least, at_most};
 use crate::state::{Format, HEADER_BYTES, Reader, Writer, require};
 
@@ -97,6 +98,11 @@ impl StdArgs {
         arguments.require_positive("z_threshold", self.z_threshold)
     }
 
+    /// How many samples there are before one is expected.
+    pub(crate) fn needed_samples(&self) -> u64 {
+        needed_samples(Season::new(self.period.max(1) as usize))
+    }
+
     /// The arguments that act on learning; see [`crate::spec::ModelSpec::learning_signature`].
     pub(crate) fn learning_signature(&self) -> String {
         format!("period={}", self.period)
@@ -141,6 +147,11 @@ struct Learnt {
 #[inline]
 fn detrended(samples_seen: u64, season: Season) -> u64 {
     samples_seen.saturating_add(1).saturating_sub(season.length as u64)
+}
+
+/// How many samples it takes until every phase has two detrended ones.
+fn needed_samples(season: Season) -> u64 {
+    season.length as u64 - 1 + 2 * season.period as u64
 }
 
 /// See [`Learnt::weight`]; `detrended` is at least 1.
@@ -283,6 +294,11 @@ impl OnlineModel for StdModel {
         if value.is_finite() {
             self.learnt.learn(value, self.season);
         }
+    }
+
+    /// There is no expectation before there is one for every phase.
+    fn readiness(&self) -> Readiness {
+        Readiness::starting(self.learnt.samples_seen as f64, needed_samples(self.season) as f64)
     }
 
     /// Nothing: the model has no `history_strength`.

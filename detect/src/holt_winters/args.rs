@@ -3,6 +3,7 @@
 use super::box_cox::{BoxCox, MAX_LAMBDA};
 use super::recursion::{Composition, States};
 use crate::argument::{ArgumentError, Arguments};
+use crate::readiness::NeededHistory;
 
 /// Greatest number of steps in a season: a state has 0.8 MB then.
 pub const MAX_PERIODS: u32 = 100_000;
@@ -214,6 +215,32 @@ impl HoltWintersArgs {
         let season = smoothing_seasonal.0;
         let range = "at most 1 less the lowest smoothing_level";
         ARGUMENTS.require("lowest smoothing_seasonal", season, range, season <= 1.0 - smoothing_level.0)
+    }
+
+    /// Two seasons, by steps or by time; two steps without one.
+    pub(crate) fn needed_history(&self) -> NeededHistory {
+        match (self.seasonal, self.seasonal_periods, self.seasonality) {
+            (None, ..) => NeededHistory { samples: 2, span: 0 },
+            (Some(_), Some(periods), _) => NeededHistory { samples: 2 * u64::from(periods), span: 0 },
+            (Some(_), None, seasonality) => {
+                NeededHistory { samples: 2, span: seasonality.unwrap_or(0).saturating_mul(2) }
+            }
+        }
+    }
+
+    /// The same for the level alone.
+    pub(super) fn of_level(&self) -> Self {
+        Self {
+            trend: None,
+            damped_trend: false,
+            smoothing_trend: None,
+            damping_trend: None,
+            seasonal: None,
+            smoothing_seasonal: None,
+            seasonal_periods: None,
+            initialization: Initialization::Estimated,
+            ..self.clone()
+        }
     }
 
     /// The arguments that act on fitting; see [`crate::spec::ModelSpec::learning_signature`].

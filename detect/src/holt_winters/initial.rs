@@ -1,5 +1,6 @@
 //! The states that the recursions start from, before any estimation.
 
+use super::args::{HoltWintersArgs, Initialization};
 use super::recursion::{Composition, Form, States};
 use crate::offline::FitError;
 
@@ -13,6 +14,16 @@ const fn least_for_heuristic(periods: usize) -> usize {
 
 fn require_steps(needed: usize, found: usize) -> Result<(), FitError> {
     if found < needed { Err(FitError::TooFewSteps { needed, found }) } else { Ok(()) }
+}
+
+/// How many steps it takes to fit a season of so many.
+pub(super) fn least_steps(args: &HoltWintersArgs, periods: usize) -> u64 {
+    let least = match args.initialization {
+        Initialization::Estimated | Initialization::LegacyHeuristic => 2 * periods,
+        Initialization::Heuristic => least_for_heuristic(periods).max(2 * periods),
+        Initialization::Known(_) => 0,
+    };
+    least.max(2) as u64
 }
 
 /// What `initialization_method="estimated"` starts from: the heuristic, or the simple values where there are too few for it.

@@ -38,9 +38,14 @@
 //! `yhat -+ z_threshold * sigma`, saturating at `±f64::MAX`, where `sigma` is the standard deviation (`ddof = 0`) of the
 //! residuals of the steps that have samples.
 //!
+//! Where a window has too few steps for its season, which are those of two seasons and more for some initial states, the model is
+//! [learning](crate::readiness::Stage::Learning): its fit is of a level alone, without trend and season, and `sigma` is the root of
+//! the mean square of the values' distances from the last level, so that the band holds what the level does not know of.
+//!
 //! # State
 //!
-//! [`state_bytes`] of a season: the [header](crate::state) `hw`, the steps of a season (`u32`, 0 without one), the time of the last step
+//! [`state_bytes`] of a season: the [header](crate::state) `hw`, the steps of a season (`u32`, 0 without one), the steps of the window
+//! (`u32`), the time of the last step
 //! and the frequency (`u64`, as two's complement), `sigma`, `alpha`, `beta`, `gamma`, `phi`, `l`, `b` (`f64`), and `s` of each step, that
 //! of the next one first (`f64`). With a Box-Cox transform, `lambda` (`f64`) follows.
 
@@ -64,19 +69,21 @@ pub use self::estimate::{Estimate, estimate};
 pub use self::recursion::{Composition, Form, Smoothing, States};
 pub use self::resampling::MAX_STEPS;
 
+use self::initial::least_steps;
 use self::resampling::{Steps, resample};
 use crate::model::{Provides, StateError};
 use crate::offline::{FitError, OfflineModel, Prediction, Window};
+use crate::readiness::Readiness;
 use crate::score::{Interval, at_least, at_most};
 use crate::state::{Format, HEADER_BYTES, Reader, Writer, require};
 
 /// Tag and version of the state.
-pub const FORMAT: Format = Format { tag: *b"hw", version: 1 };
+pub const FORMAT: Format = Format { tag: *b"hw", version: 2 };
 
 /// Size of a saved state of a model with so many steps in a season, 0 without one; 8 more with a Box-Cox transform.
 #[must_use]
 pub const fn state_bytes(periods: usize) -> usize {
-    HEADER_BYTES + 4 + 9 * 8 + 8 * periods
+    HEADER_BYTES + 2 * 4 + 9 * 8 + 8 * periods
 }
 
 /// `holtwinters` of one series.
@@ -93,6 +100,8 @@ pub struct HoltWinters {
 #[derive(Debug, Clone, PartialEq)]
 struct Fitted {
     form: Form,
+    /// Of the window.
+    steps: u32,
     /// Time of the last step of the window, ms.
     last: i64,
     /// ms between steps.
@@ -140,8 +149,20 @@ impl Fitted {
     fn new(args: &HoltWintersArgs, periods: usize, steps: &Steps) -> Result<Self, FitError> {
         let Estimate { form, smoothing, last, fitted, lambda, .. } = estimate(args, periods, &steps.values)?;
         let residuals = fitted.iter().zip(&steps.values).zip(&steps.sampled).filter(|(_, sampled)| **sampled);
-        let deviation = deviation(residuals.map(|((fitted, value), _)| 0.5 * value - 0.5 * fitted));
-        Ok(Self { form, last: steps.last, frequency: steps.frequency, deviation, smoothing, states: last, lambda })
+        let deviation = spread(residuals.map(|((fitted, value), _)| 0.5 * value - 0.5 * fitted), Around::Mean);
+        let Steps { last: time, frequency, ref values, .. } = *steps;
+        // At most `MAX_STEPS`.
+        let steps = values.len() as u32;
+        Ok(Self { form, steps, last: time, frequency, deviation, smoothing, states: last, lambda })
+    }
+
+    /// Of the level alone.
+    fn of_level(args: &HoltWintersArgs, steps: &Steps) -> Result<Self, FitError> {
+        let fitted = Self::new(&args.of_level(), 0, steps)?;
+        let level = fitted.forecast(1);
+        let sampled = steps.values.iter().zip(&steps.sampled).filter(|(_, sampled)| **sampled);
+        let deviation = spread(sampled.map(|(value, _)| 0.5 * value - 0.5 * level), Around::Zero);
+        Ok(Self { deviation, ..fitted })
     }
 
     /// So many steps after the last one.
@@ -169,15 +190,23 @@ impl Fitted {
     }
 }
 
-/// The population's standard deviation of numbers, given half of each, because the numbers themselves may overflow.
-fn deviation(halves: impl Iterator<Item = f64> + Clone) -> f64 {
+/// What a spread is measured from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Around {
+    Zero,
+    Mean,
+}
+
+/// The root of the mean square of numbers, or of their distances from their mean, given half of each, because the numbers themselves
+/// may overflow.
+fn spread(halves: impl Iterator<Item = f64> + Clone, around: Around) -> f64 {
     let greatest = halves.clone().fold(0.0, |greatest: f64, half| greatest.max(half.abs()));
     if greatest == 0.0 {
         return 0.0;
     }
     let scaled = halves.map(|half| half / greatest);
     let count = scaled.clone().count() as f64;
-    let mean = scaled.clone().sum::<f64>() / count;
+    let mean = if around == Around::Mean { scaled.clone().sum::<f64>() / count } else { 0.0 };
     let variance = scaled.map(|scaled| (scaled - mean) * (scaled - mean)).sum::<f64>() / count;
     at_most(greatest * variance.sqrt() * 2.0, f64::MAX)
 }
@@ -186,12 +215,28 @@ impl OfflineModel for HoltWinters {
     fn fit(&mut self, window: Window<'_>) -> Result<(), FitError> {
         let steps = resample(window, self.args.frequency)?;
         let periods = self.periods(steps.frequency)?;
-        self.fitted = Some(Fitted::new(&self.args, periods, &steps)?);
+        self.fitted = Some(match Fitted::new(&self.args, periods, &steps) {
+            Err(FitError::TooFewSteps { .. }) if periods > 0 && steps.values.len() >= 2 => {
+                Fitted::of_level(&self.args, &steps)?
+            }
+            fit => fit?,
+        });
         Ok(())
     }
 
     fn is_fitted(&self) -> bool {
         self.fitted.is_some()
+    }
+
+    fn readiness(&self) -> Readiness {
+        let Some(Fitted { form, steps, frequency, .. }) = &self.fitted else { return Readiness::NONE };
+        match self.periods(*frequency) {
+            // Some initial states need more than two seasons.
+            Ok(periods) if periods > form.periods => {
+                Readiness::learning(f64::from(*steps), least_steps(&self.args, periods) as f64)
+            }
+            _ => Readiness::READY,
+        }
     }
 
     fn predict(&self, points: Window<'_>, predictions: &mut Vec<Prediction>) {
@@ -216,8 +261,10 @@ impl OfflineModel for HoltWinters {
     /// Of a model without a fit, the header alone.
     fn save(&self, out: &mut Vec<u8>) {
         let mut writer = Writer::new(FORMAT, out);
-        let Some(Fitted { form, last, frequency, deviation, smoothing, states, lambda }) = &self.fitted else { return };
+        let Some(fitted) = &self.fitted else { return };
+        let Fitted { form, steps, last, frequency, deviation, smoothing, states, lambda } = fitted;
         writer.u32(form.periods as u32);
+        writer.u32(*steps);
         writer.u64(last.cast_unsigned());
         writer.u64(frequency.cast_unsigned());
         let Smoothing { level, trend, season, damping } = *smoothing;
@@ -233,7 +280,7 @@ impl OfflineModel for HoltWinters {
             self.fitted = None;
             return Ok(());
         }
-        let periods = reader.u32()?;
+        let (periods, steps) = (reader.u32()?, reader.u32()?);
         let transform_bytes = if self.args.box_cox.is_some() { 8 } else { 0 };
         require(
             bytes.len() == state_bytes(periods as usize) + transform_bytes,
@@ -251,9 +298,13 @@ impl OfflineModel for HoltWinters {
         let seasons = (0..periods).map(|_| reader.finite()).collect::<Result<Vec<f64>, _>>()?;
         let lambda = self.args.box_cox.map(|_| reader.finite()).transpose()?;
         reader.finish()?;
-        let form = Form { trend: self.args.trend, season: self.args.seasonal, periods: periods as usize };
+        let form = if periods == 0 && self.args.seasonal.is_some() {
+            Form { trend: None, season: None, periods: 0 }
+        } else {
+            Form { trend: self.args.trend, season: self.args.seasonal, periods: periods as usize }
+        };
         let states = States { level, trend, seasons };
-        let fitted = Fitted { form, last, frequency, deviation, smoothing, states, lambda };
+        let fitted = Fitted { form, steps, last, frequency, deviation, smoothing, states, lambda };
         self.check(&fitted)?;
         self.fitted = Some(fitted);
         Ok(())
@@ -267,7 +318,7 @@ impl OfflineModel for HoltWinters {
 impl HoltWinters {
     /// What holds of every state that a fit with these arguments gives.
     fn check(&self, fitted: &Fitted) -> Result<(), StateError> {
-        let Fitted { frequency, deviation, smoothing, states, lambda, .. } = fitted;
+        let Fitted { form, steps, frequency, deviation, smoothing, states, lambda, .. } = fitted;
         let is_possible = match (self.args.box_cox, *lambda) {
             (Some(BoxCox::Lambda(given)), Some(lambda)) => given.to_bits() == lambda.to_bits(),
             (Some(BoxCox::Estimated), Some(lambda)) => lambda.abs() <= MAX_LAMBDA,
@@ -277,14 +328,18 @@ impl HoltWinters {
         let frequency_fits = self.args.frequency.is_none_or(|wanted| wanted == *frequency);
         require(*frequency >= 1 && frequency_fits, "the frequency is out of range")?;
         let periods = self.periods(*frequency).unwrap_or(usize::MAX);
-        require(periods == states.seasons.len(), "the season has another length")?;
+        let is_level = periods > 0 && form.periods == 0;
+        let is_long_enough = *steps >= 2 && i64::from(*steps) <= MAX_STEPS;
+        require(is_long_enough, "the window had too few steps or too many")?;
+        let lacks_season = is_level && periods != usize::MAX && u64::from(*steps) < least_steps(&self.args, periods);
+        require(lacks_season || periods == states.seasons.len(), "the season has another length")?;
         require(deviation.is_sign_positive(), "the deviation is negative")?;
         let Smoothing { level, trend, season, damping } = *smoothing;
         let in_range = [level, trend, season].iter().all(|parameter| (0.0..=1.0).contains(parameter));
         require(in_range && damping > 0.0 && damping <= 1.0, "a smoothing parameter is out of range")?;
-        require(self.args.damped_trend || damping == 1.0, "the trend is damped")?;
-        require(self.args.trend.is_some() || states.trend.to_bits() == 0, "there is a trend")?;
-        let is_factor = self.args.trend == Some(Composition::Multiplicative);
+        require((self.args.damped_trend && form.trend.is_some()) || damping == 1.0, "the trend is damped")?;
+        require(form.trend.is_some() || states.trend.to_bits() == 0, "there is a trend")?;
+        let is_factor = form.trend == Some(Composition::Multiplicative);
         require(!is_factor || states.trend >= 0.0, "a growth factor is negative")
     }
 }

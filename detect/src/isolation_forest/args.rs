@@ -109,6 +109,11 @@ impl IsolationForestArgs {
         self.growth.validate(arguments)
     }
 
+    /// Rows that a window must have for trees of as many rows as they may have; at least 2.
+    pub(crate) fn needed_samples(&self) -> u64 {
+        self.growth.samples_of_tree().max(2)
+    }
+
     /// The arguments that act on the fit; see [`crate::spec::ModelSpec::learning_signature`].
     pub(crate) fn learning_signature(&self) -> String {
         let Self { contamination, seasonal_features, growth } = self;
@@ -124,6 +129,15 @@ impl IsolationForestArgs {
 }
 
 impl GrowthArgs {
+    /// Rows that a tree is grown from where there are as many; 0 if it has a share of any window.
+    pub(super) fn samples_of_tree(&self) -> u64 {
+        match self.max_samples {
+            MaxSamples::Auto => 256,
+            MaxSamples::Number(number) => u64::from(number.clamp(1, MAX_SAMPLES)),
+            MaxSamples::Share(_) => 0,
+        }
+    }
+
     fn validate(&self, arguments: Arguments) -> Result<(), ArgumentError> {
         let is_share = |share: f64| share > 0.0 && share <= 1.0;
         let holds = (1..=MAX_ESTIMATORS).contains(&self.n_estimators);

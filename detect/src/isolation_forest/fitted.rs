@@ -3,12 +3,15 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use super::args::{Contamination, IsolationForestArgs};
+use super::MAX_ESTIMATORS;
+use super::args::{Contamination, GrowthArgs, IsolationForestArgs};
 use super::forest::{BLOCK, Forest};
+use super::path::samples_of_average;
 use super::staircase::Staircase;
 use super::tree::{MAX_FEATURES, Rows, key};
 use crate::model::StateError;
 use crate::offline::FitError;
+use crate::readiness::Readiness;
 use crate::state::{Reader, Writer, require};
 
 /// A value as a feature. Numbers beyond the range of `f32` are its ends; NaN, which no tree could place, is 0.
@@ -38,6 +41,8 @@ pub(super) struct Fitted {
     /// Scores below it are outliers; at least -1, below 0.
     offset: f64,
     average_sum: u32,
+    /// Rows that each tree was grown from: a pure function of the former.
+    samples: usize,
     paths: Paths,
 }
 
@@ -54,7 +59,8 @@ impl Fitted {
         let forest = Forest::grow(rows, &args.growth, seed);
         let average_sum = forest.average_sum();
         let paths = if rows.features == 1 { Paths::Merged(Staircase::new(&forest)) } else { Paths::Trees(forest) };
-        let fitted = Self { features: rows.features, offset: -0.5, average_sum, paths };
+        let samples = samples(average_sum, &args.growth);
+        let fitted = Self { features: rows.features, offset: -0.5, average_sum, samples, paths };
         let offset = match args.contamination {
             Contamination::Auto => -0.5,
             Contamination::Share(share) => quantile(fitted.scores_of_rows(rows), share),
@@ -64,6 +70,11 @@ impl Fitted {
 
     pub(super) fn features(&self) -> usize {
         self.features
+    }
+
+    /// Ready if each tree has as many rows as it may have.
+    pub(super) fn readiness(&self, args: &IsolationForestArgs) -> Readiness {
+        Readiness::learning(self.samples as f64, args.growth.samples_of_tree() as f64)
     }
 
     pub(super) fn offset(&self) -> f64 {
@@ -143,7 +154,7 @@ impl Fitted {
     }
 
     /// Takes a forest from a state, to its end.
-    pub(super) fn load(mut reader: Reader<'_>) -> Result<Self, StateError> {
+    pub(super) fn load(mut reader: Reader<'_>, args: &IsolationForestArgs) -> Result<Self, StateError> {
         let offset = reader.finite()?;
         require((-1.0..0.0).contains(&offset), "the offset is out of range")?;
         let features = reader.u32()? as usize;
@@ -156,7 +167,7 @@ impl Fitted {
             (forest.average_sum(), Paths::Trees(forest))
         };
         reader.finish()?;
-        Ok(Self { features, offset, average_sum, paths })
+        Ok(Self { features, offset, average_sum, samples: samples(average_sum, &args.growth), paths })
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
@@ -165,6 +176,11 @@ impl Fitted {
             Paths::Trees(forest) => forest.heap_bytes(),
         }
     }
+}
+
+/// Rows that each of the trees was grown from whose average paths have this sum.
+fn samples(average_sum: u32, growth: &GrowthArgs) -> usize {
+    samples_of_average(average_sum / growth.n_estimators.clamp(1, MAX_ESTIMATORS))
 }
 
 /// The quantile by linear interpolation between the two nearest of at least one value, in the steps of numpy's `percentile`.

@@ -59,6 +59,7 @@ use std::sync::Arc;
 use crate::calendar::Zone;
 use crate::model::StateError;
 use crate::offline::{FitError, OfflineModel, Prediction, Window};
+use crate::readiness::Readiness;
 use crate::state::{Format, HEADER_BYTES, Reader, Writer, require};
 use fitted::{Fitted, feature};
 use seasons::Seasons;
@@ -171,6 +172,10 @@ impl OfflineModel for IsolationForest {
         self.fitted.is_some()
     }
 
+    fn readiness(&self) -> Readiness {
+        self.fitted.as_ref().map_or(Readiness::NONE, |fitted| fitted.readiness(&self.shared.args))
+    }
+
     fn predict(&self, points: Window<'_>, predictions: &mut Vec<Prediction>) {
         let Some(fitted) = &self.fitted else { return };
         self.score_by(fitted, points, |score| predictions.push(Prediction::BaseScore(fitted.base_score(score))));
@@ -185,7 +190,7 @@ impl OfflineModel for IsolationForest {
 
     fn load(&mut self, bytes: &[u8]) -> Result<(), StateError> {
         let reader = Reader::new(FORMAT, bytes)?;
-        let fitted = if reader.remaining() == 0 { None } else { Some(Fitted::load(reader)?) };
+        let fitted = if reader.remaining() == 0 { None } else { Some(Fitted::load(reader, &self.shared.args)?) };
         if let Some(fitted) = &fitted {
             require(fitted.features() == self.shared.features(), "it was fitted with other seasonal features")?;
         }

@@ -10,6 +10,7 @@ use super::{MULTIVARIATE_FORMAT, Shared};
 use crate::calendar::Zone;
 use crate::model::StateError;
 use crate::offline::FitError;
+use crate::readiness::Readiness;
 use crate::state::{Reader, Writer, require};
 
 /// Stretches of several series on one time grid.
@@ -101,6 +102,12 @@ impl IsolationForestMultivariate {
         self.fitted.as_ref().map(|fitted| fitted.features() - self.shared.seasons.len())
     }
 
+    /// How much of what it was asked to learn the window of its fit had.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        self.fitted.as_ref().map_or(Readiness::NONE, |fitted| fitted.readiness(&self.shared.args))
+    }
+
     /// scikit-learn's `offset_`, if there was a fit: scores below it are outliers.
     #[must_use]
     pub fn offset(&self) -> Option<f64> {
@@ -153,7 +160,7 @@ impl IsolationForestMultivariate {
     /// When the bytes are no state of this model; the model is unchanged then.
     pub fn load(&mut self, bytes: &[u8]) -> Result<(), StateError> {
         let reader = Reader::new(MULTIVARIATE_FORMAT, bytes)?;
-        let fitted = if reader.remaining() == 0 { None } else { Some(Fitted::load(reader)?) };
+        let fitted = if reader.remaining() == 0 { None } else { Some(Fitted::load(reader, &self.shared.args)?) };
         if let Some(fitted) = &fitted {
             require(fitted.features() > self.shared.seasons.len(), "it was fitted with other seasonal features")?;
         }

@@ -25,8 +25,7 @@ impl PathLengths {
     /// For trees of at most `max_samples`, which is from 1 to [`MAX_SAMPLES`].
     pub(super) fn new(max_samples: usize) -> Self {
         debug_assert!((1..=MAX_SAMPLES as usize).contains(&max_samples));
-        let rest = |samples| libm::round(average_path_length(samples) * f64::from(1 << FRACTION_BITS)) as u32;
-        Self { rest: (0..=max_samples).map(rest).collect() }
+        Self { rest: (0..=max_samples).map(rounded_average).collect() }
     }
 
     pub(super) fn max_samples(&self) -> usize {
@@ -53,6 +52,20 @@ impl PathLengths {
         let rest = path.saturating_sub(u32::from(depth) << FRACTION_BITS);
         1 + self.rest[1..].partition_point(|smaller| *smaller < rest)
     }
+}
+
+/// The number of samples, at most [`MAX_SAMPLES`], whose average path length, [`PathLengths::average`], this is.
+pub(super) fn samples_of_average(path: u32) -> usize {
+    let (mut least, mut most) = (1, MAX_SAMPLES as usize);
+    while least < most {
+        let middle = least.midpoint(most);
+        if rounded_average(middle) < path { least = middle + 1 } else { most = middle }
+    }
+    least
+}
+
+fn rounded_average(samples: usize) -> u32 {
+    libm::round(average_path_length(samples) * f64::from(1 << FRACTION_BITS)) as u32
 }
 
 /// `c(n)`, the average depth of the rows of a random tree of `n` distinct ones.

@@ -285,7 +285,7 @@ impl Default for ProphetArgs {
 }
 
 /// Names that components of every fit have, and so no seasonality or holiday may have.
-const RESERVED: [&str; 13] = [
+const RESERVED: [&str; 14] = [
     "trend",
     "additive_terms",
     "multiplicative_terms",
@@ -299,6 +299,7 @@ const RESERVED: [&str; 13] = [
     "yhat",
     "y",
     "anomaly_score",
+    "stage",
 ];
 
 fn is_reserved(name: &str) -> bool {
@@ -309,6 +310,37 @@ fn is_reserved(name: &str) -> bool {
 const NAME_RANGE: &str = "a name that no component has yet, without `_delim_`";
 
 impl ProphetArgs {
+    /// Two cycles of the longest season that the arguments ask for, ms.
+    pub(crate) fn needed_span(&self) -> i64 {
+        self.asked_span().max(self.usual_span())
+    }
+
+    /// The same of the seasons that every fit has.
+    pub(crate) fn asked_span(&self) -> i64 {
+        let always = |built_in| matches!(built_in, BuiltIn::On | BuiltIn::Order(1..));
+        let built_in =
+            [(self.yearly_seasonality, 365.25), (self.weekly_seasonality, 7.0), (self.daily_seasonality, 1.0)];
+        let built_in = built_in.into_iter().filter(|(built_in, _)| always(*built_in)).map(|(_, days)| days);
+        let own = self.seasonalities.iter().map(|seasonality| seasonality.period);
+        let local = self.tz_seasonalities.iter().map(|seasonality| seasonality.cycle.days());
+        let longest = built_in.chain(own).chain(local).fold(0.0, f64::max);
+        // Saturates for a period without end.
+        (2.0 * longest * DAY_MS as f64) as i64
+    }
+
+    /// The same of the weekly and the daily one that a fit has by itself as soon as it can. That of the year is left out: hardly a
+    /// window is meant to have two of them.
+    pub(crate) fn usual_span(&self) -> i64 {
+        let is_usual = |built_in, name: &str| {
+            built_in == BuiltIn::Auto && self.seasonalities.iter().all(|seasonality| seasonality.name != name)
+        };
+        match (is_usual(self.weekly_seasonality, "weekly"), is_usual(self.daily_seasonality, "daily")) {
+            (true, _) => 14 * DAY_MS,
+            (false, true) => 2 * DAY_MS,
+            (false, false) => 0,
+        }
+    }
+
     /// Checks every argument against its range.
     ///
     /// # Errors
@@ -462,11 +494,12 @@ impl ProphetArgs {
         // Everything but what acts on predictions only.
         let Self { interval_width: _, uncertainty_samples: _, mcmc_samples: _, forecast_at: _, zone, .. } = self;
         let zone = if self.tz_aware { zone.name() } else { "UTC" };
+        let edition = self.country_holidays.as_ref().map(|_| format!(" of holidays {}", holidays::EDITION));
         format!(
             "growth={:?} changepoints={:?} n_changepoints={} changepoint_range={:?} changepoint_prior_scale={:?} \
              scaling={:?} yearly={:?} weekly={:?} daily={:?} seasonality_mode={:?} seasonality_prior_scale={:?} \
              seasonalities={:?} zone={zone} tz_seasonalities={:?} tz_use_cyclical_encoding={} holidays={:?} \
-             country_holidays={:?} holidays_mode={:?} holidays_prior_scale={:?} compression={:?}",
+             country_holidays={:?}{} holidays_mode={:?} holidays_prior_scale={:?} compression={:?}",
             self.growth,
             self.changepoints,
             self.n_changepoints,
@@ -483,6 +516,7 @@ impl ProphetArgs {
             self.tz_use_cyclical_encoding,
             self.holidays,
             self.country_holidays,
+            edition.unwrap_or_default(),
             self.holidays_mode,
             self.holidays_prior_scale,
             self.compression,

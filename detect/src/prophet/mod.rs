@@ -57,6 +57,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::{Provides, StateError};
 use crate::offline::{FitError, OfflineModel, Prediction, Window};
+use crate::readiness::Readiness;
 use crate::score::Interval;
 
 pub use args::{
@@ -123,7 +124,17 @@ pub fn component_names(args: &ProphetArgs) -> Vec<String> {
 struct Shared {
     args: ProphetArgs,
     components: Vec<Component>,
+    spans: Spans,
     cache: Mutex<Cache>,
+}
+
+/// How long a history has two cycles of its seasons, ms.
+#[derive(Debug)]
+struct Spans {
+    /// Of those that every fit has.
+    asked: f64,
+    /// Of those that a fit has by itself as soon as it can.
+    usual: f64,
 }
 
 /// What was made for one series and may serve the next.
@@ -177,7 +188,8 @@ impl Prophet {
     #[must_use]
     pub fn new(args: ProphetArgs, components: &[String]) -> Self {
         let components = components.iter().map(|name| Component::named(name)).collect();
-        let shared = Shared { args, components, cache: Mutex::default() };
+        let spans = Spans { asked: args.asked_span() as f64, usual: args.usual_span() as f64 };
+        let shared = Shared { args, components, spans, cache: Mutex::default() };
         Self { shared: Arc::new(shared), fit: None, horizons: Vec::new() }
     }
 
@@ -220,6 +232,15 @@ impl OfflineModel for Prophet {
 
     fn is_fitted(&self) -> bool {
         self.fit.is_some()
+    }
+
+    fn readiness(&self) -> Readiness {
+        let Some(fit) = &self.fit else { return Readiness::NONE };
+        let span = fit.span as f64;
+        // Of two whole cycles the window has all samples when the first one of the third is still missing.
+        let covered = span * (fit.samples as f64 / fit.samples.saturating_sub(1).max(1) as f64);
+        let Spans { asked, usual } = self.shared.spans;
+        Readiness::learning(covered, asked).and(Readiness::learning(span, usual))
     }
 
     fn predict(&self, points: Window<'_>, predictions: &mut Vec<Prediction>) {

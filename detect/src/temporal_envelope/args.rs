@@ -94,6 +94,11 @@ impl TemporalEnvelopeArgs {
         Ok(())
     }
 
+    /// The period of the longest profile, ms; 0 without one.
+    pub(crate) fn longest_period(&self) -> i64 {
+        self.seasonalities.iter().map(|seasonality| seasonality.period().ms() as i64).max().unwrap_or(0)
+    }
+
     /// The arguments that act on learning; see [`crate::spec::ModelSpec::learning_signature`]. The width of the band is among
     /// them, because it says which samples wait. The zone acts on learning too.
     pub(crate) fn learning_signature(&self) -> String {

@@ -77,6 +77,7 @@ pub use profile::{Seasonality, SeasonalityError};
 
 use crate::calendar::{DAY_MS, WallClock, Zone};
 use crate::model::{OnlineModel, Provides, StateError};
+use crate::readiness::Readiness;
 use crate::score::{Interval, at_least, at_most};
 use crate::state::{Format, HEADER_BYTES, Reader, Writer, require};
 use base::{Base, Departure};
@@ -442,6 +443,19 @@ impl OnlineModel for TemporalEnvelope {
 
     fn samples_seen(&self) -> u64 {
         self.samples_seen
+    }
+
+    /// Ready once the mean under the profiles of the longest period is one over a whole period.
+    fn readiness(&self) -> Readiness {
+        if self.samples_seen == 0 {
+            return Readiness::NONE;
+        }
+        let of_period = |period: Period| Readiness::learning(self.bases[period as usize].age, period.ms());
+        Period::ALL
+            .into_iter()
+            .filter(|period| self.is_used(*period))
+            .map(of_period)
+            .fold(Readiness::READY, Readiness::and)
     }
 
     fn save(&self, out: &mut Vec<u8>) {

@@ -38,6 +38,7 @@ use super::{RESIDUALS_MS, TemporalEnvelope, TemporalEnvelopeArgs, around, bounde
 use crate::argument::{ArgumentError, Arguments};
 use crate::calendar::Zone;
 use crate::model::{OnlineModel, StateError, is_missing};
+use crate::readiness::Readiness;
 use crate::score::{Interval, ScorePolicy, at_least, at_most};
 use crate::state::{Format, HEADER_BYTES, Reader, Writer, require};
 
@@ -400,6 +401,13 @@ impl TemporalEnvelopeMultivariate {
     #[must_use]
     pub fn samples_seen(&self) -> u64 {
         self.ticks_seen
+    }
+
+    /// That of the channel that has seen least; see [`OnlineModel::readiness`](crate::model::OnlineModel::readiness).
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let of_channels = self.channels.iter().map(|channel| channel.envelope.readiness());
+        of_channels.fold(if self.ticks_seen > 0 { Readiness::READY } else { Readiness::NONE }, Readiness::and)
     }
 
     /// Finds `x`, `y` and `s` of a tick.

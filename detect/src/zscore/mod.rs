@@ -318,7 +318,7 @@ impl OnlineBatch for ZscoreOnlineBatch {
         samples.check(self.slots());
         scores.resize(samples.values.len());
         let mut row = 0;
-        if samples.times.len() == 1 && policy.is_plain() {
+        if samples.times.len() == 1 && policy.is_plain() && !scores.gives_stage {
             let (slots, _) = samples.slots.as_chunks::<LANES>();
             for slots in slots {
                 self.infer_lanes(slots, samples, row, policy, scores);

@@ -10,6 +10,7 @@ use detect::{
     model::{StateError, is_missing},
     multivariate::{Channels, JointScores, MultivariateModel, MultivariateSpec},
     offline::FitError,
+    readiness::Stage,
     score::ScorePolicy,
 };
 use rayon::prelude::*;
@@ -20,7 +21,7 @@ use crate::{
     encoding::{Cursor, put_labels, put_unsigned},
     joint::Joint,
     labels::Labels,
-    output::{FurtherOutputs, OutputColumns, OutputFormat},
+    output::{FurtherOutputs, OutputColumns, OutputFormat, STAGE},
     plan::{JobPlan, ModelPlan},
     series::{ByLabels, SeriesTable},
 };
@@ -31,8 +32,8 @@ const STATE_VERSION: u8 = 1;
 /// A series that has had no sample in this part of a fit's window, its newest one, is gone: no later tick has it.
 const NEWEST_PART: usize = 10;
 
-/// The score of a group, not those of its channels.
-const JOINT_SERIES: &str = "anomaly_score";
+/// What is said of a group, and not of its channels.
+const JOINT_SERIES: [&str; 2] = ["anomaly_score", STAGE];
 
 /// The groups of one model.
 pub(super) struct Groups {
@@ -157,6 +158,11 @@ impl Groups {
         self.groups.len()
     }
 
+    /// How far each of them is.
+    pub(super) fn stages(&self) -> impl Iterator<Item = Stage> {
+        self.groups.values().map(|group| group.model.readiness(&group.policies).stage)
+    }
+
     /// Groups of more channels than are recommended, with their number.
     pub(super) fn crowded(&self) -> Vec<(Labels, usize)> {
         let groups = self.groups.iter().map(|(group, state)| (group.clone(), state.channels.len()));
@@ -269,7 +275,8 @@ impl Groups {
         let points = times.len();
         for GroupScores { group, rows, scores } in scores {
             let Some(group) = self.groups.get(group) else { continue };
-            let columns = OutputColumns { anomaly_score: &scores.anomaly_score, ..OutputColumns::default() };
+            let JointScores { anomaly_score, stage, .. } = scores;
+            let columns = OutputColumns { anomaly_score, stage, ..OutputColumns::default() };
             format.render(out, &Joint::common(&group.channels), times, &columns);
             if self.channel_formats.is_empty() {
                 continue;
@@ -400,12 +407,12 @@ impl Group {
 
 /// What a model writes for each channel.
 fn channel_series(model: &Model) -> Vec<String> {
-    model.provide_series.iter().filter(|name| *name != JOINT_SERIES).cloned().collect()
+    model.provide_series.iter().filter(|name| !JOINT_SERIES.contains(&name.as_str())).cloned().collect()
 }
 
 /// What a model writes for each group.
 pub(super) fn group_series(model: &Model) -> Vec<String> {
-    model.provide_series.iter().filter(|name| *name == JOINT_SERIES).cloned().collect()
+    model.provide_series.iter().filter(|name| JOINT_SERIES.contains(&name.as_str())).cloned().collect()
 }
 
 fn sorted(mut channels: Vec<(String, Labels, u32)>) -> Vec<(Labels, u32)> {

@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use detect::{
     batch::Batch,
     model::{Samples, Scores},
+    readiness::{NeededHistory, Readiness, Stage},
     safeguards::Safeguards,
     score::ScorePolicy,
     spec::ModelSpec,
@@ -26,7 +27,7 @@ use crate::{
     detector,
     environment::Grid,
     labels::Labels,
-    output::{FurtherOutputs, OutputColumns, OutputFormat},
+    output::{FurtherOutputs, OutputColumns, OutputFormat, STAGE},
     peers::Lineage,
     plan::{JobPlan, ModelPlan},
     series::{Series, SeriesTable},
@@ -103,6 +104,8 @@ pub struct JobModel {
     safeguards: Safeguards,
     /// What it gives besides its interval.
     further: FurtherOutputs,
+    /// Whether it writes how far it is.
+    gives_stage: bool,
     /// How its outputs are written.
     pub format: OutputFormat,
     /// The tick at which its last fit ended; `None` before the first one, and then it does not score.
@@ -279,7 +282,7 @@ impl JobState {
                     .zip(&mut block.batches)
                     .map(|(model, batch)| {
                         model.fitted_to?;
-                        let mut scores = Scores::default();
+                        let mut scores = if model.gives_stage { Scores::with_stage() } else { Scores::default() };
                         batch.infer(samples, &model.policy, &mut scores);
                         Some(scores)
                     })
@@ -330,6 +333,38 @@ impl JobState {
     #[must_use]
     pub fn instances(&self) -> usize {
         self.groups.as_ref().map_or_else(|| self.series.active(), Groups::len)
+    }
+
+    /// How many states a model has at each stage, in the order of [`Stage::ALL`]: of series, or of groups. A model that was not
+    /// fitted has none.
+    #[must_use]
+    pub fn stages(&self, model: usize) -> [u64; Stage::ALL.len()] {
+        let mut counts = [0; Stage::ALL.len()];
+        let Some(JobModel { policy, .. }) = self.models.get(model).filter(|model| model.fitted_to.is_some()) else {
+            return counts;
+        };
+        if let Some(groups) = &self.groups {
+            groups.stages().for_each(|stage| counts[stage as usize] += 1);
+            return counts;
+        }
+        for (slot, _) in self.series.series() {
+            let batch = self.blocks.get((slot / BLOCK_SERIES) as usize).and_then(|block| block.batches.get(model));
+            let readiness = batch.map_or(Readiness::NONE, |batch| batch.readiness(slot % BLOCK_SERIES, policy));
+            counts[readiness.stage as usize] += 1;
+        }
+        counts
+    }
+
+    /// The models that only fits teach whose window is too short for them to be [ready](Stage::Ready), with the length that would
+    /// do, ms.
+    pub fn models_that_cannot_be_ready(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.models.iter().filter_map(|model| {
+            let spec = model.spec.as_ref().filter(|spec| !spec.learns_online())?;
+            let NeededHistory { samples, span } = spec.needed_history(model.policy.min_n_samples_seen);
+            let of_samples = i64::try_from(samples).unwrap_or(i64::MAX).saturating_mul(self.plan.query.step);
+            let needed = span.max(of_samples);
+            (needed > self.plan.scheduler.fit_window).then_some((model.plan.alias.as_str(), needed))
+        })
     }
 
     /// Groups of more series than the model recommends, with their number.
@@ -426,8 +461,10 @@ impl JobState {
             for (local, row) in block.rows.clone().enumerate() {
                 let Some(series) = self.series.get(input.slots[row]) else { continue };
                 let cells = local * points..(local + 1) * points;
+                let stage = if model.gives_stage { &scores.stage[cells.clone()] } else { &[] };
                 let columns = OutputColumns {
                     anomaly_score: &scores.anomaly_score[cells.clone()],
+                    stage,
                     y: &input.values[row * points..(row + 1) * points],
                     yhat: &scores.yhat[cells.clone()],
                     yhat_lower: &scores.yhat_lower[cells.clone()],
@@ -582,6 +619,7 @@ fn job_model(job: &JobPlan, model: &ModelPlan) -> JobModel {
         safeguards: spec.as_ref().map(|spec| detector::safeguards(spec, &model.model)).unwrap_or_default(),
         spec,
         further,
+        gives_stage: model.model.provide_series.iter().any(|name| name == STAGE),
     }
 }
 

@@ -413,6 +413,13 @@ impl<E: Environment> Job<E> {
         for (group, channels) in self.state.crowded_groups() {
             tracing::warn!(job = %self.view.key, %group, channels, "a group has more channels than recommended_max_channels");
         }
+        for (model, needed) in self.state.models_that_cannot_be_ready() {
+            let fit_window = self.state.plan.scheduler.fit_window;
+            tracing::warn!(
+                job = %self.view.key, model, fit_window, needed,
+                "fit_window is too short for the model to be ready (ms)"
+            );
+        }
         let fitted: HashSet<u32> = slots.iter().map(|(_, slot)| *slot).collect();
         for input in since_fit.filter(|input| input.tick > result.fitted_to) {
             // A series that the window did not have goes on with the state that has learnt these ticks already.

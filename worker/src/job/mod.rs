@@ -14,7 +14,7 @@ mod taking;
 mod view;
 mod writing;
 
-use std::{collections::VecDeque, rc::Rc, time::Duration};
+use std::{cell::Cell, collections::VecDeque, rc::Rc, time::Duration};
 
 use config::status::{ErrorKind, JobPhase};
 pub use restore::JobHistory;
@@ -45,6 +45,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 
 /// The same while series move: what other workers do about them is noticed within this time.
 const LOOK_AT_HANDOVERS_AFTER: Duration = Duration::from_secs(1);
+
+/// How far the models are is counted at most so often: that takes a look at each.
+const COUNT_STAGES_EVERY: Duration = Duration::from_secs(10);
 
 /// A job and everything that it has learnt. Owned by the job's own task.
 pub struct Job<E: Environment> {
@@ -80,6 +83,8 @@ pub struct Job<E: Environment> {
     arrivals: Arrivals,
     /// Series that have left, until their new owners hold them.
     departures: Departures,
+    /// When it was last counted how far the models are, on the monotonic clock; `None`: not since they were changed.
+    stages_counted: Cell<Option<Duration>>,
     /// Of a job of arrived series: the job that they are to join.
     joins: Option<Rc<JobView>>,
 }
@@ -137,6 +142,7 @@ impl<E: Environment> Job<E> {
             alarms: OpenAlarms::default(),
             arrivals: Arrivals::default(),
             departures: Departures::default(),
+            stages_counted: Cell::new(None),
             joins: None,
             state: JobState::new(plan),
             context,
@@ -513,6 +519,7 @@ impl<E: Environment> Job<E> {
     /// Makes the job's metrics and status appear.
     fn announce(&self) {
         self.context.metrics.add_job(&self.labels);
+        self.stages_counted.set(None);
         self.view.set_plan(&self.state.plan);
         for model in &self.state.models {
             self.context.metrics.add_model(&self.labels.model(&model.plan.alias));
@@ -533,6 +540,14 @@ impl<E: Environment> Job<E> {
             self.context.metrics.models_active.with_label_values(&labels.values()).set(count);
         }
         self.view.set_series(active.unsigned_abs());
+        let now = self.context.clock.monotonic();
+        if self.stages_counted.get().is_none_or(|last| now.saturating_sub(last) >= COUNT_STAGES_EVERY) {
+            self.stages_counted.set(Some(now));
+            for (position, model) in self.state.models.iter().enumerate() {
+                let labels = self.labels.model(&model.plan.alias);
+                self.context.metrics.models_by_stage(&labels, self.state.stages(position));
+            }
+        }
     }
 
     /// Waits until `tick` may be read; snapshots are written meanwhile.

@@ -270,6 +270,14 @@ impl Metrics {
         self.alarms_observed.with_label_values(&model.values()).inc_by(alarms);
     }
 
+    /// How many states of a model are at each stage, in the order of [`Stage::ALL`](detect::readiness::Stage::ALL).
+    pub fn models_by_stage(&self, model: &ModelLabels, counts: [u64; detect::readiness::Stage::ALL.len()]) {
+        for (stage, count) in detect::readiness::Stage::ALL.into_iter().zip(counts) {
+            let labels = with_last(model.values(), stage.name());
+            self.models_by_stage.with_label_values(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
     /// A fit that ended with `status`.
     pub fn fit_finished(&self, model: &ModelLabels, status: &str) {
         self.fits.with_label_values(&with_last(model.values(), status)).inc();

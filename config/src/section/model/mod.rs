@@ -85,7 +85,7 @@ pub(crate) const SECTION: Section = Section {
             "provide_series",
             Kind::Special("list of words", "a list, not empty, of series that the class produces"),
             Presence::Absent("all that the class produces by default"),
-            "Output series to write, in this order. `timestamp` is accepted and means nothing.",
+            "Output series to write, in this order. Every class can also write `stage`, which says [how far a series' model is](models.md#stages): below 1 it has no score yet, below 2 it has not seen all that it is to learn, 2 is ready. `timestamp` is accepted and means nothing.",
         ),
         Key::new(
             "scale",
@@ -205,7 +205,8 @@ fn provide_series(fields: &Fields<'_>, class: &Class, built: &ModelClass, proble
         let tuned = CLASSES.iter().find(|class| class.name == auto.tuned_class);
         return tuned.map_or_else(Vec::new, |tuned| provide_series(fields, tuned, &auto.start, problems));
     }
-    let further = (class.further_series)(built);
+    let mut further = (class.further_series)(built);
+    further.push("stage".to_owned());
     let produced = || class.series.iter().copied().chain(further.iter().map(String::as_str));
     let default = || class.series.iter().map(|name| (*name).to_owned()).collect();
     if fields.raw("provide_series").is_none() {

@@ -256,7 +256,7 @@ pub(crate) const ARGS: Section = Section {
 const CYCLES: [&str; 4] = ["minute", "hod", "dow", "month"];
 
 /// Names that parts of every fit have, and so no season and no holiday; nor with `_lower` or `_upper` after them.
-const RESERVED: [&str; 19] = [
+const RESERVED: [&str; 20] = [
     "trend",
     "additive_terms",
     "multiplicative_terms",
@@ -270,6 +270,7 @@ const RESERVED: [&str; 19] = [
     "yhat",
     "y",
     "anomaly_score",
+    "stage",
     "ds",
     "cap",
     "floor",
