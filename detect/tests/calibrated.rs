@@ -151,10 +151,10 @@ fn above_one_is_exactly_outside_the_band_whatever_the_policy() {
     for policy in [usual, scaled, clipped] {
         let scores = infer_by::<f32>(&policy, 5 * MINUTE, &values);
         let mut found = 0;
-        for at in FIRST_SCORED as usize..values.len() {
+        for (at, value) in values.iter().enumerate().skip(FIRST_SCORED as usize) {
             let (lower, upper) = (scores.yhat_lower[at], scores.yhat_upper[at]);
-            let is_valid = (policy.data_range.0..=policy.data_range.1).contains(&values[at]);
-            let is_outside = !is_valid || values[at] < lower || values[at] > upper;
+            let is_valid = (policy.data_range.0..=policy.data_range.1).contains(value);
+            let is_outside = !is_valid || *value < lower || *value > upper;
             assert_eq!(scores.anomaly_score[at] > 1.0, is_outside, "{policy:?} {at}");
             found += usize::from(is_outside);
         }
