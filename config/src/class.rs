@@ -33,6 +33,7 @@ const fn not_yet(names: &'static [&'static str]) -> Class {
 }
 
 pub(crate) const MODELS: &[Class] = &[
+    full(&["calibrated"]),
     full(&["zscore_online", "model.online.OnlineZscoreModel"]),
     full(&["mad_online", "model.online.OnlineMADModel"]),
     deprecated(&["zscore", "model.zscore.ZscoreModel"], "zscore_online"),

@@ -8,7 +8,7 @@ use crate::fields::Fields;
 use crate::problem::{ConfigErrors, Fault, Place, Problems, Warning};
 use crate::schema::{Key, Kind, Presence, Section};
 use crate::section::{model, reader, scheduler, service, writer};
-use crate::tree::{Entry, Node, Value};
+use crate::tree::{Entry, Node, Scalar, Value};
 use crate::worker::{Model, Reader, Scheduler, WorkerConfig, Writer};
 use crate::yaml;
 
@@ -27,8 +27,8 @@ pub(crate) const ROOT: Section = Section {
         Key::new(
             "models",
             Kind::Entries(&model::SECTION),
-            Presence::Required,
-            "What learns and scores, by alias. `model: {...}` is an old form of `models: {default_model: {...}}`.",
+            Presence::Absent("one of class `calibrated` under the alias `calibrated`, for all queries and schedulers"),
+            "What learns and scores, by alias. `{}`: nothing. `model: {...}` is an old form of `models: {default_model: {...}}`.",
         ),
         Key::new("reader", Kind::Section(&reader::SECTION), Presence::Required, "Where samples come from."),
         Key::new("writer", Kind::Section(&writer::SECTION), Presence::Required, "Where scores go."),
@@ -56,6 +56,9 @@ pub(crate) const ROOT: Section = Section {
         Key::ignored("license", "there is no licence to check"),
     ],
 };
+
+/// Class of the model of a configuration without models, and the alias of that model.
+pub const DEFAULT_MODEL: &str = "calibrated";
 
 /// Old names of sections: the name, what replaces it, and the alias that its content gets.
 const LEGACY: [(&str, &str, &str); 2] =
@@ -157,7 +160,11 @@ fn build(root: &Node, cpus: usize, problems: &mut Problems) -> Option<WorkerConf
     let reader = reader_node.and_then(|node| reader::build(node, problems));
 
     let mut models = BTreeMap::new();
-    let entries = fields.aliases("models", problems).unwrap_or_default();
+    let default_models = default_models(&root.place);
+    let entries = match fields.raw("models") {
+        Some(_) => fields.aliases("models", problems).unwrap_or_default(),
+        None => &default_models,
+    };
     for entry in entries {
         let path = format!("models.{}", entry.key);
         let (queries, schedulers) = (&query_aliases, &scheduler_aliases);
@@ -202,6 +209,19 @@ fn build(root: &Node, cpus: usize, problems: &mut Problems) -> Option<WorkerConf
         preset: preset?,
         revision,
     })
+}
+
+/// The models of a configuration that says nothing of models.
+fn default_models(place: &Place) -> Vec<Entry> {
+    let scalar = |text: &str| Value::Scalar(Scalar { text: text.to_owned(), template: None });
+    let entry = |key: &str, value| Entry {
+        key: key.to_owned(),
+        place: place.clone(),
+        node: Node { place: place.clone(), value },
+    };
+    let keys = [("class", DEFAULT_MODEL), ("queries", "all"), ("schedulers", "all")];
+    let model = keys.map(|(key, text)| entry(key, scalar(text)));
+    vec![entry(DEFAULT_MODEL, Value::Map(model.into()))]
 }
 
 fn preset(text: &str) -> Result<String, String> {
@@ -353,6 +373,7 @@ mod tests {
     const VALID: &str = "\
 schedulers: {s: {fit_window: 1d, infer_every: 1m}}
 models:
+  calibrated: {class: calibrated, queries: all, schedulers: all}
   zscore_online: {class: zscore_online, queries: all, schedulers: all}
   mad_online: {class: mad_online, queries: all, schedulers: all}
   quantile_online: {class: quantile_online, queries: all, schedulers: all}

@@ -340,10 +340,13 @@ fn a_mistake_is_named_with_its_key_and_what_is_allowed() {
         ("reader: {workers: -1}", "reader.workers: `-1`: must be a whole number from 0"),
         (
             "models: {z: {class: custom}}",
-            "models.z.class: not supported yet in this version: custom; supported: zscore_online, mad_online",
+            "models.z.class: not supported yet in this version: custom; supported: calibrated, zscore_online, mad_online",
         ),
         ("models: {z: {class: arima}}", "there is no model class `arima`"),
-        ("models: {z: {class: zscore_onlin}}", "did you mean `zscore_online`?; supported: zscore_online, mad_online"),
+        (
+            "models: {z: {class: zscore_onlin}}",
+            "did you mean `zscore_online`?; supported: calibrated, zscore_online, mad_online",
+        ),
         ("models: {y: {queries: all, schedulers: all}}", "models.y.class: is required"),
         (
             "models: {z: {compression: 100}}",
@@ -427,11 +430,48 @@ fn a_mistake_is_named_with_its_key_and_what_is_allowed() {
 #[test]
 fn missing_sections_and_files_are_errors() {
     let errors = load_with(&["server: {}\n"], &[]).unwrap_err();
-    for section in ["schedulers", "models", "reader", "writer"] {
+    for section in ["schedulers", "reader", "writer"] {
         assert!(errors.contains(&format!("{section}: is required")), "{errors}");
     }
+    assert!(!errors.contains("models"), "{errors}");
     assert_eq!(load_with(&[], &[]).unwrap_err(), "there is no configuration file");
     assert_eq!(load_with(&[MINIMAL, "# nothing\n"], &[]).unwrap_err(), "1.yaml:1:1: the file is empty");
+}
+
+#[test]
+fn without_models_every_query_has_the_default_one_under_every_scheduler() {
+    let around = "\
+schedulers: {a: {fit_window: 14d, infer_every: 1m}, b: {fit_window: 14d, infer_every: 5m}}
+reader: {datasource_url: 'http://tsdb:8428', sampling_period: 1m, data_range: [0, inf], queries: {cpu: {expr: c}, mem: {expr: m}}}
+writer: {datasource_url: 'http://tsdb:8428'}
+";
+    for absent in ["", "models:\n"] {
+        let Loaded { config, warnings } = load_with(&[&format!("{around}{absent}")], &[]).unwrap();
+        assert_eq!(warnings, []);
+        assert_eq!(config.models.keys().collect::<Vec<_>>(), ["calibrated"]);
+        let model = &config.models["calibrated"];
+        assert_eq!(model.class, ModelClass::Calibrated);
+        assert_eq!((model.queries.join(" "), model.schedulers.join(" ")), ("cpu mem".into(), "a b".into()));
+        let written = "models: {calibrated: {class: calibrated, queries: all, schedulers: all}}\n";
+        assert_eq!(load_with(&[around, written], &[]).unwrap().config, config);
+    }
+    let none = load_with(&[around, "models: {}\n"], &[]).unwrap();
+    assert!(
+        none.config.models.is_empty()
+            && none.warnings.iter().any(|warning| warning.message.starts_with("nothing to do"))
+    );
+}
+
+#[test]
+fn the_default_class_has_no_arguments_but_the_warm_up() {
+    let overlay =
+        "models: {z: {class: calibrated, min_n_samples_seen: 100, decay: 0.9, band_floor: 2, influence_limit: 3}}";
+    let warnings = warnings(&[MINIMAL, overlay]);
+    for key in ["decay", "band_floor", "influence_limit"] {
+        assert!(warnings.contains(&format!("models.z.{key}: has no effect here")), "{warnings}");
+    }
+    assert_eq!(config(&[MINIMAL, overlay]).models["z"].min_n_samples_seen, 100);
+    assert!(errors_of("models: {z: {class: calibrated, z_threshold: 3}}").contains("models.z.z_threshold"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use detect::batch::Batch;
 use detect::calendar::Zone;
+use detect::calibrated::CalibratedArgs;
 use detect::decomposition::StdArgs;
 use detect::holt_winters::HoltWintersArgs;
 use detect::isolation_forest::{IsolationForestArgs, SeasonalFeature};
@@ -44,6 +45,7 @@ fn specs() -> Vec<(&'static str, ModelSpec)> {
     let seasonal =
         IsolationForestArgs { seasonal_features: SeasonalFeature::ALL.to_vec(), ..IsolationForestArgs::default() };
     vec![
+        ("", ModelSpec::Calibrated(CalibratedArgs::new(STEP), zone())),
         ("", ModelSpec::ZscoreOnline(ZscoreOnlineArgs::default())),
         ("", ModelSpec::MadOnline(MadOnlineArgs::default())),
         ("", ModelSpec::QuantileOnline(QuantileOnlineArgs::default(), Zone::default())),

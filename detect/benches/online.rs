@@ -4,6 +4,8 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use detect::batch::Batch;
+use detect::calendar::Zone;
+use detect::calibrated::CalibratedArgs;
 use detect::mad::MadOnlineArgs;
 use detect::model::{Samples, Scores};
 use detect::score::ScorePolicy;
@@ -22,6 +24,8 @@ fn specs() -> Vec<(&'static str, ModelSpec)> {
     let zscore = |decay| ModelSpec::ZscoreOnline(ZscoreOnlineArgs { decay, ..ZscoreOnlineArgs::default() });
     let mad = |decay| ModelSpec::MadOnline(MadOnlineArgs { decay, ..MadOnlineArgs::default() });
     vec![
+        // Points are 1 ms apart here.
+        ("calibrated", ModelSpec::Calibrated(CalibratedArgs::new(1), Zone::default())),
         ("zscore_online", zscore(1.0)),
         ("zscore_online decay", zscore(0.999)),
         ("mad_online", mad(1.0)),

@@ -33,6 +33,7 @@ pub mod argument;
 pub mod auto;
 pub mod batch;
 pub mod calendar;
+pub mod calibrated;
 pub mod decomposition;
 pub mod holidays;
 pub mod holt_winters;

@@ -211,6 +211,29 @@ impl ScorePolicy {
     #[inline]
     #[must_use]
     pub fn score(&self, prepared: Interval, y: f64, samples_seen: u64) -> f64 {
+        self.score_unless_decided(prepared, y, samples_seen, || base_score(prepared, y))
+    }
+
+    /// The same by a model that has several views of `y`, and so a base score of its own that need not be 0 at `yhat`; `None`, for
+    /// 0, while it has none. Where that is on the other side of 1 than `y` is of the interval's bounds, the interval decides.
+    #[inline]
+    pub(crate) fn score_of_views(
+        &self,
+        prepared: Interval,
+        y: f64,
+        samples_seen: u64,
+        base: impl FnOnce() -> Option<f64>,
+    ) -> f64 {
+        self.score_unless_decided(prepared, y, samples_seen, || {
+            let Some(base) = base().map(bounded) else { return 0.0 };
+            let is_outside = y > prepared.upper || y < prepared.lower;
+            if (base > 1.0) == is_outside { base } else { base_score(prepared, y) }
+        })
+    }
+
+    /// Rules 1 to 7 of the score, and the eighth if none of them applies.
+    #[inline]
+    fn score_unless_decided(&self, prepared: Interval, y: f64, samples_seen: u64, base: impl FnOnce() -> f64) -> f64 {
         if !y.is_finite() {
             return f64::NAN;
         }
@@ -224,7 +247,7 @@ impl ScorePolicy {
         {
             return 0.0;
         }
-        base_score(prepared, y)
+        base()
     }
 
     /// The anomaly score of `y` by a model that gives a base score of its own and expects no value, such as an isolation

@@ -4,6 +4,7 @@ use crate::argument::ArgumentError;
 use crate::auto::{self, AutoArgs, TunedBatch};
 use crate::batch::Batch;
 use crate::calendar::Zone;
+use crate::calibrated::{self, CalibratedArgs, CalibratedBatch};
 use crate::decomposition::{self, StdArgs, StdModel};
 use crate::holt_winters::{self, HoltWinters, HoltWintersArgs};
 use crate::isolation_forest::{self, DEFAULT_SEED, IsolationForest, IsolationForestArgs};
@@ -22,6 +23,8 @@ use crate::zscore::{self, ZscoreOnline, ZscoreOnlineArgs, ZscoreOnlineBatch};
 /// A class of models with its arguments. What happens to a prediction afterwards is [`crate::score::ScorePolicy`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum ModelSpec {
+    /// `calibrated`, whose days and weeks are those of the clocks of a zone: see [`crate::calibrated`].
+    Calibrated(CalibratedArgs, Zone),
     /// `zscore_online`: see [`crate::zscore`].
     ZscoreOnline(ZscoreOnlineArgs),
     /// `mad_online`: see [`crate::mad`].
@@ -49,6 +52,7 @@ impl ModelSpec {
     #[must_use]
     pub const fn class(&self) -> &'static str {
         match self {
+            Self::Calibrated(..) => "calibrated",
             Self::ZscoreOnline(_) => "zscore_online",
             Self::MadOnline(_) => "mad_online",
             Self::QuantileOnline(..) => "quantile_online",
@@ -68,6 +72,7 @@ impl ModelSpec {
     /// Names the first argument that is outside its range.
     pub fn validate(&self) -> Result<(), ArgumentError> {
         match self {
+            Self::Calibrated(args, _) => args.validate(),
             Self::ZscoreOnline(args) => args.validate(),
             Self::MadOnline(args) => args.validate(),
             Self::QuantileOnline(args, _) => args.validate(),
@@ -150,6 +155,8 @@ impl ModelSpec {
     pub fn new_batch_with(&self, safeguards: Safeguards, components: &[String]) -> Batch {
         let guards = safeguards;
         match self {
+            // Its band has a floor, and its memory a limit, of their own.
+            Self::Calibrated(args, zone) => Batch::Online(Box::new(CalibratedBatch::<f32>::new(*args, zone.clone()))),
             Self::ZscoreOnline(args) if !guards.is_some() => Batch::Online(Box::new(ZscoreOnlineBatch::new(*args))),
             Self::ZscoreOnline(args) => online(ZscoreOnline::new(*args), guards),
             Self::MadOnline(args) => online(MadOnline::new(*args), guards),
@@ -177,6 +184,7 @@ impl ModelSpec {
     #[must_use]
     pub fn learning_signature(&self) -> String {
         let arguments = match self {
+            Self::Calibrated(args, zone) => format!("{} zone={}", args.learning_signature(), zone.name()),
             Self::ZscoreOnline(args) => args.learning_signature(),
             Self::MadOnline(args) => args.learning_signature(),
             Self::QuantileOnline(args, zone) => format!("{} zone={}", args.learning_signature(), zone.name()),
@@ -195,6 +203,7 @@ impl ModelSpec {
     #[must_use]
     pub const fn state_version(&self) -> u16 {
         match self {
+            Self::Calibrated(..) => calibrated::FORMAT.version,
             Self::ZscoreOnline(_) => zscore::FORMAT.version,
             Self::MadOnline(_) => mad::FORMAT.version,
             Self::QuantileOnline(..) => quantile_online::FORMAT.version,

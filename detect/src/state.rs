@@ -8,6 +8,7 @@
 //! | tag | class |
 //! |---|---|
 //! | `at` | `auto` |
+//! | `cb` | `calibrated` |
 //! | `hw` | `holtwinters` |
 //! | `if` | `isolation_forest` |
 //! | `im` | `isolation_forest_multivariate` |

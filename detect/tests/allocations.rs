@@ -3,6 +3,7 @@
 use allocation_counter::measure;
 use detect::batch::Batch;
 use detect::calendar::Zone;
+use detect::calibrated::CalibratedArgs;
 use detect::decomposition::StdArgs;
 use detect::holt_winters::HoltWintersArgs;
 use detect::isolation_forest::{Channels, IsolationForestArgs, IsolationForestMultivariate, SeasonalFeature};
@@ -46,6 +47,7 @@ fn specs() -> Vec<ModelSpec> {
     let seasonal =
         IsolationForestArgs { seasonal_features: SeasonalFeature::ALL.to_vec(), ..IsolationForestArgs::default() };
     vec![
+        ModelSpec::Calibrated(CalibratedArgs::new(STEP), zone()),
         ModelSpec::ZscoreOnline(ZscoreOnlineArgs { decay: 0.999, ..Default::default() }),
         ModelSpec::MadOnline(MadOnlineArgs { decay: 0.999, ..Default::default() }),
         ModelSpec::QuantileOnline(plain, Zone::default()),

@@ -31,7 +31,9 @@ fn model(spec: &ModelSpec) -> Box<dyn OnlineModel> {
         ModelSpec::QuantileOnline(args, zone) => Box::new(QuantileOnline::new(args, zone)),
         ModelSpec::RollingQuantile(args) => Box::new(RollingQuantile::new(args)),
         ModelSpec::Std(args) => Box::new(StdModel::new(args, &[""; 0])),
-        ModelSpec::TemporalEnvelope(..) => unreachable!("times matter to it: see replay.rs"),
+        ModelSpec::TemporalEnvelope(..) | ModelSpec::Calibrated(..) => {
+            unreachable!("times matter to it: see replay.rs")
+        }
         ModelSpec::Prophet(_) | ModelSpec::HoltWinters(_) | ModelSpec::IsolationForest(..) | ModelSpec::Auto(_) => {
             unreachable!("no online model")
         }

@@ -261,7 +261,7 @@ fn no_class_is_worse_than_its_start_on_the_objective_and_most_are_better() {
             ModelSpec::Prophet(args) => losses(args.as_ref(), window),
             ModelSpec::HoltWinters(args) => losses(&args, window),
             ModelSpec::IsolationForest(args, zone) => losses(&(args, zone), window),
-            ModelSpec::Auto(_) => unreachable!("no class of its own"),
+            ModelSpec::Auto(_) | ModelSpec::Calibrated(..) => unreachable!("nothing to search"),
         };
         assert!(loss <= start_loss, "{class}: {loss} {start_loss}");
         better += u32::from(loss < start_loss);
@@ -319,7 +319,7 @@ fn arguments_outside_their_range_are_named() {
     assert_eq!(plain.validate(), Ok(()));
     let nested = AutoArgs { start: ModelSpec::Auto(Box::new(plain.clone())), ..plain.clone() };
     let message = nested.validate().unwrap_err().to_string();
-    assert_eq!(message, "tuned_class_name of auto is auto, it must be another class");
+    assert_eq!(message, "tuned_class_name of auto is auto, it must be a class that has arguments to search");
     let hasty = AutoArgs { timeout: Some(Duration::ZERO), ..plain.clone() };
     assert_eq!(hasty.validate().unwrap_err().to_string(), "timeout of auto is 0, it must be above 0");
     let wrong = AutoArgs { start: ModelSpec::Std(StdArgs::new(1)), ..plain };

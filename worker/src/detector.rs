@@ -9,6 +9,7 @@ use config::worker::{
 use detect::{
     auto::{AutoArgs, TuningArgs, ValidationScheme},
     calendar::{DAY_MS, Date, WallClock, Zone},
+    calibrated::CalibratedArgs,
     decomposition::StdArgs,
     holt_winters::{Bounds, BoxCox, Composition, HoltWintersArgs, Initialization, States},
     isolation_forest::{Contamination, GrowthArgs, IsolationForestArgs, MaxFeatures, MaxSamples, SeasonalFeature},
@@ -38,6 +39,7 @@ pub fn spec(query: &Query, model: &Model) -> Option<ModelSpec> {
     // The configuration refuses zones that do not exist.
     let zone = || Zone::named(&query.tz).unwrap_or_default();
     let spec = match model.class {
+        ModelClass::Calibrated => ModelSpec::Calibrated(CalibratedArgs::new(query.step), zone()),
         ModelClass::ZscoreOnline { z_threshold } => {
             ModelSpec::ZscoreOnline(ZscoreOnlineArgs { z_threshold, decay, history_strength })
         }
@@ -185,7 +187,7 @@ pub fn safeguards(spec: &ModelSpec, model: &Model) -> Safeguards {
 
 fn safeguards_of_class(spec: &ModelSpec, model: &Model) -> Safeguards {
     match spec {
-        ModelSpec::IsolationForest(..) => Safeguards::default(),
+        ModelSpec::IsolationForest(..) | ModelSpec::Calibrated(..) => Safeguards::default(),
         ModelSpec::Auto(auto) => auto.safeguards,
         ModelSpec::Prophet(..) | ModelSpec::HoltWinters(..) => {
             Safeguards { band_floor: model.band_floor, influence_limit: 0.0 }

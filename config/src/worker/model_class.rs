@@ -8,6 +8,8 @@ use super::{Auto, JointEnvelope, JointForest};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelClass {
+    /// What is usual at this time of the day and week, in a band that the series leaves rarely.
+    Calibrated,
     /// Running mean and standard deviation.
     ZscoreOnline {
         /// Half-width of the interval in standard deviations.

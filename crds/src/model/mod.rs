@@ -18,7 +18,7 @@ pub use offline::{
     BoxCox, HoltWinters, Initialization, IsolationForest, Seasonal, SeasonalFeature, SmoothingBounds, SmoothingRange,
     Trend,
 };
-pub use online::{MadOnline, QuantileOnline, RollingQuantile, Std, ZscoreOnline};
+pub use online::{Calibrated, MadOnline, QuantileOnline, RollingQuantile, Std, ZscoreOnline};
 pub use prophet::{
     Aggregation, Compression, Cycle, Growth, LocalSeasonality, Mode, Prophet, ProphetHoliday, ProphetSeasonality,
     Scaling,
@@ -48,8 +48,8 @@ use std::collections::BTreeMap;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "When it was created"),
     validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name must have at most 63 characters")
 )]
-#[x_kube(validation = Rule::new("[has(self.zscoreOnline), has(self.madOnline), has(self.quantileOnline), has(self.rollingQuantile), has(self.std), has(self.temporalEnvelope), has(self.prophet), has(self.holtwinters), has(self.isolationForest), has(self.temporalEnvelopeMultivariate), has(self.isolationForestMultivariate), has(self.auto)].filter(set, set).size() == 1")
-    .message("exactly one of zscoreOnline, madOnline, quantileOnline, rollingQuantile, std, temporalEnvelope, prophet, holtwinters, isolationForest, temporalEnvelopeMultivariate, isolationForestMultivariate and auto must be set"))]
+#[x_kube(validation = Rule::new("[has(self.calibrated), has(self.zscoreOnline), has(self.madOnline), has(self.quantileOnline), has(self.rollingQuantile), has(self.std), has(self.temporalEnvelope), has(self.prophet), has(self.holtwinters), has(self.isolationForest), has(self.temporalEnvelopeMultivariate), has(self.isolationForestMultivariate), has(self.auto)].filter(set, set).size() == 1")
+    .message("exactly one of calibrated, zscoreOnline, madOnline, quantileOnline, rollingQuantile, std, temporalEnvelope, prophet, holtwinters, isolationForest, temporalEnvelopeMultivariate, isolationForestMultivariate and auto must be set"))]
 #[x_kube(validation = Rule::new("!has(self.provideSeries) || has(self.std) || has(self.auto) && has(self.auto.tuned.std) || !self.provideSeries.exists(series, series == 'trend' && !has(self.prophet) || series in ['resid', 'seasonal'])")
     .message("provideSeries: resid and seasonal are of std only, trend of std and prophet"))]
 #[x_kube(validation = Rule::new("!has(self.provideSeries) || has(self.prophet) || self.provideSeries.all(series, series in ['anomaly_score', 'y', 'yhat', 'yhat_lower', 'yhat_upper', 'stage', 'resid', 'trend', 'seasonal'])")
@@ -61,6 +61,11 @@ use std::collections::BTreeMap;
 #[x_kube(validation = Rule::new("!has(self.provideSeries) || !has(self.isolationForestMultivariate) || self.provideSeries.all(series, series in ['anomaly_score', 'stage'])")
     .message("provideSeries: isolationForestMultivariate gives anomaly_score and stage only"))]
 pub struct AnomalyModelSpec {
+    /// What is usual at this time of the day and week, in a band that the series itself leaves rarely. Nothing has to be set: `{}`.
+    /// Queries that no model asks for have this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub calibrated: Option<Calibrated>,
     /// Running mean and standard deviation.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
@@ -134,13 +139,13 @@ pub struct AnomalyModelSpec {
     pub clip_predictions: Option<bool>,
     /// Least distance of the bounds from the expected value, in units of the series' own noise: the standard deviation of its
     /// moves from sample to sample. It keeps the band of a series that hardly moves open. 0: no floor, as vmanomaly has none.
-    /// No effect on `isolationForest`, which has no band. Absent: 1.
+    /// No effect on `calibrated`, whose band has a floor of its own, and `isolationForest`, which has no band. Absent: 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1_000_000.0))]
     pub band_floor: Option<f64>,
     /// A sample that is further from the expected value than so many half-widths of the band is learnt as if it were that far
     /// away, so that a spike does not widen the band for long: 1 or more; 0: no limit, as vmanomaly has none. Models that
-    /// learn between fits only. Absent: 0.
+    /// learn between fits only; no effect on `calibrated`, which has a limit of its own. Absent: 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1_000_000.0))]
     pub influence_limit: Option<f64>,

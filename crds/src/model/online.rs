@@ -5,6 +5,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::duration::Duration;
 
+/// What is usual at this time of the day and week, in a band that the series itself leaves rarely.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Calibrated {
+    /// The score is 0 until a series has had so many samples, and in any case until it has had 30. Absent: 30.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub min_n_samples_seen: Option<i64>,
+}
+
 /// Running mean and standard deviation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

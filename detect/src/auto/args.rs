@@ -51,8 +51,8 @@ impl AutoArgs {
     /// Names the first argument that is outside its range.
     pub fn validate(&self) -> Result<(), ArgumentError> {
         let arguments = Arguments("auto");
-        let holds = !matches!(self.start, ModelSpec::Auto(_));
-        arguments.require("tuned_class_name", self.start.class(), "another class", holds)?;
+        let holds = !matches!(self.start, ModelSpec::Auto(_) | ModelSpec::Calibrated(..));
+        arguments.require("tuned_class_name", self.start.class(), "a class that has arguments to search", holds)?;
         self.start.validate()?;
         let holds = self.timeout.is_none_or(|timeout| !timeout.is_zero());
         arguments.require("timeout", "0", "above 0", holds)?;
@@ -90,7 +90,10 @@ fn thresholds(spec: &ModelSpec) -> String {
         ModelSpec::Std(args) => format!("z_threshold={:?}", args.z_threshold),
         ModelSpec::Prophet(args) => format!("interval_width={:?}", args.interval_width),
         ModelSpec::HoltWinters(args) => format!("z_threshold={:?}", args.z_threshold),
-        ModelSpec::TemporalEnvelope(..) | ModelSpec::IsolationForest(..) | ModelSpec::Auto(_) => String::new(),
+        ModelSpec::TemporalEnvelope(..)
+        | ModelSpec::IsolationForest(..)
+        | ModelSpec::Auto(_)
+        | ModelSpec::Calibrated(..) => String::new(),
     }
 }
 

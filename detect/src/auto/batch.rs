@@ -342,7 +342,7 @@ trait Visit {
     fn visit<A: Tunable>(self, start: A, spec: fn(A) -> ModelSpec) -> Self::Output;
 }
 
-/// `None` of `auto` itself.
+/// `None` of a class that has none, or of `auto` itself.
 fn visit<V: Visit>(start: &ModelSpec, visitor: V) -> Option<V::Output> {
     Some(match start.clone() {
         ModelSpec::ZscoreOnline(args) => visitor.visit(args, ModelSpec::ZscoreOnline),
@@ -360,7 +360,7 @@ fn visit<V: Visit>(start: &ModelSpec, visitor: V) -> Option<V::Output> {
         ModelSpec::IsolationForest(args, zone) => {
             visitor.visit((args, zone), |(args, zone)| ModelSpec::IsolationForest(args, zone))
         }
-        ModelSpec::Auto(_) => return None,
+        ModelSpec::Auto(_) | ModelSpec::Calibrated(..) => return None,
     })
 }
 
@@ -411,5 +411,5 @@ fn with_values(args: &AutoArgs, values: &[f64]) -> Result<ModelSpec, StateError>
             Ok(spec)
         }
     }
-    visit(&args.start, Set(&args.frozen, values)).unwrap_or(Err(damaged("auto does not tune itself")))
+    visit(&args.start, Set(&args.frozen, values)).unwrap_or(Err(damaged("the class has nothing to tune")))
 }

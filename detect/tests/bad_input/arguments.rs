@@ -1,6 +1,7 @@
 //! Arguments of every class: mostly within their ranges, at the edges, sometimes beyond.
 
 use detect::calendar::{Date, Zone};
+use detect::calibrated::CalibratedArgs;
 use detect::decomposition::{MAX_PERIOD, StdArgs};
 use detect::holt_winters::{Bounds, Composition, HoltWintersArgs, Initialization, MAX_PERIODS, States};
 use detect::isolation_forest::{
@@ -146,7 +147,9 @@ pub fn online() -> impl Strategy<Value = ModelSpec> {
     let std = (edges(&[2, 3, 4, 7, 24, MAX_PERIOD], &[0, 1, MAX_PERIOD + 1]), positive())
         .prop_map(|(period, z_threshold)| ModelSpec::Std(StdArgs { period, z_threshold }));
     let envelope = (envelope_args(), zone()).prop_map(|(args, zone)| ModelSpec::TemporalEnvelope(args, zone));
-    prop_oneof![zscore, mad, quantile_online(), rolling, std, envelope]
+    let step = edges(&[1, 1000, MINUTE, 60 * MINUTE, DAY, 30 * DAY, i64::MAX], &[0, -1, i64::MIN]);
+    let calibrated = (step, zone()).prop_map(|(step, zone)| ModelSpec::Calibrated(CalibratedArgs { step }, zone));
+    prop_oneof![zscore, mad, quantile_online(), rolling, std, envelope, calibrated]
 }
 
 pub fn growth_args() -> impl Strategy<Value = GrowthArgs> {

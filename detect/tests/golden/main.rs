@@ -3,7 +3,11 @@
 //! A file holds what such a library gave for a series; how far an implementation may be from it is said where it is checked.
 //! `data` has some of the files; `GOLDEN_DIR=<folder> cargo test --release -p detect --test golden -- --nocapture` checks a whole
 //! folder of the same form: `series/<name>.json` with the inputs, and a folder for each kind of reference.
+//!
+//! The reference of `calibrated`, which no library has, is `tests/reference/calibrated.py`; its inputs are made, not stored. What it
+//! gives for labelled series is checked too where `CALIBRATED_DIR=<folder>` names it.
 
+mod calibrated;
 mod compare;
 mod decompose;
 mod holtwinters;
@@ -19,7 +23,8 @@ use std::{
 use serde_json::Value;
 
 /// A kind of reference: its folder, and what checks a file.
-const KINDS: [(&str, Check); 5] = [
+const KINDS: [(&str, Check); 6] = [
+    ("calibrated", calibrated::check),
     ("decompose", decompose::check),
     ("holtwinters", holtwinters::check),
     ("iforest", iforest::check),

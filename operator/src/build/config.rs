@@ -320,7 +320,9 @@ pub(super) fn holidays(calendar: &HolidayCalendar) -> Value {
 
 /// The class of a model that learns every sample, and what only that takes.
 pub(super) fn online(common: Section, spec: &AnomalyModelSpec) -> Section {
-    if let Some(own) = &spec.zscore_online {
+    if let Some(own) = &spec.calibrated {
+        common.set("class", "calibrated").set("min_n_samples_seen", own.min_n_samples_seen)
+    } else if let Some(own) = &spec.zscore_online {
         common
             .set("class", "zscore_online")
             .set("z_threshold", own.z_threshold)

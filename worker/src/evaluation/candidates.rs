@@ -92,7 +92,8 @@ pub enum CandidateError {
 }
 
 /// Every class that needs no program of the user's.
-const CLASSES: [&str; 12] = [
+const CLASSES: [&str; 13] = [
+    "calibrated",
     "zscore_online",
     "mad_online",
     "quantile_online",

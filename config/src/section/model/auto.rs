@@ -5,7 +5,7 @@ use crate::fields::{Fields, wrong_type};
 use crate::problem::{Fault, Problems};
 use crate::range;
 use crate::schema::{Domain, Key, Kind, Presence, Section};
-use crate::section::model::online::number;
+use crate::section::model::online::{CALIBRATED, number};
 use crate::section::model::{self, CLASSES, Class};
 use crate::section::policy;
 use crate::tree::{Entry, Node, Scalar, Value};
@@ -166,6 +166,10 @@ fn tuned_class(fields: &Fields<'_>, problems: &mut Problems) -> Option<&'static 
     };
     let node = fields.node(key, problems)?;
     let name = class::resolve_name("model", class::MODELS, node, fields.path_of(key), problems)?;
+    if name == CALIBRATED.name {
+        fields.conflict(key, "`calibrated` has no arguments that could be searched: write it as `class`", problems);
+        return None;
+    }
     if name == AUTO.name {
         fields.conflict(key, "`auto` does not tune itself: write the class whose arguments are searched", problems);
         return None;

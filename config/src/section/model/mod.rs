@@ -24,10 +24,11 @@ use auto::AUTO;
 use envelope::TEMPORAL_ENVELOPE;
 use multivariate::{ISOLATION_FOREST_MULTIVARIATE, TEMPORAL_ENVELOPE_MULTIVARIATE};
 use offline::{HOLT_WINTERS, ISOLATION_FOREST};
-use online::{DECOMPOSITION, MAD, QUANTILE, ROLLING_QUANTILE, ZSCORE};
+use online::{CALIBRATED, DECOMPOSITION, MAD, QUANTILE, ROLLING_QUANTILE, ZSCORE};
 use prophet::PROPHET;
 
 pub(crate) const CLASSES: &[Class] = &[
+    CALIBRATED,
     ZSCORE,
     MAD,
     QUANTILE,
@@ -103,14 +104,14 @@ pub(crate) const SECTION: Section = Section {
             "band_floor",
             Kind::Number(Domain::NotNegative),
             Presence::Default("1"),
-            "Least distance of the bounds from the expected value, in units of the series' own noise, the standard deviation of its moves from sample to sample. It keeps the band of a series that hardly moves open. `0`: no floor, as vmanomaly has none. No effect on classes without `yhat`.",
+            "Least distance of the bounds from the expected value, in units of the series' own noise, the standard deviation of its moves from sample to sample. It keeps the band of a series that hardly moves open. `0`: no floor, as vmanomaly has none. No effect on `calibrated`, and on classes without `yhat`.",
         )
         .own(),
         Key::new(
             "influence_limit",
             Kind::Number(Domain::NotNegative),
             Presence::Default("0"),
-            "A sample that is further from the expected value than so many half-widths of the band is learnt as if it were that far away, so that a spike does not widen the band for long. At least 1; `0`: no limit, as vmanomaly has none. Only online classes learn between fits.",
+            "A sample that is further from the expected value than so many half-widths of the band is learnt as if it were that far away, so that a spike does not widen the band for long. At least 1; `0`: no limit, as vmanomaly has none. Only online classes learn between fits; no effect on `calibrated`.",
         )
         .own(),
         Key::new(
@@ -322,6 +323,15 @@ pub(crate) fn build(
     for name in ["scale", "clip_predictions", "band_floor", "influence_limit"] {
         if !expects_value && fields.raw(name).is_some() {
             fields.warn(name, "has no effect here: the class expects no value", problems);
+        }
+    }
+    for name in ["band_floor", "influence_limit"] {
+        if built == ModelClass::Calibrated && fields.raw(name).is_some() {
+            fields.warn(
+                name,
+                "has no effect here: the class keeps its band open, and spikes out of it, by itself",
+                problems,
+            );
         }
     }
     for name in ["band_floor", "influence_limit", "exclude_incidents"] {

@@ -9,7 +9,7 @@ use crate::worker::ModelClass;
 /// What all of them take.
 pub(crate) const WARM_UP: Section = Section {
     title: "`models.<alias>` of classes that learn every sample",
-    about: "Of all classes whose name ends in `_online`, `rolling_quantile`, `std`, `temporal_envelope` and `temporal_envelope_multivariate`.",
+    about: "Of `calibrated`, all classes whose name ends in `_online`, `rolling_quantile`, `std`, `temporal_envelope` and `temporal_envelope_multivariate`.",
     keys: &[Key::new(
         "min_n_samples_seen",
         Kind::Integer(1, i64::MAX),
@@ -41,7 +41,7 @@ pub(crate) const FORGETTING: Section = Section {
 /// What those have no use for whose memory has its own arguments.
 pub(crate) const REMEMBERING: Section = Section {
     title: "`models.<alias>` of classes with a memory of their own",
-    about: "Of `rolling_quantile`, `std`, `temporal_envelope` and `temporal_envelope_multivariate`.",
+    about: "Of `calibrated`, `rolling_quantile`, `std`, `temporal_envelope` and `temporal_envelope_multivariate`.",
     keys: &[
         Key::ignored("decay", "what the class remembers follows from its own arguments"),
         Key::ignored("history_strength", "what the class remembers follows from its own arguments"),
@@ -50,6 +50,20 @@ pub(crate) const REMEMBERING: Section = Section {
 
 /// What a class writes that expects an interval.
 pub(super) const PREDICTIVE: &[&str] = &["anomaly_score", "y", "yhat", "yhat_lower", "yhat_upper"];
+
+/// The class of a configuration without models.
+pub(super) const CALIBRATED: Class = Class {
+    name: "calibrated",
+    section: Section {
+        title: "`models.<alias>` of class `calibrated`",
+        about: "What is usual at this time of the day and week, in a band that this series leaves rarely. A file without `models` has this one for all queries. There is nothing to set: all that it needs follows from the query's `step` and the series. The first 30 samples score 0, whatever `min_n_samples_seen` is.",
+        keys: &[],
+    },
+    shared: &[&WARM_UP, &REMEMBERING],
+    series: PREDICTIVE,
+    further_series: |_| Vec::new(),
+    build: |_, _| ModelClass::Calibrated,
+};
 
 pub(super) const ZSCORE: Class = Class {
     name: "zscore_online",

@@ -1,0 +1,127 @@
+//! The states of many series.
+
+use super::CalibratedArgs;
+use super::codec::Stored;
+use super::pace::{Moment, Pace};
+use super::state::State;
+use crate::calendar::Zone;
+use crate::model::{OnlineBatch, Samples, Scores, StateError, is_missing};
+use crate::score::{Interval, ScorePolicy};
+
+/// How far a series has been learnt.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Progress {
+    /// Finite samples; the first [`FIRST_SCORED`](super::FIRST_SCORED) are not scored.
+    pub samples: u64,
+    /// Blocks of 8 hours, or of 12 samples if that is longer, that have ended. The threshold is the series' own from 3 on, and half
+    /// of what it has to say counts with 5.
+    pub blocks: u64,
+    /// Share of the slots of the week in which there was a sample, 0 to 1.
+    pub week: f64,
+}
+
+/// `calibrated` of many series on the clocks of a zone.
+#[derive(Debug, Clone)]
+pub struct CalibratedBatch<S = f32> {
+    pace: Pace,
+    zone: Zone,
+    states: Vec<State<S>>,
+    /// The columns of a tick, which all series share; empty between ticks.
+    moments: Vec<Moment>,
+}
+
+impl<S: Stored> CalibratedBatch<S> {
+    /// A batch without slots. Arguments are [validated](CalibratedArgs::validate).
+    #[must_use]
+    pub fn new(args: CalibratedArgs, zone: Zone) -> Self {
+        Self { pace: Pace::new(args.step), zone, states: Vec::new(), moments: Vec::new() }
+    }
+
+    /// How far a slot has been learnt.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    #[must_use]
+    pub fn progress(&self, slot: u32) -> Progress {
+        let State { samples_seen, weekly, maxima, .. } = &self.states[slot as usize];
+        Progress { samples: *samples_seen, blocks: maxima.blocks, week: weekly.share_seen() }
+    }
+
+    /// Looks at every sample that there is, with the moment of its time, row by row, and tells the column and the row.
+    #[inline]
+    fn each(&mut self, samples: Samples<'_>, mut visit: impl FnMut(&mut State<S>, &Pace, &Moment, usize, f64)) {
+        samples.check(self.states.len());
+        self.moments.extend(samples.times.iter().map(|time| self.pace.moment(&self.zone, *time)));
+        for (row, slot) in samples.slots.iter().enumerate() {
+            let state = &mut self.states[*slot as usize];
+            let first = row * samples.times.len();
+            for (column, (moment, value)) in self.moments.iter().zip(samples.row(row)).enumerate() {
+                visit(state, &self.pace, moment, first + column, *value);
+            }
+        }
+        self.moments.clear();
+    }
+}
+
+impl<S: Stored> OnlineBatch for CalibratedBatch<S> {
+    fn slots(&self) -> usize {
+        self.states.len()
+    }
+
+    fn grow(&mut self, slots: usize) {
+        if slots > self.states.len() {
+            self.states.resize(slots, State::new(&self.pace));
+        }
+    }
+
+    fn reset(&mut self, slot: u32) {
+        self.states[slot as usize] = State::new(&self.pace);
+    }
+
+    fn infer(&mut self, samples: Samples<'_>, policy: &ScorePolicy, scores: &mut Scores) {
+        scores.resize(samples.values.len());
+        self.each(samples, |state, pace, moment, at, value| {
+            if is_missing(value) {
+                scores.put(at, Interval::NONE, f64::NAN);
+                return;
+            }
+            let outlook = state.outlook(pace, moment);
+            let prepared = policy.prepare(outlook.interval);
+            let score = outlook.score(policy, prepared, value, &state.residuals(&outlook, value));
+            scores.put(at, prepared, score);
+            if value.is_finite() {
+                state.learn(pace, moment, value, &outlook);
+            }
+        });
+    }
+
+    fn learn(&mut self, samples: Samples<'_>) {
+        self.each(samples, |state, pace, moment, _, value| {
+            if value.is_finite() {
+                let outlook = state.outlook(pace, moment);
+                state.learn(pace, moment, value, &outlook);
+            }
+        });
+    }
+
+    /// Nothing: how long what is remembered counts follows from the step alone.
+    fn finish_fit(&mut self, _slot: u32) {}
+
+    fn samples_seen(&self, slot: u32) -> u64 {
+        self.states[slot as usize].samples_seen
+    }
+
+    fn save(&self, slot: u32, out: &mut Vec<u8>) {
+        self.states[slot as usize].save(out);
+    }
+
+    fn load(&mut self, slot: u32, bytes: &[u8]) -> Result<(), StateError> {
+        self.states[slot as usize] = State::load(&self.pace, bytes)?;
+        Ok(())
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let own = self.states.capacity() * size_of::<State<S>>() + self.moments.capacity() * size_of::<Moment>();
+        own + self.states.iter().map(State::heap_bytes).sum::<usize>()
+    }
+}

@@ -1,0 +1,110 @@
+//! `calibrated`: what is usual at this time of the day and week, in a band as wide as makes an alarm rare for this very series.
+//!
+//! Online, causal, and without arguments of its own: everything follows from the step of the series. If all values are multiplied by
+//! a positive number and moved, so is everything that is predicted, up to rounding.
+//!
+//! # Notation
+//!
+//! `nd` is the number of samples a day at the series' step, `c` the number of finite samples so far,
+//! `g(t) = max(1 / t, 1 / (c + 1))` the gain of a mean over `t` samples that starts as a plain one, `clip(v, l)` is `v` limited to
+//! `[-l, l]`. Samples that are missing or not finite are skipped, and all that is said of a sample comes from the samples before it.
+//! There are three speeds `b`: fast, 5 samples; mid, 24 samples, at least an hour; slow, 48 samples, at least a day.
+//!
+//! # Prediction
+//!
+//! 1. Three experts `a` say what the time adds: nothing, the daily profile `D`, the weekly profile `W`, in the civil time of the
+//!    query's zone. `D` has 288 slots or as many as there are samples a day, `W` seven times 48 of them or as many; between the
+//!    centres of slots that hold several samples they are linear. A daily slot that was not yet seen adds 0, a weekly one what the
+//!    day adds.
+//! 2. Each expert has a level `L[a][b]` of each speed. They are weighted by `w[a] ~ (min loss / loss[a])^4`; the residual of a speed is
+//!    `r[b] = sum w[a] (x - S[a] - L[a][b])`, its prediction `p[b] = x - r[b]`.
+//! 3. The residual's usual size is `sigma[b] = (L1^0.6 (L2 / 1.25)^0.4 + 0.1 L2) h v`, with the mean `L1` of the residuals' sizes, which
+//!    rare excursions hardly move, and their root mean square `L2`, which knows of them. With `n` samples at this hour of the day and
+//!    the mean size `H` at it, `h = max(1, (n H + 100 L1[mid]) / (n + 100) / L1[mid])`. With the mean `E` of the latest sizes,
+//!    `v = max(1, E / L1)^0.6`: after an incident the band is wide for a while, so that it is not reported again and again.
+//! 4. A block is 8 hours, at least 12 samples. Its greatest `z = |r| / sigma` goes into a ring of the latest [`BLOCKS`] blocks. With
+//!    the 3rd quartile `Q` of `q >= 3` of them, `A = 1.475 Q q / (q + 5)` and `T = (A^4 + T0^4)^(1/4)`; before that `T = T0`, with
+//!    `T0 = 4.13 (nd / 1440)^0.05`. So the band is a statement about how far this series goes in a third of a day.
+//! 5. The bands of two views, the fast and the slow one, are `p ± sigma T`. The interval is what they have in common, `yhat` the fast
+//!    prediction limited to it. Where they have nothing in common, which is so at one sample of 5,000, right after the level changed,
+//!    it is the middle between them.
+//!
+//! # Score
+//!
+//! `max |x - p| / (sigma T)` over both views: above 1 exactly outside the interval. It is not 0 at `yhat` where that is not what the
+//! slow view expects. The first [`FIRST_SCORED`] samples score 0, and so does the first sample that differs from all before it: of a
+//! series that has never moved it is not known how far it goes. The interval of such a series is its value. How a
+//! [`ScorePolicy`](crate::score::ScorePolicy) acts on it:
+//!
+//! - `scale` multiplies the margins of the interval, and leaves `yhat` alone. The score is that of the value whose distance from `yhat`
+//!   is divided by the same number, so it still is 1 at the bounds, and 1 itself changes nothing.
+//! - `direction`: a deviation from a view's prediction counts if it is to that side, and the score is 0 on the other side of `yhat`.
+//! - Minimal deviations are those from `yhat`.
+//! - `data_range` and `clip_predictions` act on the interval as with every class. A clipped bound changes what is written, not which
+//!   samples score above 1.
+//! - Where rounding, the least margin of [`crate::score`] or clipping let score and written interval differ on which side of 1 a sample
+//!   is, the score is [that of the interval](crate::score::base_score).
+//!
+//! # Learning
+//!
+//! - `L1` from `|r|` clipped at 6 `L1`, `L2^2` from `r^2` as it is, both over 5 days, at least 200 samples; `E` from `|r|` clipped at 50
+//!   `L1`, over 16 hours, at least 6 samples; `H` from what `L1[mid]` learns; `loss[a]` from the size of the expert's residual of mid
+//!   speed, over 3 days, at least 50 samples, clipped at 6 mean errors of the first expert.
+//! - `L[a][b]` from its own residual clipped at 3.5 of its mean errors, which are means over two days.
+//! - `D` from `x - D - L[daily][slow]`, clipped alike, with the gain `max(0.15 / samples a slot and day, 1 / visits)`; `W` likewise with
+//!   0.3 and `L[weekly][slow]`, starting from what the day adds.
+//!
+//! # State
+//!
+//! At most [`max_state_bytes`], which is 5.5 kB for steps of five minutes and less, and 1 kB for an hour. Profiles and ring are `f32`:
+//! with `f64` no figure of `docs/detection-quality.md` is another. What exceeds `f32` saturates.
+//!
+//! The [header](crate::state) `cb`, then `samples_seen` (`u64`), the block of the latest sample (`i64`), the number of blocks (`u64`),
+//! the greatest `z` of the current one by view, levels and their mean errors by expert and speed, losses by expert, `L1`, `L2^2` and
+//! `E` by speed (`f64`), `H` (`f64`) and visits (`u32`) by hour, value (`f32`) and visits (`u16`) of each slot of both profiles, and the
+//! maxima of the blocks in the ring by view (`f32`).
+
+mod batch;
+mod codec;
+mod learning;
+mod maxima;
+mod pace;
+mod prediction;
+mod profile;
+mod state;
+
+pub use batch::{CalibratedBatch, Progress};
+pub use codec::{FORMAT, Stored, max_state_bytes};
+pub use maxima::BLOCKS;
+pub use prediction::FIRST_SCORED;
+
+use crate::argument::{ArgumentError, Arguments};
+
+/// Arguments of `calibrated`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CalibratedArgs {
+    /// Distance of the series' samples, ms; above 0. All that is remembered follows from it.
+    pub step: i64,
+}
+
+impl CalibratedArgs {
+    /// For series of this step, ms.
+    #[must_use]
+    pub const fn new(step: i64) -> Self {
+        Self { step }
+    }
+
+    /// Checks every argument against its range.
+    ///
+    /// # Errors
+    /// Names the first argument that is outside its range.
+    pub fn validate(&self) -> Result<(), ArgumentError> {
+        let Self { step } = self;
+        Arguments("calibrated").require("step", format!("{step} ms"), "above 0", *step > 0)
+    }
+
+    /// The arguments that act on learning; see [`crate::spec::ModelSpec::learning_signature`]. The zone acts on learning too.
+    pub(crate) fn learning_signature(&self) -> String {
+        format!("step={}", self.step)
+    }
+}

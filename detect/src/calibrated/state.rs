@@ -1,0 +1,81 @@
+//! What one series has learnt.
+
+use super::codec::Stored;
+use super::maxima::BlockMaxima;
+use super::pace::{Pace, SPEEDS};
+use super::profile::Profile;
+use crate::score::{at_least, at_most};
+
+/// What says what the time adds: nothing, the daily profile, the weekly one.
+pub(super) const EXPERTS: usize = 3;
+pub(super) const DAILY: usize = 1;
+pub(super) const WEEKLY: usize = 2;
+
+/// Sizes of the residuals of one speed.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Sizes {
+    /// `L1`.
+    pub(super) mean: f64,
+    /// `L2^2`, at most `f64::MAX`.
+    pub(super) mean_square: f64,
+    /// `E`.
+    pub(super) recent: f64,
+}
+
+/// Sizes of residuals at an hour of the day.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Hour {
+    /// `H`.
+    pub(super) mean: f64,
+    /// Saturating.
+    pub(super) visits: u32,
+}
+
+/// `calibrated` of one series. Everything is 0 while nothing was learnt.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct State<S> {
+    pub(super) samples_seen: u64,
+    /// Number of the block that the latest sample was in.
+    pub(super) block: i64,
+    /// `L` by expert and speed.
+    pub(super) levels: [[f64; SPEEDS]; EXPERTS],
+    /// Mean sizes of what the levels learn.
+    pub(super) errors: [[f64; SPEEDS]; EXPERTS],
+    /// By expert.
+    pub(super) losses: [f64; EXPERTS],
+    /// By speed.
+    pub(super) sizes: [Sizes; SPEEDS],
+    pub(super) hours: [Hour; 24],
+    pub(super) daily: Profile<S>,
+    pub(super) weekly: Profile<S>,
+    pub(super) maxima: BlockMaxima<S>,
+}
+
+impl<S: Stored> State<S> {
+    /// That has learnt nothing.
+    pub(super) fn new(pace: &Pace) -> Self {
+        Self {
+            samples_seen: 0,
+            block: 0,
+            levels: Default::default(),
+            errors: Default::default(),
+            losses: Default::default(),
+            sizes: Default::default(),
+            hours: Default::default(),
+            daily: Profile::new(pace.daily_slots),
+            weekly: Profile::new(pace.weekly_slots),
+            maxima: BlockMaxima::new(pace.prior_threshold),
+        }
+    }
+
+    /// Bytes beside the state itself.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.daily.heap_bytes() + self.weekly.heap_bytes()
+    }
+}
+
+/// Within `±f64::MAX`: what a sum of finite numbers saturates at.
+#[inline]
+pub(super) fn bounded(value: f64) -> f64 {
+    at_most(at_least(value, -f64::MAX), f64::MAX)
+}

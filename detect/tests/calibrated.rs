@@ -1,0 +1,261 @@
+//! `calibrated` on series that users have: rare alarms, at the right samples, whatever the unit.
+
+use detect::calendar::Zone;
+use detect::calibrated::{CalibratedArgs, CalibratedBatch, FIRST_SCORED, Progress, Stored, max_state_bytes};
+use detect::model::{OnlineBatch, Samples, Scores};
+use detect::score::{Direction, ScorePolicy, Sides};
+use proptest::prelude::*;
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+
+/// 2024-01-01, a Monday.
+const START: i64 = 1_704_067_200_000;
+
+/// Of 53 bits, below 1 (splitmix64).
+fn uniform(index: usize) -> f64 {
+    let mut z = (index as u64).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// About normal, of a standard deviation of 1.
+fn noise(index: usize) -> f64 {
+    (0..12).map(|part| uniform(12 * index + part)).sum::<f64>() - 6.0
+}
+
+fn batch<S: Stored>(step: i64) -> CalibratedBatch<S> {
+    let mut batch = CalibratedBatch::new(CalibratedArgs::new(step), Zone::default());
+    batch.grow(1);
+    batch
+}
+
+/// Scores of samples of this step from [`START`] on.
+fn infer_by<S: Stored>(policy: &ScorePolicy, step: i64, values: &[f64]) -> Scores {
+    let times: Vec<i64> = (0..values.len() as i64).map(|index| START + index * step).collect();
+    let mut scores = Scores::default();
+    batch::<S>(step).infer(Samples { times: &times, slots: &[0], values }, policy, &mut scores);
+    scores
+}
+
+fn infer(step: i64, values: &[f64]) -> Scores {
+    infer_by::<f32>(&ScorePolicy::default(), step, values)
+}
+
+/// Numbers of the samples that score above 1.
+fn alarms(scores: &Scores) -> Vec<usize> {
+    (0..scores.anomaly_score.len()).filter(|at| scores.anomaly_score[*at] > 1.0).collect()
+}
+
+/// So many samples of something, without an alarm after the first ones, and with one where the value leaves by so much.
+fn is_calm_until(step: i64, count: usize, first: usize, value: impl Fn(usize) -> f64, leap: f64) {
+    let mut values: Vec<f64> = (0..=count).map(value).collect();
+    values[count] += leap;
+    let alarms = alarms(&infer(step, &values));
+    let late: Vec<usize> = alarms.iter().copied().filter(|at| *at >= first).collect();
+    assert_eq!(late, [count], "step {step}: {alarms:?}");
+}
+
+#[test]
+fn a_noisy_level_is_calm_at_any_step() {
+    for (step, count) in [(1_000, 90_000), (10_000, 30_000), (MINUTE, 20_000), (HOUR, 2_000), (DAY, 300)] {
+        is_calm_until(step, count, count / 2, |at| 100.0 + noise(at), 15.0);
+    }
+}
+
+#[test]
+fn days_and_weeks_are_usual() {
+    let value = |at: usize| {
+        let (of_day, day) = (at % 288, at / 288 % 7);
+        let curve = if (100..220).contains(&of_day) && day < 5 { 50.0 } else { 10.0 };
+        curve + noise(at)
+    };
+    // At night: what is usual in the afternoon is not.
+    is_calm_until(5 * MINUTE, 288 * 35 + 20, 288 * 21, value, 30.0);
+}
+
+#[test]
+fn the_first_move_of_a_series_scores_nothing_and_later_ones_are_judged() {
+    let mut values = vec![3.0; 3000];
+    values[2000] = 4.0;
+    values[2500..2510].fill(9.0);
+    let scores = infer(MINUTE, &values);
+    assert!(scores.anomaly_score[..=2000].iter().all(|score| *score == 0.0));
+    assert!(scores.yhat_upper[1999] - 3.0 < 1e-12 && scores.yhat[1999] == 3.0);
+    assert!(scores.anomaly_score[2500] > 1.0);
+    assert!(scores.anomaly_score.iter().all(|score| score.is_finite()));
+}
+
+#[test]
+fn a_flat_series_that_starts_to_move_is_calm_again_after_a_day() {
+    let value = |at: usize| if at < 2000 { 5.0 } else { 5.0 + noise(at) };
+    is_calm_until(MINUTE, 8000, 2000 + 1440, value, 15.0);
+}
+
+#[test]
+fn something_that_goes_on_and_off_alarms_at_most_when_it_switches() {
+    let mut values: Vec<f64> = (0..20_000).map(|at| f64::from(at / 240 % 3 == 0)).collect();
+    values[19_500] += 5.0;
+    let late: Vec<usize> = alarms(&infer(MINUTE, &values)).into_iter().filter(|at| *at >= 6000).collect();
+    assert!(late.contains(&19_500));
+    // What is learnt of the time of the day is smooth, so the sample before a switch may be the one that is not expected.
+    let switches = |at: usize| values[at - 1] != values[at] || values[at] != values[at + 1];
+    assert!(late.iter().all(|at| switches(*at)) && late.len() < 20, "{late:?}");
+}
+
+#[test]
+fn two_integers_are_calm() {
+    is_calm_until(5 * MINUTE, 6000, 3000, |at| if uniform(at) < 0.9 { 3.0 } else { 4.0 }, 10.0);
+}
+
+#[test]
+fn another_level_in_the_first_hour_is_forgotten() {
+    let value = |at: usize| if at < 40 { 5.0 } else { 500.0 } + noise(at);
+    is_calm_until(MINUTE, 20_000, 6000, value, 60.0);
+}
+
+#[test]
+fn an_incident_in_the_first_day_is_forgotten() {
+    let value = |at: usize| if (50..150).contains(&at) { 500.0 } else { 50.0 } + noise(at);
+    is_calm_until(5 * MINUTE, 6000, 1000, value, 400.0);
+}
+
+#[test]
+fn the_first_samples_score_nothing_and_have_a_band() {
+    let values: Vec<f64> = (0..100).map(|at| if at == 20 || at == 99 { 1e3 } else { noise(at) }).collect();
+    let scores = infer(MINUTE, &values);
+    assert!(scores.anomaly_score[..FIRST_SCORED as usize].iter().all(|score| *score == 0.0));
+    assert!(scores.yhat_lower[10] < scores.yhat[10] && scores.yhat[10] < scores.yhat_upper[10]);
+    let patient = ScorePolicy { min_n_samples_seen: 100, ..ScorePolicy::default() };
+    assert_eq!(alarms(&infer_by::<f32>(&patient, MINUTE, &values)), []);
+}
+
+/// A daily curve with noise, spikes both ways and a change of level.
+fn eventful(count: usize) -> Vec<f64> {
+    let value = |at: usize| {
+        let spike = if uniform(at + 7_000_000) < 0.01 { 30.0 * noise(at + 8_000_000) } else { 0.0 };
+        let level = if at > count / 2 { 40.0 } else { 0.0 };
+        level + (at as f64 % 288.0 / 28.8 - 5.0).abs() + noise(at) + spike
+    };
+    (0..count).map(value).collect()
+}
+
+#[test]
+fn above_one_is_exactly_outside_the_band_whatever_the_policy() {
+    let values = eventful(4000);
+    let usual = ScorePolicy::default();
+    let scaled = ScorePolicy { scale: Sides { below: 2.0, above: 0.5 }, ..usual };
+    let clipped = ScorePolicy { clip_predictions: true, data_range: (2.0, 50.0), ..usual };
+    for policy in [usual, scaled, clipped] {
+        let scores = infer_by::<f32>(&policy, 5 * MINUTE, &values);
+        let mut found = 0;
+        for (at, value) in values.iter().enumerate().skip(FIRST_SCORED as usize) {
+            let (lower, upper) = (scores.yhat_lower[at], scores.yhat_upper[at]);
+            let is_valid = (policy.data_range.0..=policy.data_range.1).contains(value);
+            let is_outside = !is_valid || *value < lower || *value > upper;
+            assert_eq!(scores.anomaly_score[at] > 1.0, is_outside, "{policy:?} {at}");
+            found += usize::from(is_outside);
+        }
+        assert!(found > 5, "{found}");
+    }
+}
+
+#[test]
+fn scale_multiplies_the_margins_and_what_is_learnt_does_not_know_of_policies() {
+    let values = eventful(3000);
+    let usual = infer(5 * MINUTE, &values);
+    let policy = ScorePolicy { scale: Sides { below: 3.0, above: 0.5 }, ..ScorePolicy::default() };
+    let scaled = infer_by::<f32>(&policy, 5 * MINUTE, &values);
+    assert_eq!(scaled.yhat[1..], usual.yhat[1..]);
+    for at in 100..values.len() {
+        let margin =
+            |scores: &Scores| [scores.yhat[at] - scores.yhat_lower[at], scores.yhat_upper[at] - scores.yhat[at]];
+        let ([below, above], [scaled_below, scaled_above]) = (margin(&usual), margin(&scaled));
+        assert!((scaled_below - 3.0 * below).abs() < 1e-9 && (scaled_above - 0.5 * above).abs() < 1e-9);
+    }
+}
+
+#[test]
+fn a_direction_leaves_the_alarms_of_its_side() {
+    let values = eventful(4000);
+    let both = infer(5 * MINUTE, &values);
+    for (direction, side) in [(Direction::AboveExpected, 1.0), (Direction::BelowExpected, -1.0)] {
+        let policy = ScorePolicy { direction, ..ScorePolicy::default() };
+        let scores = infer_by::<f32>(&policy, 5 * MINUTE, &values);
+        let of_side = |at: &usize| side * (values[*at] - both.yhat[*at]) > 0.0;
+        let expected: Vec<usize> = alarms(&both).into_iter().filter(of_side).collect();
+        assert!(!expected.is_empty());
+        assert_eq!(alarms(&scores), expected);
+        let ignored = (1..values.len()).filter(|at| !of_side(at));
+        assert!(ignored.into_iter().all(|at| scores.anomaly_score[at] == 0.0));
+    }
+}
+
+#[test]
+fn small_deviations_are_none() {
+    let values = eventful(4000);
+    let policy = ScorePolicy { min_dev_from_expected: Sides::both(50.0), ..ScorePolicy::default() };
+    let scores = infer_by::<f32>(&policy, 5 * MINUTE, &values);
+    let found = alarms(&scores);
+    assert!(!found.is_empty() && found.len() < alarms(&infer(5 * MINUTE, &values)).len());
+    assert!(found.iter().all(|at| (values[*at] - scores.yhat[*at]).abs() > 50.0));
+}
+
+#[test]
+fn a_series_takes_at_most_8_kib_on_disk_and_in_memory() {
+    for step in [1, 1_000, MINUTE, 5 * MINUTE, HOUR, DAY, i64::MAX] {
+        let mut batch = batch::<f32>(step);
+        let values = eventful(2000);
+        let times: Vec<i64> = (0..2000).map(|index| START + index * step.min(DAY)).collect();
+        batch.learn(Samples { times: &times, slots: &[0], values: &values });
+        let mut state = Vec::new();
+        batch.save(0, &mut state);
+        let limit = max_state_bytes(&CalibratedArgs::new(step));
+        assert!(state.len() <= limit && limit <= 6 * 1024, "{step}: {} of {limit}", state.len());
+        let held = |slots| {
+            batch.clone().grow(slots);
+            let mut grown = batch.clone();
+            grown.grow(slots);
+            grown.heap_bytes()
+        };
+        assert!((held(1001) - held(1)) / 1000 <= 8 * 1024, "{}", held(1001));
+    }
+}
+
+#[test]
+fn progress_counts_samples_blocks_and_the_share_of_the_week() {
+    let mut batch = batch::<f32>(HOUR);
+    assert_eq!(batch.progress(0), Progress { samples: 0, blocks: 0, week: 0.0 });
+    let times: Vec<i64> = (0..84).map(|hour| START + hour * HOUR).collect();
+    let values: Vec<f64> = (0..84).map(|at| if at % 7 == 0 { f64::NAN } else { noise(at) }).collect();
+    batch.learn(Samples { times: &times, slots: &[0], values: &values });
+    let Progress { samples, blocks, week } = batch.progress(0);
+    // A block of twelve samples is half a day; those before the first samples were scored do not count.
+    assert_eq!((samples, blocks), (72, 4));
+    assert!((week - 72.0 / 168.0).abs() < 1e-12);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn another_unit_and_another_origin_move_the_band_alone(
+        factor in prop_oneof![1e-6..1e6_f64, -1e6..-1e-6_f64],
+        offset in -1e3..1e3_f64,
+        step in prop_oneof![Just(MINUTE), Just(5 * MINUTE), Just(HOUR)],
+        start in 0..10_000_usize,
+    ) {
+        let values: Vec<f64> = eventful(start + 600).split_off(start);
+        let moved: Vec<f64> = values.iter().map(|value| factor * (value + offset)).collect();
+        let policy = ScorePolicy::default();
+        let (scores, others) = (infer_by::<f64>(&policy, step, &values), infer_by::<f64>(&policy, step, &moved));
+        for at in 1..values.len() {
+            let (score, other) = (scores.anomaly_score[at], others.anomaly_score[at]);
+            prop_assert!((score - other).abs() <= 1e-7 * score.max(1.0), "{}: {} {}", at, score, other);
+            let expected = factor * (scores.yhat[at] + offset);
+            prop_assert!((others.yhat[at] - expected).abs() <= 1e-9 * factor.abs() * 1e3);
+        }
+    }
+}

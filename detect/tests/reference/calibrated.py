@@ -1,0 +1,281 @@
+#!/usr/bin/env python3
+"""Reference of the class `calibrated` in numpy and numba, in the order of its description: to check the implementation, not for speed.
+
+usage: calibrated.py golden OUT_DIR               writes OUT_DIR/<case>.json, a part of the outputs for each series of CASES
+       calibrated.py labelled SPLIT_DIR OUT_DIR   writes OUT_DIR/<source>/<series>.csv for each series of SPLIT_DIR/manifest.csv that
+                                                  has one channel: timestamp,value,step,anomaly_score,yhat,yhat_lower,yhat_upper
+
+needs: numpy, numba, pandas (for `labelled`)
+"""
+import json
+import os
+import sys
+from datetime import datetime, timezone
+from zoneinfo import ZoneInfo
+
+import numba
+import numpy as np
+
+
+@numba.njit(cache=True)
+def clip(value, limit):
+    return limit if value > limit else (-limit if value < -limit else value)
+
+
+@numba.njit(cache=True)
+def calibrated(x, ts, civil, step):
+    """Columns score, yhat, lower and upper of values at times in seconds, which a clock on the wall shows as `civil`."""
+    n = x.size
+    nd = 86400.0 / step
+    tau = np.array([5.0, max(24.0, 3600.0 / step), max(48.0, 86400.0 / step)])
+    t_scale = max(200.0, 5 * nd)
+    t_recent = max(6.0, 16 * 3600 / step)
+    t_loss = max(50.0, 3 * nd)
+    kd_count = int(min(288, max(1, nd)))
+    kw_count = 7 * int(min(48, max(1, nd)))
+    D, ND = np.zeros(kd_count), np.zeros(kd_count)
+    W, NW = np.zeros(kw_count), np.zeros(kw_count)
+    L, errors = np.zeros((3, 3)), np.zeros((3, 3))
+    loss = np.zeros(3)
+    H, NH = np.zeros(24), np.zeros(24)
+    L1, L2, E = np.zeros(3), np.zeros(3), np.zeros(3)
+    block_length = max(8 * 3600.0, 12 * step)
+    ring = np.zeros((2, 120))
+    blocks, block = 0, -1
+    current = np.zeros(2)
+    T0 = 4.13 * (nd / 1440.0) ** 0.05
+    T = np.full(2, T0)
+    speed_of_view = np.array([0, 2])
+    out = np.full((n, 4), np.nan)
+    c = 0
+    S, r, rs, w = np.zeros(3), np.zeros((3, 3)), np.zeros(3), np.zeros(3)
+    for i in range(n):
+        if not np.isfinite(x[i]):
+            continue
+        of_day = civil[i] % 86400
+        weekday = (civil[i] // 86400 + 4) % 7
+        of_week = weekday * 86400 + of_day
+        hour = of_day // 3600
+        kd = int(of_day * kd_count / 86400.0)
+        kw = int(of_week * kw_count / (7 * 86400.0))
+        if nd <= 288:
+            by_day, day_known = D[kd], ND[kd] >= 1
+        else:
+            place = of_day * kd_count / 86400.0 - 0.5
+            j = int(np.floor(place))
+            v = place - j
+            by_day = (1 - v) * D[j % kd_count] + v * D[(j + 1) % kd_count]
+            day_known = ND[j % kd_count] >= 1 and ND[(j + 1) % kd_count] >= 1
+        if nd <= 48:
+            by_week, week_known = W[kw], NW[kw] >= 1
+        else:
+            place = of_week * kw_count / (7 * 86400.0) - 0.5
+            j = int(np.floor(place))
+            v = place - j
+            by_week = (1 - v) * W[j % kw_count] + v * W[(j + 1) % kw_count]
+            week_known = NW[j % kw_count] >= 1 and NW[(j + 1) % kw_count] >= 1
+        if not day_known:
+            by_day = 0.0
+        if not week_known:
+            by_week = by_day
+        S[0], S[1], S[2] = 0.0, by_day, by_week
+        if c == 0:
+            L[:, :] = x[i]
+        least, total = loss.min(), 0.0
+        for a in range(3):
+            w[a] = ((least + 1e-300) / (loss[a] + 1e-300)) ** 4 if loss[a] > 0 else 1.0
+            total += w[a]
+        h = 1.0
+        if L1[1] > 0:
+            h = max(1.0, (H[hour] * NH[hour] + 100 * L1[1]) / (NH[hour] + 100) / L1[1])
+        now = int(ts[i] // block_length)
+        if now != block:
+            if block >= 0 and c >= 30:
+                ring[:, blocks % 120] = current
+                blocks += 1
+                k = min(blocks, 120)
+                if k >= 3:
+                    for q in range(2):
+                        sorted_ = np.sort(ring[q, :k])
+                        position = 0.75 * (k - 1)
+                        j = int(position)
+                        quartile = sorted_[j] + (position - j) * (sorted_[min(j + 1, k - 1)] - sorted_[j])
+                        A = 1.475 * quartile * k / (k + 5.0)
+                        M = max(A, T0)
+                        T[q] = M * ((A / M) ** 4 + (T0 / M) ** 4) ** 0.25
+            block = now
+            current[:] = 0.0
+        for b in range(3):
+            rs[b] = 0.0
+            for a in range(3):
+                r[a, b] = x[i] - S[a] - L[a, b]
+                rs[b] += w[a] / total * r[a, b]
+        score, lower, upper = 0.0, -np.inf, np.inf
+        for q in range(2):
+            b = speed_of_view[q]
+            if c >= 30 and L1[b] > 0:
+                between = L1[b] ** 0.6 * (np.sqrt(L2[b]) / 1.25) ** 0.4
+                sigma = (between + 0.1 * np.sqrt(L2[b])) * h * max(1.0, E[b] / L1[b]) ** 0.6
+                z = abs(rs[b]) / sigma
+                score = max(score, z / T[q])
+                current[q] = max(current[q], z)
+                lower = max(lower, x[i] - rs[b] - sigma * T[q])
+                upper = min(upper, x[i] - rs[b] + sigma * T[q])
+        yhat = x[i] - rs[0]
+        if lower <= upper:
+            yhat = min(max(yhat, lower), upper)
+        else:
+            yhat = 0.5 * (lower + upper)
+            lower = upper = yhat
+        out[i, 0], out[i, 1], out[i, 2], out[i, 3] = score, yhat, lower, upper
+        of_mean = 1 / (c + 1.0)
+        for b in range(3):
+            size = abs(rs[b])
+            if c >= 10 and L1[b] > 0 and size > 6 * L1[b]:
+                size = 6 * L1[b]
+            recent = min(abs(rs[b]), 50 * L1[b]) if L1[b] > 0 else abs(rs[b])
+            g = max(1 / t_scale, of_mean)
+            L1[b] += g * (size - L1[b])
+            L2[b] += g * (rs[b] * rs[b] - L2[b])
+            E[b] += max(1 / t_recent, of_mean) * (recent - E[b])
+            if b == 1:
+                NH[hour] += 1
+                H[hour] += max(1 / max(20.0, t_scale / 24), 1 / NH[hour]) * (size - H[hour])
+        for a in range(3):
+            size, limit = abs(r[a, 1]), 6 * errors[0, 1]
+            if limit > 0 and size > limit:
+                size = limit
+            loss[a] += max(1 / t_loss, of_mean) * (size - loss[a])
+            for b in range(3):
+                e, limit = r[a, b], 3.5 * errors[a, b]
+                if c >= 10 and limit > 0:
+                    e = clip(e, limit)
+                L[a, b] += max(1 / tau[b], of_mean) * e
+                errors[a, b] += max(1 / max(tau[2], 2 * nd), of_mean) * (abs(e) - errors[a, b])
+        e, limit = x[i] - L[1, 2] - D[kd], 3.5 * errors[1, 2]
+        if ND[kd] >= 1 and limit > 0:
+            e = clip(e, limit)
+        ND[kd] += 1
+        D[kd] += max(0.15 / max(1.0, nd / kd_count), 1 / ND[kd]) * e
+        if NW[kw] == 0:
+            W[kw] = D[kd]
+        e, limit = x[i] - L[2, 2] - W[kw], 3.5 * errors[2, 2]
+        if limit > 0:
+            e = clip(e, limit)
+        NW[kw] += 1
+        W[kw] += max(0.3 / max(1.0, 7 * nd / kw_count), 1 / (NW[kw] + 1)) * e
+        c += 1
+    return out
+
+
+def on_the_wall(times, zone):
+    """What the clocks of a zone show, in seconds since they showed 1970-01-01 00:00:00."""
+    if zone == "UTC":
+        return times
+    offset = lambda time: datetime.fromtimestamp(int(time), timezone.utc).astimezone(ZoneInfo(zone)).utcoffset()
+    return np.array([time + int(offset(time).total_seconds()) for time in times], dtype=np.int64)
+
+
+# Name, seconds a step, zone, first time, steps. `series` says what the values are; the same is in golden/calibrated.rs.
+CASES = [
+    ("minutes", 60, "UTC", 1704067200, 20000),
+    ("ten_seconds", 10, "UTC", 1704067200, 40000),
+    ("one_second", 1, "UTC", 1704067200, 100000),
+    ("five_minutes_spring_in_berlin", 300, "Europe/Berlin", 1710720000, 7000),
+    ("minutes_autumn_in_new_york", 60, "America/New_York", 1729900800, 20000),
+    ("half_hours_in_lord_howe", 1800, "Australia/Lord_Howe", 1727740800, 3000),
+    ("hours_in_kathmandu", 3600, "Asia/Kathmandu", 1704067200, 2500),
+    ("days", 86400, "UTC", 1577836800, 1200),
+    ("weeks", 604800, "UTC", 1262304000, 600),
+    ("gaps", 300, "Europe/Berlin", 1704067200, 8000),
+    ("flat_then_moving", 60, "UTC", 1704067200, 8000),
+    ("on_and_off", 60, "UTC", 1704067200, 12000),
+    ("two_integers", 300, "UTC", 1704067200, 6000),
+    ("shift_in_the_first_hour", 60, "UTC", 1704067200, 8000),
+    ("incident_in_the_first_day", 300, "UTC", 1704067200, 6000),
+    ("far_from_zero", 300, "UTC", 1704067200, 6000),
+]
+
+
+def uniform(index):
+    """Of 53 bits, below 1 (splitmix64)."""
+    mask = 2**64 - 1
+    z = (index + 1) * 0x9E3779B97F4A7C15 & mask
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
+    z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
+    return ((z ^ z >> 31) >> 11) / 2**53
+
+
+def series(name, step, zone, start, count):
+    """Times in seconds and values, made of operations that give the same bits everywhere."""
+    times = start + step * np.arange(count, dtype=np.int64)
+    civil = on_the_wall(times, zone)
+    values = np.empty(count)
+    for i in range(count):
+        of_day, day = int(civil[i] % 86400), int(civil[i] // 86400)
+        noise = uniform(i) - 0.5
+        curve = abs(of_day / 43200 - 1.0) * (1.0 if (day + 4) % 7 in (0, 6) else 4.0)
+        spike = 16.0 if uniform(i + 2**32) < 0.002 else 0.0
+        value = 10.0 + curve + noise + spike
+        if name == "days":
+            value = 10.0 + (4.0 if (day + 4) % 7 in (0, 6) else 0.0) + noise
+        elif name == "gaps":
+            part = i % 1000
+            if part >= 900 and i % 2000 < 1000 or uniform(i + 2**33) < 0.05:
+                value = np.nan
+        elif name == "flat_then_moving":
+            value = 3.0 if i < 2000 else 3.0 + noise
+        elif name == "on_and_off":
+            value = 1.0 if i // 240 % 3 == 0 or uniform(i + 2**33) < 0.001 else 0.0
+        elif name == "two_integers":
+            value = 3.0 if uniform(i) < 0.9 else 4.0
+        elif name == "shift_in_the_first_hour":
+            value += 0.0 if i < 40 else 100.0
+        elif name == "incident_in_the_first_day":
+            value *= 10.0 if 50 <= i < 150 else 1.0
+        elif name == "far_from_zero":
+            value += 1e9
+        values[i] = value
+    return times, civil, values
+
+
+def golden(folder):
+    os.makedirs(folder, exist_ok=True)
+    listed = lambda column: [None if np.isnan(number) else float(number) for number in column]
+    for name, step, zone, start, count in CASES:
+        times, civil, values = series(name, step, zone, start, count)
+        out = calibrated(values, times, civil, float(step))
+        out[np.isinf(out)] = np.nan
+        # Some in the first two blocks, the others spread over the rest.
+        rows = sorted({*range(28, 48), *(int(i) for i in np.linspace(48, count - 1, 100))})
+        case = {"kind": "calibrated", "series": name, "step": step, "zone": zone, "start": start, "count": count}
+        case |= {"idx": rows, "values_sum": float(np.nansum(values[rows]))}
+        for column, key in enumerate(["anomaly_score", "yhat", "yhat_lower", "yhat_upper"]):
+            case[key] = listed(out[rows, column])
+        with open(os.path.join(folder, f"{name}.json"), "w") as file:
+            json.dump(case, file, separators=(",", ":"))
+            file.write("\n")
+
+
+def labelled(split, folder):
+    import pandas
+
+    manifest = pandas.read_csv(os.path.join(split, "manifest.csv"))
+    for row in manifest[manifest.channels == 1].itertuples():
+        data = pandas.read_csv(os.path.join(split, row.source, os.path.basename(row.path)))
+        times = data.timestamp.to_numpy(np.int64)
+        out = calibrated(data.value.to_numpy(float), times, times, float(row.step_s))
+        columns = {"timestamp": times, "value": data.value, "step": int(row.step_s)}
+        columns |= dict(zip(["anomaly_score", "yhat", "yhat_lower", "yhat_upper"], out.T))
+        os.makedirs(os.path.join(folder, row.source), exist_ok=True)
+        path = os.path.join(folder, row.source, f"{row.series}.csv")
+        pandas.DataFrame(columns).to_csv(path, index=False)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["golden"] and len(sys.argv) == 3:
+        golden(sys.argv[2])
+    elif sys.argv[1:2] == ["labelled"] and len(sys.argv) == 4:
+        labelled(*sys.argv[2:])
+    else:
+        sys.exit(__doc__)
