@@ -130,6 +130,7 @@ impl ModelSpec {
     pub fn needed_history(&self, min_n_samples_seen: u64) -> NeededHistory {
         let warm_up = min_n_samples_seen.max(1);
         match self {
+            Self::Calibrated(args, _) => args.needed_history(warm_up),
             Self::ZscoreOnline(_) | Self::MadOnline(_) => NeededHistory { samples: warm_up, span: 0 },
             Self::QuantileOnline(args, _) => {
                 NeededHistory { samples: warm_up, span: args.seasonal_interval.unwrap_or(0) }

@@ -3,6 +3,7 @@
 use detect::auto::AutoArgs;
 use detect::batch::Batch;
 use detect::calendar::{DAY_MS, Zone};
+use detect::calibrated::CalibratedArgs;
 use detect::decomposition::StdArgs;
 use detect::holt_winters::{HoltWintersArgs, Initialization};
 use detect::isolation_forest::{IsolationForestArgs, MaxSamples};
@@ -39,6 +40,10 @@ fn envelope(seasonalities: &[&str]) -> ModelSpec {
     ModelSpec::TemporalEnvelope(TemporalEnvelopeArgs { seasonalities, ..Default::default() }, Zone::default())
 }
 
+fn calibrated(step: i64) -> ModelSpec {
+    ModelSpec::Calibrated(CalibratedArgs::new(step), Zone::default())
+}
+
 fn quantiles(season: Option<i64>) -> ModelSpec {
     let min_subseason = season.map(|_| HOUR);
     let args = QuantileOnlineArgs { seasonal_interval: season, min_subseason, ..Default::default() };
@@ -61,6 +66,9 @@ fn stages(batch: &mut Batch, step: i64, count: usize) -> Vec<f64> {
 #[test]
 fn a_series_that_an_online_model_begins_with_starts_learns_and_is_ready_after_the_documented_samples() {
     for (spec, step, scores_from, ready_from) in [
+        (calibrated(HOUR), HOUR, 30, 168),
+        (calibrated(HOUR / 6), HOUR / 6, 30, 7 * 144 - 2),
+        (calibrated(DAY_MS), DAY_MS, 30, 61),
         (ModelSpec::ZscoreOnline(Default::default()), HOUR, 16, 16),
         (ModelSpec::MadOnline(Default::default()), HOUR, 16, 16),
         (quantiles(None), HOUR, 16, 16),

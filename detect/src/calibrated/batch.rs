@@ -6,6 +6,7 @@ use super::pace::{Moment, Pace};
 use super::state::State;
 use crate::calendar::Zone;
 use crate::model::{OnlineBatch, Samples, Scores, StateError, is_missing};
+use crate::readiness::Readiness;
 use crate::score::{Interval, ScorePolicy};
 
 /// How far a series has been learnt.
@@ -89,6 +90,7 @@ impl<S: Stored> OnlineBatch for CalibratedBatch<S> {
             let prepared = policy.prepare(outlook.interval);
             let score = outlook.score(policy, prepared, value, &state.residuals(&outlook, value));
             scores.put(at, prepared, score);
+            scores.put_stage(at, || state.readiness(pace).after_warm_up(state.samples_seen, policy.min_n_samples_seen));
             if value.is_finite() {
                 state.learn(pace, moment, value, &outlook);
             }
@@ -109,6 +111,10 @@ impl<S: Stored> OnlineBatch for CalibratedBatch<S> {
 
     fn samples_seen(&self, slot: u32) -> u64 {
         self.states[slot as usize].samples_seen
+    }
+
+    fn readiness(&self, slot: u32) -> Readiness {
+        self.states[slot as usize].readiness(&self.pace)
     }
 
     fn save(&self, slot: u32, out: &mut Vec<u8>) {

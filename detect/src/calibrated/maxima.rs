@@ -13,7 +13,7 @@ pub(super) const VIEWS: usize = 2;
 pub(super) const MAX_Z: f64 = 1e30;
 
 /// Blocks before which the threshold is the prior one.
-const FEW_BLOCKS: usize = 3;
+pub(super) const FEW_BLOCKS: usize = 3;
 
 /// The greatest `z` of the latest blocks.
 #[derive(Debug, Clone, PartialEq)]

@@ -78,7 +78,10 @@ pub use codec::{FORMAT, Stored, max_state_bytes};
 pub use maxima::BLOCKS;
 pub use prediction::FIRST_SCORED;
 
+use self::pace::Pace;
 use crate::argument::{ArgumentError, Arguments};
+use crate::calendar::DAY_MS;
+use crate::readiness::NeededHistory;
 
 /// Arguments of `calibrated`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +104,13 @@ impl CalibratedArgs {
     pub fn validate(&self) -> Result<(), ArgumentError> {
         let Self { step } = self;
         Arguments("calibrated").require("step", format!("{step} ms"), "above 0", *step > 0)
+    }
+
+    /// All of a week, and enough blocks for a threshold of the series' own.
+    pub(crate) fn needed_history(&self, warm_up: u64) -> NeededHistory {
+        let pace = Pace::new(self.step);
+        let week = pace.weekly_slots as u64;
+        NeededHistory { samples: warm_up.max(FIRST_SCORED).max(week), span: pace.own_threshold_after().max(7 * DAY_MS) }
     }
 
     /// The arguments that act on learning; see [`crate::spec::ModelSpec::learning_signature`]. The zone acts on learning too.

@@ -1,5 +1,7 @@
 //! What follows from the step of a series: how many slots, how long memories are, and where a time is among them.
 
+use super::maxima::FEW_BLOCKS;
+use super::prediction::FIRST_SCORED;
 use crate::calendar::{DAY_MS, WallClock, Zone};
 use crate::score::{at_least, at_most};
 
@@ -62,6 +64,17 @@ impl Pace {
             weekly_gain: 0.3 / at_least(7.0 * samples_a_day / weekly_slots as f64, 1.0),
             prior_threshold: 4.13 * libm::pow(samples_a_day / 1440.0, 0.05),
         }
+    }
+
+    /// Blocks of a span, ms.
+    pub(super) fn blocks_in(&self, span: i64) -> f64 {
+        span as f64 / self.block as f64
+    }
+
+    /// After how long a threshold is the series' own, ms: blocks count from the first sample that is scored on.
+    pub(super) fn own_threshold_after(&self) -> i64 {
+        let before = (DAY_MS as f64 / self.samples_a_day * FIRST_SCORED as f64) as i64;
+        self.block.saturating_mul(FEW_BLOCKS as i64).saturating_add(before)
     }
 
     /// Where a time (ms) is on the clocks of a zone.

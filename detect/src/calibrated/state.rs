@@ -1,9 +1,12 @@
 //! What one series has learnt.
 
 use super::codec::Stored;
-use super::maxima::BlockMaxima;
+use super::maxima::{BlockMaxima, FEW_BLOCKS};
 use super::pace::{Pace, SPEEDS};
+use super::prediction::FIRST_SCORED;
 use super::profile::Profile;
+use crate::calendar::DAY_MS;
+use crate::readiness::Readiness;
 use crate::score::{at_least, at_most};
 
 /// What says what the time adds: nothing, the daily profile, the weekly one.
@@ -66,6 +69,17 @@ impl<S: Stored> State<S> {
             weekly: Profile::new(pace.weekly_slots),
             maxima: BlockMaxima::new(pace.prior_threshold),
         }
+    }
+
+    /// It learns until its threshold is the series' own. Ready is who has seen every part of the week, or, of a series
+    /// that has no samples in some of them, as many blocks as two weeks have.
+    pub(super) fn readiness(&self, pace: &Pace) -> Readiness {
+        if self.samples_seen < FIRST_SCORED {
+            return Readiness::starting(self.samples_seen as f64, FIRST_SCORED as f64);
+        }
+        let blocks = self.maxima.blocks as f64;
+        let of_week = at_least(self.weekly.share_seen(), blocks / pace.blocks_in(14 * DAY_MS));
+        Readiness::learning(of_week, 1.0).and(Readiness::learning(blocks, FEW_BLOCKS as f64))
     }
 
     /// Bytes beside the state itself.
