@@ -1,6 +1,7 @@
 //! The states of many series of one model, whether it learns with every sample or only when it is fitted.
 
 use crate::auto::TunedBatch;
+use crate::calibrated::Yardstick;
 use crate::model::{OnlineBatch, Samples, Scores, StateError};
 use crate::offline::OfflineBatch;
 use crate::readiness::Readiness;
@@ -67,6 +68,15 @@ impl Batch {
             }
             Self::Offline(batch) => batch.readiness(slot),
             Self::Tuned(batch) => batch.readiness(slot, policy),
+        }
+    }
+
+    /// See [`OnlineBatch::yardstick`].
+    #[must_use]
+    pub fn yardstick(&self, slot: u32) -> Option<Yardstick> {
+        match self {
+            Self::Online(batch) => batch.yardstick(slot),
+            Self::Offline(_) | Self::Tuned(_) => None,
         }
     }
 

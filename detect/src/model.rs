@@ -1,5 +1,6 @@
 //! What every model can do, one series or a batch of series at a time.
 
+use crate::calibrated::Yardstick;
 use crate::offline::Prediction;
 use crate::readiness::Readiness;
 use crate::score::{Interval, ScorePolicy};
@@ -210,6 +211,10 @@ pub trait OnlineBatch: Send + Sync {
     /// See [`OnlineModel::readiness`].
     fn readiness(&self, slot: u32) -> Readiness {
         if self.samples_seen(slot) > 0 { Readiness::READY } else { Readiness::NONE }
+    }
+    /// What a score of 1 stands for in a slot; `None` of a model that has no such notion.
+    fn yardstick(&self, _slot: u32) -> Option<Yardstick> {
+        None
     }
     /// Appends one slot's state in its versioned binary form.
     fn save(&self, slot: u32, out: &mut Vec<u8>);

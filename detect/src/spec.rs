@@ -90,6 +90,7 @@ impl ModelSpec {
     #[must_use]
     pub fn component_names(&self) -> Vec<String> {
         match self {
+            Self::Calibrated(..) => calibrated::component_names().map(str::to_owned).collect(),
             Self::Std(_) => decomposition::component_names().iter().map(|name| (*name).to_owned()).collect(),
             Self::Prophet(args) => prophet::component_names(args),
             Self::Auto(args) => args.start.component_names(),
@@ -157,7 +158,10 @@ impl ModelSpec {
         let guards = safeguards;
         match self {
             // Its band has a floor, and its memory a limit, of their own.
-            Self::Calibrated(args, zone) => Batch::Online(Box::new(CalibratedBatch::<f32>::new(*args, zone.clone()))),
+            Self::Calibrated(args, zone) => {
+                let batch = CalibratedBatch::<f32>::new(*args, zone.clone());
+                Batch::Online(Box::new(batch.providing(components)))
+            }
             Self::ZscoreOnline(args) if !guards.is_some() => Batch::Online(Box::new(ZscoreOnlineBatch::new(*args))),
             Self::ZscoreOnline(args) => online(ZscoreOnline::new(*args), guards),
             Self::MadOnline(args) => online(MadOnline::new(*args), guards),

@@ -1,7 +1,10 @@
 //! `calibrated` on series that users have: rare alarms, at the right samples, whatever the unit.
 
 use detect::calendar::Zone;
-use detect::calibrated::{CalibratedArgs, CalibratedBatch, FIRST_SCORED, Progress, Stored, max_state_bytes};
+use detect::calibrated::{
+    CalibratedArgs, CalibratedBatch, FIRST_SCORED, Progress, Season, Stored, Yardstick, component_names,
+    max_state_bytes,
+};
 use detect::model::{OnlineBatch, Samples, Scores};
 use detect::score::{Direction, ScorePolicy, Sides};
 use proptest::prelude::*;
@@ -74,6 +77,43 @@ fn days_and_weeks_are_usual() {
     };
     // At night: what is usual in the afternoon is not.
     is_calm_until(5 * MINUTE, 288 * 35 + 20, 288 * 21, value, 30.0);
+}
+
+#[test]
+fn what_is_written_beside_the_interval_makes_the_score() {
+    let days = |at: usize| if at / 12 % 24 < 9 { 10.0 } else { 50.0 };
+    let weeks = |at: usize| if at / 288 % 7 < 5 { days(at) } else { 10.0 };
+    let curves: [(&dyn Fn(usize) -> f64, f64); 3] = [(&|_| 0.0, 0.0), (&days, 1.0), (&weeks, 2.0)];
+    for (curve, season) in curves {
+        let count = 288 * 28;
+        let values: Vec<f64> = (0..count).map(|at| curve(at) + noise(at)).collect();
+        let times: Vec<i64> = (0..count as i64).map(|index| START + index * 5 * MINUTE).collect();
+        let names: Vec<&str> = component_names().chain(["unknown"]).collect();
+        let mut batch = CalibratedBatch::<f64>::new(CalibratedArgs::new(5 * MINUTE), Zone::default()).providing(&names);
+        batch.grow(1);
+        let mut scores = Scores::default();
+        let samples = Samples { times: &times, slots: &[0], values: &values };
+        batch.infer(samples, &ScorePolicy::default(), &mut scores);
+        let mut of_fast_view = 0;
+        for (at, drivers) in scores.components.chunks(names.len()).enumerate().skip(288 * 21) {
+            let [found, view, usual, hour, unrest, threshold, unknown] = drivers else { panic!("{drivers:?}") };
+            assert!(unknown.is_nan() && *hour >= 1.0 && *unrest >= 1.0 && *threshold > 2.0, "{drivers:?}");
+            assert_eq!(*found, season, "sample {at}");
+            let yhat = scores.yhat[at];
+            if *view == 0.0 && scores.yhat_lower[at] < yhat && yhat < scores.yhat_upper[at] {
+                let score = (values[at] - yhat).abs() / (usual * hour * unrest * threshold);
+                assert!((score - scores.anomaly_score[at]).abs() < 1e-9, "sample {at}");
+                of_fast_view += 1;
+            }
+        }
+        assert!(of_fast_view > 288);
+        let yardstick = Yardstick {
+            season: [Season::None, Season::Daily, Season::Weekly][season as usize],
+            block: 8 * HOUR,
+            own: true,
+        };
+        assert_eq!(batch.yardstick(0), Some(yardstick));
+    }
 }
 
 #[test]

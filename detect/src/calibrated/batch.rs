@@ -2,10 +2,11 @@
 
 use super::CalibratedArgs;
 use super::codec::Stored;
+use super::driver::{Driver, Yardstick};
 use super::pace::{Moment, Pace};
 use super::state::State;
 use crate::calendar::Zone;
-use crate::model::{OnlineBatch, Samples, Scores, StateError, is_missing};
+use crate::model::{OnlineBatch, Provides, Samples, Scores, StateError, is_missing};
 use crate::readiness::Readiness;
 use crate::score::{Interval, ScorePolicy};
 
@@ -26,6 +27,8 @@ pub struct Progress {
 pub struct CalibratedBatch<S = f32> {
     pace: Pace,
     zone: Zone,
+    /// What is written beside the interval; `None` is a name that is unknown.
+    drivers: Vec<Option<Driver>>,
     states: Vec<State<S>>,
     /// The columns of a tick, which all series share; empty between ticks.
     moments: Vec<Moment>,
@@ -35,7 +38,15 @@ impl<S: Stored> CalibratedBatch<S> {
     /// A batch without slots. Arguments are [validated](CalibratedArgs::validate).
     #[must_use]
     pub fn new(args: CalibratedArgs, zone: Zone) -> Self {
-        Self { pace: Pace::new(args.step), zone, states: Vec::new(), moments: Vec::new() }
+        let pace = Pace::new(args.step);
+        Self { pace, zone, drivers: Vec::new(), states: Vec::new(), moments: Vec::new() }
+    }
+
+    /// The same, that writes these of the [`component_names`](super::component_names) beside the interval. A name that is
+    /// none of them gives NaN.
+    #[must_use]
+    pub fn providing(self, components: &[impl AsRef<str>]) -> Self {
+        Self { drivers: components.iter().map(|name| Driver::named(name.as_ref())).collect(), ..self }
     }
 
     /// How far a slot has been learnt.
@@ -81,20 +92,28 @@ impl<S: Stored> OnlineBatch for CalibratedBatch<S> {
 
     fn infer(&mut self, samples: Samples<'_>, policy: &ScorePolicy, scores: &mut Scores) {
         scores.resize(samples.values.len());
+        let drivers = std::mem::take(&mut self.drivers);
+        let provides = Provides { components: drivers.len(), forecasts: 0 };
         self.each(samples, |state, pace, moment, at, value| {
             if is_missing(value) {
                 scores.put(at, Interval::NONE, f64::NAN);
+                scores.provide_nothing(provides);
                 return;
             }
             let outlook = state.outlook(pace, moment);
             let prepared = policy.prepare(outlook.interval);
-            let score = outlook.score(policy, prepared, value, &state.residuals(&outlook, value));
+            let residuals = state.residuals(&outlook, value);
+            let score = outlook.score(policy, prepared, value, &residuals);
             scores.put(at, prepared, score);
+            if !drivers.is_empty() {
+                state.drivers(&drivers, (&outlook, moment), &residuals, &mut scores.components);
+            }
             scores.put_stage(at, || state.readiness(pace).after_warm_up(state.samples_seen, policy.min_n_samples_seen));
             if value.is_finite() {
                 state.learn(pace, moment, value, &outlook);
             }
         });
+        self.drivers = drivers;
     }
 
     fn learn(&mut self, samples: Samples<'_>) {
@@ -111,6 +130,10 @@ impl<S: Stored> OnlineBatch for CalibratedBatch<S> {
 
     fn samples_seen(&self, slot: u32) -> u64 {
         self.states[slot as usize].samples_seen
+    }
+
+    fn yardstick(&self, slot: u32) -> Option<Yardstick> {
+        Some(self.states[slot as usize].yardstick(&self.pace))
     }
 
     fn readiness(&self, slot: u32) -> Readiness {

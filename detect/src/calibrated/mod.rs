@@ -66,6 +66,7 @@
 
 mod batch;
 mod codec;
+mod driver;
 mod learning;
 mod maxima;
 mod pace;
@@ -75,6 +76,7 @@ mod state;
 
 pub use batch::{CalibratedBatch, Progress};
 pub use codec::{FORMAT, Stored, max_state_bytes};
+pub use driver::{Season, Yardstick, component_names};
 pub use maxima::BLOCKS;
 pub use prediction::FIRST_SCORED;
 

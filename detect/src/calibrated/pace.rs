@@ -25,7 +25,7 @@ pub(super) struct Pace {
     pub(super) daily_slots: usize,
     pub(super) weekly_slots: usize,
     /// Length of a block, ms.
-    block: i64,
+    pub(super) block: i64,
     pub(super) level_gains: [f64; SPEEDS],
     pub(super) error_gain: f64,
     pub(super) size_gain: f64,

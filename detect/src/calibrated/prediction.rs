@@ -18,9 +18,11 @@ pub(super) struct Outlook {
     /// `S` by expert.
     seasonal: [f64; EXPERTS],
     /// `w` by expert; their sum is 1.
-    weights: [f64; EXPERTS],
+    pub(super) weights: [f64; EXPERTS],
     /// `sigma` by view; `None` while no residual was anything but 0.
     sigmas: [Option<f64>; VIEWS],
+    /// `T` by view.
+    pub(super) thresholds: [f64; VIEWS],
     /// `sigma T` by view.
     margins: [f64; VIEWS],
     /// What both views have in common; no interval while nothing was learnt.
@@ -61,7 +63,7 @@ impl<S: Stored> State<S> {
         }
         let centres = SPEED_OF_VIEW.map(|speed| predictions[speed]);
         let interval = if self.samples_seen == 0 { Interval::NONE } else { common(centres, margins) };
-        Outlook { seasonal, weights, sigmas, margins, interval, samples_seen: self.samples_seen }
+        Outlook { seasonal, weights, sigmas, thresholds, margins, interval, samples_seen: self.samples_seen }
     }
 
     /// Whether a sample at this moment ends a block that counts.
@@ -69,7 +71,7 @@ impl<S: Stored> State<S> {
         moment.block != self.block && self.samples_seen >= FIRST_SCORED
     }
 
-    fn weights(&self) -> [f64; EXPERTS] {
+    pub(super) fn weights(&self) -> [f64; EXPERTS] {
         /// Keeps the quotient of losses of 0 a number.
         const TINY: f64 = 1e-300;
         let least = self.losses.iter().fold(f64::MAX, |least, loss| at_most(least, *loss));
@@ -83,7 +85,7 @@ impl<S: Stored> State<S> {
     }
 
     /// `h`.
-    fn hour_factor(&self, hour: usize) -> f64 {
+    pub(super) fn hour_factor(&self, hour: usize) -> f64 {
         /// Samples that count as if they had been usual ones.
         const USUAL: f64 = 100.0;
         let (hour, usual) = (self.hours[hour], self.sizes[MID].mean);
@@ -96,6 +98,11 @@ impl<S: Stored> State<S> {
 
     /// `sigma` of a speed with the factor of an hour.
     fn sigma(&self, speed: usize, hour: f64) -> Option<f64> {
+        self.sigma_parts(speed).map(|(usual, unrest)| bounded(bounded(usual * hour) * unrest))
+    }
+
+    /// `sigma` of a speed without its factors, and `v`.
+    pub(super) fn sigma_parts(&self, speed: usize) -> Option<(f64, f64)> {
         let sizes = self.sizes[speed];
         if sizes.mean == 0.0 {
             return None;
@@ -105,7 +112,7 @@ impl<S: Stored> State<S> {
         let between = sizes.mean * bounded(libm::pow(bounded(root / 1.25 / sizes.mean), 0.4));
         let unrest = bounded(sizes.recent / sizes.mean);
         let volatility = if unrest > 1.0 { libm::pow(unrest, 0.6) } else { 1.0 };
-        Some(bounded(bounded(bounded(bounded(between) + 0.1 * root) * hour) * volatility))
+        Some((bounded(bounded(between) + 0.1 * root), volatility))
     }
 
     /// How far a sample is from what an outlook says.
@@ -148,6 +155,13 @@ impl Outlook {
             *size = sigma.map(|sigma| at_most(quotient(residuals.all[speed].abs(), sigma), MAX_Z));
         }
         sizes
+    }
+
+    /// The view from whose prediction the residuals are farthest, in its margins.
+    pub(super) fn greatest_view(&self, residuals: &Residuals) -> usize {
+        let [fast, slow] = SPEED_OF_VIEW.map(|speed| residuals.all[speed].abs());
+        let [of_fast, of_slow] = self.margins;
+        usize::from(quotient(slow, of_slow) > quotient(fast, of_fast))
     }
 
     /// The score of a value by a policy whose interval is prepared; see the module's "Score".
