@@ -51,8 +51,11 @@ fn heading(page: &mut String, title: &str) {
 }
 
 fn section(page: &mut String, section: &Section) {
-    let _ = write!(page, "\n### {}\n\n{}\n\n", section.title, section.about);
-    page.push_str("| Key | Type | Default | Allowed | Meaning | vmanomaly |\n");
+    let _ = write!(page, "\n### {}\n\n{}\n", section.title, section.about);
+    if section.keys.is_empty() {
+        return;
+    }
+    page.push_str("\n| Key | Type | Default | Allowed | Meaning | vmanomaly |\n");
     page.push_str("|---|---|---|---|---|---|\n");
     let mut others = String::new();
     for key in section.keys {

@@ -125,8 +125,8 @@ reasons! {
     AsConfigured => "Nothing.",
     /// No query is selected; workers run idle.
     NoQueriesSelected => "Create an AnomalyQuery, or correct `spec.querySelector`.",
-    /// No model is selected; workers run idle.
-    NoModelsSelected => "Create an AnomalyModel, or correct `spec.modelSelector`.",
+    /// `spec.modelSelector` selects no model; all queries have the default one, `calibrated`.
+    NoModelsSelected => "Create an AnomalyModel, or correct or remove `spec.modelSelector`.",
     /// `spec.paused` is true: nothing is created, changed or deleted.
     Paused => "Set `spec.paused` to false to go on.",
     /// The configuration has an error; the one before stays in effect.
@@ -187,7 +187,7 @@ reasons! {
     Undecodable => "Correct what the message names, or install the definitions and the operator of one release.",
     /// No VMAnomaly selects the object.
     NotSelected => "Create a VMAnomaly, or correct its selectors, if the object should be used.",
-    /// The VMAnomaly uses the object.
+    /// The VMAnomaly uses the object; a query that no model asks for with the default model.
     Used => "Nothing.",
     /// The VMAnomaly that selects the object was not looked at yet, or has no valid configuration.
     Pending => "See the status of the VMAnomaly.",
@@ -197,8 +197,8 @@ reasons! {
     SchedulerNotFound => "Correct the name, or add the scheduler to the VMAnomaly.",
     /// No query is left for the model.
     NoQueries => "Create a query, or correct `spec.queries`.",
-    /// No model watches the query.
-    NoModels => "Create a model, or correct the `spec.queries` of one.",
+    /// The models that ask for the query are all rejected, so none watches it.
+    NoModels => "See the status of these models.",
     /// Another object has the same alias; the older one is used.
     AliasTaken => "Give one of them another `alias`.",
     /// A value is not allowed, in the words of the message.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use config::load::DEFAULT_MODEL;
 use crds::selector::{LabelRequirement, ObjectSelector};
 use crds::status::Reason;
 use crds::{AnomalyModel, AnomalyQuery, VMAnomaly};
@@ -78,6 +79,33 @@ pub struct Selection {
     pub models: Vec<SelectedModel>,
 }
 
+/// The model of the queries that no model asks for: of class [`DEFAULT_MODEL`], under all schedulers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DefaultModel {
+    /// Its key in the configuration: the name of the class, and an underscore more for as long as a selected model has that.
+    pub alias: String,
+    /// Aliases of its queries, sorted; not empty.
+    pub queries: Vec<String>,
+}
+
+impl Selection {
+    /// The default model; `None` where every query is asked for. A model that is rejected asks, too: its queries are not scored
+    /// by another one until it is corrected.
+    #[must_use]
+    pub fn default_model(&self) -> Option<DefaultModel> {
+        let asked: BTreeSet<&String> = self.models.iter().flat_map(|model| &model.queries).collect();
+        let used = self.queries.iter().filter(|query| query.rejection.is_none());
+        let mut queries: Vec<String> =
+            used.map(|query| &query.alias).filter(|alias| !asked.contains(alias)).cloned().collect();
+        queries.sort();
+        let mut alias = DEFAULT_MODEL.to_owned();
+        while self.models.iter().any(|model| model.alias == alias) {
+            alias.push('_');
+        }
+        (!queries.is_empty()).then_some(DefaultModel { alias, queries })
+    }
+}
+
 /// Whether a VMAnomaly selects an object with these labels. A raw configuration selects nothing; an object that is
 /// being deleted is not selected any more.
 #[must_use]
@@ -135,10 +163,9 @@ pub fn select(
     models.sort_by_cached_key(|model| ObjectKey::of(&*model.object));
     let taken = taken_aliases(models.iter().map(|model| (model.alias.as_str(), &*model.object)));
     for model in &mut models {
-        model.rejection = alias_taken(&taken, &model.alias, &ObjectKey::of(&*model.object));
-        if model.rejection.is_none() {
-            resolve(model, &queries, schedulers);
-        }
+        resolve(model, &queries, schedulers);
+        let rejection = alias_taken(&taken, &model.alias, &ObjectKey::of(&*model.object));
+        model.rejection = rejection.or(model.rejection.take());
     }
     Selection { queries, models }
 }

@@ -46,7 +46,7 @@ fn object(kind: &str, spec: Value) -> Value {
 /// Each class of models with what it requires.
 fn classes() -> Value {
     json!({
-        "zscoreOnline": {}, "madOnline": {}, "quantileOnline": {},
+        "calibrated": {}, "zscoreOnline": {}, "madOnline": {}, "quantileOnline": {},
         "rollingQuantile": {"quantile": 0.9, "windowSteps": 96}, "std": {"period": 288},
         "temporalEnvelope": {}, "prophet": {"compression": {"window": "5m"}}, "holtwinters": {"seasonality": "1d"}, "isolationForest": {},
         "temporalEnvelopeMultivariate": {}, "isolationForestMultivariate": {},

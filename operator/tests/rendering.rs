@@ -212,6 +212,53 @@ fn without_queries_the_configuration_is_valid_and_idle() {
 }
 
 #[test]
+fn queries_that_no_model_asks_for_have_the_default_model() {
+    let anomaly = anomaly(json!({}));
+    let queries = ["cpu", "disk", "memory"].map(|name| query(name, json!({})));
+    let configured = |models: &[Arc<AnomalyModel>]| {
+        let mut selection = selection(&anomaly, models, &queries);
+        let rendered = render(&anomaly, &mut selection).unwrap();
+        let loaded = loaded(&anomaly, &rendered);
+        assert_eq!(loaded.warnings, []);
+        loaded.config
+    };
+    let alone = configured(&[]);
+    let model = &alone.models["calibrated"];
+    assert_eq!(model.class, ModelClass::Calibrated);
+    assert_eq!((model.queries.join(" "), model.schedulers.join(" ")), ("cpu disk memory".into(), "default".into()));
+
+    let asking = |name: &str, class: Value| model_of(name, class, json!({ "names": ["cpu"] }));
+    let some = configured(&[asking("robust", json!({ "madOnline": {} }))]);
+    assert_eq!(some.models["robust"].queries, ["cpu"]);
+    assert_eq!(some.models["calibrated"].queries, ["disk", "memory"]);
+    let namesake = configured(&[asking("calibrated", json!({ "calibrated": {} }))]);
+    assert_eq!(namesake.models["calibrated"].queries, ["cpu"]);
+    assert_eq!(namesake.models["calibrated_"].queries, ["disk", "memory"]);
+    assert_eq!(configured(&[crate::model("all", json!({ "madOnline": {} }))]).models.len(), 1);
+}
+
+#[test]
+fn the_queries_of_a_rejected_model_wait_for_it() {
+    let anomaly = anomaly(json!({}));
+    let model = model_of(
+        "wrong",
+        json!({ "quantileOnline": { "seasonalInterval": "2h", "minSubseason": "37m" } }),
+        json!({ "names": ["cpu"] }),
+    );
+    let mut selection = selection(&anomaly, &[model], &[query("cpu", json!({})), query("memory", json!({}))]);
+    let config = loaded(&anomaly, &render(&anomaly, &mut selection).unwrap()).config;
+    assert_eq!(selection.models[0].rejection.as_ref().unwrap().reason, Reason::InvalidValue);
+    assert_eq!(config.models["calibrated"].queries, ["memory"]);
+}
+
+/// A model of a class that asks for these queries.
+fn model_of(name: &str, class: Value, queries: Value) -> Arc<AnomalyModel> {
+    let mut spec = class;
+    spec["queries"] = queries;
+    model(name, spec)
+}
+
+#[test]
 fn a_query_that_is_missing_is_reported_and_the_others_are_watched() {
     let anomaly = anomaly(json!({}));
     let models = [model("m", json!({ "zscoreOnline": {}, "queries": { "names": ["here", "gone"] } }))];

@@ -32,12 +32,18 @@ use detect::{
 
 use crate::output::FurtherOutputs;
 
+/// The clocks of a query.
+#[must_use]
+pub fn zone(query: &Query) -> Zone {
+    // The configuration refuses zones that do not exist.
+    Zone::named(&query.tz).unwrap_or_default()
+}
+
 /// The detector of a model on a query; `None` of a model that sees series together.
 #[must_use]
 pub fn spec(query: &Query, model: &Model) -> Option<ModelSpec> {
     let Model { decay, history_strength, .. } = *model;
-    // The configuration refuses zones that do not exist.
-    let zone = || Zone::named(&query.tz).unwrap_or_default();
+    let zone = || zone(query);
     let spec = match model.class {
         ModelClass::Calibrated => ModelSpec::Calibrated(CalibratedArgs::new(query.step), zone()),
         ModelClass::ZscoreOnline { z_threshold } => {
@@ -91,7 +97,7 @@ pub fn spec(query: &Query, model: &Model) -> Option<ModelSpec> {
 /// The detector of a model that sees series together, on queries whose calendar is that of `query`; `None` of another.
 #[must_use]
 pub fn multivariate_spec(query: &Query, model: &Model) -> Option<MultivariateSpec> {
-    let zone = Zone::named(&query.tz).unwrap_or_default();
+    let zone = zone(query);
     match &model.class {
         ModelClass::IsolationForestMultivariate(forest) => {
             let args = isolation_forest(forest.contamination, &forest.seasonal_features, &forest.trees);

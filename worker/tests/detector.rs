@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use config::load::{Source, load};
+use detect::calendar::Zone;
+use detect::calibrated::CalibratedArgs;
 use detect::spec::ModelSpec;
 use worker::detector;
 
@@ -22,6 +24,7 @@ fn spec(model: &str) -> Result<ModelSpec, String> {
 #[test]
 fn what_the_configuration_accepts_is_valid_for_the_library() {
     for model in [
+        "class: calibrated",
         "class: zscore_online",
         "class: mad_online, compression: 10000",
         "class: quantile_online, seasonal_interval: 1w, min_subseason: 1m, season_starts_from: 1969-12-31",
@@ -44,6 +47,12 @@ fn what_the_configuration_accepts_is_valid_for_the_library() {
     ] {
         assert_eq!(spec(model).unwrap().validate(), Ok(()), "{model}");
     }
+}
+
+#[test]
+fn the_default_class_takes_its_memories_from_the_step_and_its_days_from_the_zone_of_the_query() {
+    let zone = Zone::named("Europe/Berlin").unwrap();
+    assert_eq!(spec("class: calibrated").unwrap(), ModelSpec::Calibrated(CalibratedArgs::new(60_000), zone));
 }
 
 #[test]

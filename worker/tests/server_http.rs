@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use config::contract::CONTRACT_VERSION;
 use config::status::{ConfigStatus, JobPhase, JobStatus, NotReady, NotReadyReason, ReloadState, Status};
 use config::worker::Server;
+use detect::calendar::Zone;
 use detect::score::Interval;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -153,11 +154,12 @@ async fn alarms_are_listed_by_query_model_and_labels_highest_score_first() {
     let mut open = OpenAlarms::default();
     for (instance, score) in [("a", 2.0), ("b", 3.25), ("c", 1.5)] {
         let expected = Some(Interval { yhat: 15.0, lower: 10.0, upper: 20.0 });
-        let excursion = Excursion { time: 60_000, score, value: Some(50.0), expected };
+        let excursion = Excursion { time: 60_000, score, value: Some(50.0), expected, yardstick: None };
         open.note("m", &Labels::new([("instance", instance)]), &[excursion], 1);
     }
-    board.show("s/cpu", Listed { alarms: open.list("s", "cpu", 2), total: 3 });
-    board.show("s/disk", Listed { alarms: open.list("s", "disk", 10), total: 3 });
+    let list_of = |query: &str, most: usize| open.list(("s", query), &Zone::default(), most);
+    board.show("s/cpu", Listed { alarms: list_of("cpu", 2), total: 3 });
+    board.show("s/disk", Listed { alarms: list_of("disk", 10), total: 3 });
     let (_, answer) = list("?query=cpu&limit=1");
     assert_eq!((&answer["total"], answer["alarms"].as_array().unwrap().len()), (&3.into(), 1));
     let first = serde_json::json!({

@@ -9,7 +9,7 @@ use crate::duration::Duration;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Calibrated {
-    /// The score is 0 until a series has had so many samples, and in any case until it has had 30. Absent: 30.
+    /// The score is 0 until a series has had so many samples, and in any case until it has had 30. Absent: 16.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub min_n_samples_seen: Option<i64>,

@@ -56,7 +56,7 @@
 //!
 //! # State
 //!
-//! At most [`max_state_bytes`], which is 5.5 kB for steps of five minutes and less, and 1 kB for an hour. Profiles and ring are `f32`:
+//! At most [`max_state_bytes`], which is 5.3 kB for steps of five minutes and less, and 2.7 kB for an hour. Profiles and ring are `f32`:
 //! with `f64` no figure of `docs/detection-quality.md` is another. What exceeds `f32` saturates.
 //!
 //! The [header](crate::state) `cb`, then `samples_seen` (`u64`), the block of the latest sample (`i64`), the number of blocks (`u64`),

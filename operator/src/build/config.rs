@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use config::load::{Loaded, Source, load};
+use config::load::{DEFAULT_MODEL, Loaded, Source, load};
 use config::ownership::Spread;
 use config::placement;
 use config::problem::ConfigError;
@@ -223,14 +223,20 @@ pub fn schedulers(anomaly: &VMAnomaly) -> Vec<Scheduler> {
 fn document(anomaly: &VMAnomaly, selection: &Selection) -> Value {
     let spec = &anomaly.spec;
     let used_models = || selection.models.iter().filter(|model| model.rejection.is_none());
-    let watched = |alias: &String| used_models().any(|model| model.queries.contains(alias));
+    let default_model = selection.default_model();
+    let watched = |alias: &String| {
+        used_models().any(|model| model.queries.contains(alias))
+            || default_model.as_ref().is_some_and(|model| model.queries.contains(alias))
+    };
     let queries: Map<String, Value> = selection
         .queries
         .iter()
         .filter(|query| query.rejection.is_none() && watched(&query.alias))
         .map(|query| (query.alias.clone(), self::query(query)))
         .collect();
-    let models: Map<String, Value> = used_models().map(|model| (model.alias.clone(), self::model(model))).collect();
+    let default = default_model.iter().map(|model| (model.alias.clone(), self::default_model(&model.queries)));
+    let models: Map<String, Value> =
+        used_models().map(|model| (model.alias.clone(), self::model(model))).chain(default).collect();
     let schedulers: Map<String, Value> =
         schedulers(anomaly).iter().map(|one| (one.name.clone(), scheduler(one))).collect();
     Section::default()
@@ -307,6 +313,10 @@ fn model(model: &SelectedModel) -> Value {
         Some(own) => tuning::auto(common, own).value(),
         None => multivariate(offline(online(common, spec), spec), spec).value(),
     }
+}
+
+fn default_model(queries: &[String]) -> Value {
+    Section::default().set("class", DEFAULT_MODEL).set("queries", queries).set("schedulers", "all").value()
 }
 
 /// The holidays of an envelope.

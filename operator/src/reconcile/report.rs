@@ -8,7 +8,7 @@ use crds::status::Reason;
 
 use crate::reconcile::plan::Plan;
 use crate::reconcile::verdicts::{Judgement, Verdict};
-use crate::selection::{ObjectKey, Rejection, SelectedModel, SelectedQuery};
+use crate::selection::{DefaultModel, ObjectKey, Rejection, SelectedModel, SelectedQuery};
 use crate::workers::report::{QueryReport, Report};
 use crate::workers::state::Worker;
 
@@ -20,9 +20,12 @@ pub fn verdict(plan: &Plan, workers: &[Worker]) -> Verdict {
     // Lower ranks come first.
     let reports: Vec<&Report> =
         workers.iter().filter_map(|worker| worker.report().filter(|_| heard.insert(worker.shard))).collect();
+    let default_model = selection.default_model();
     let models = selection.models.iter().map(|model| (ObjectKey::of(&*model.object), judge_model(plan, model)));
-    let queries =
-        selection.queries.iter().map(|query| (ObjectKey::of(&*query.object), judge_query(plan, query, &reports)));
+    let queries = selection.queries.iter().map(|query| {
+        let default = default_model.as_ref().filter(|model| model.queries.contains(&query.alias));
+        (ObjectKey::of(&*query.object), judge_query(plan, query, default, &reports))
+    });
     Verdict { models: models.collect(), queries: queries.collect() }
 }
 
@@ -41,10 +44,15 @@ fn judge_model(plan: &Plan, model: &SelectedModel) -> Judgement {
     judgement(&model.alias, None, refused, remark)
 }
 
-fn judge_query(plan: &Plan, query: &SelectedQuery, reports: &[&Report]) -> Judgement {
-    let watched =
-        plan.selection.models.iter().any(|model| model.rejection.is_none() && model.queries.contains(&query.alias));
-    let unwatched = (!watched).then(|| (Reason::NoModels, "no model watches it".to_owned()));
+fn judge_query(
+    plan: &Plan,
+    query: &SelectedQuery,
+    default_model: Option<&DefaultModel>,
+    reports: &[&Report],
+) -> Judgement {
+    let watched = default_model.is_some()
+        || plan.selection.models.iter().any(|model| model.rejection.is_none() && model.queries.contains(&query.alias));
+    let unwatched = (!watched).then(|| (Reason::NoModels, "no model that asks for it is used".to_owned()));
     let reports = || reports.iter().filter_map(|report| report.queries.get(&query.alias));
     let words = |of: fn(&QueryReport) -> Option<&String>| reports().find_map(of).cloned();
     let rejected = words(|report| report.query_refused.as_ref()).map(|words| (Reason::QueryRejected, words));
@@ -56,7 +64,8 @@ fn judge_query(plan: &Plan, query: &SelectedQuery, reports: &[&Report]) -> Judge
     } else if some(|report| report.collided) {
         Some((Reason::OutputsCollide, "some series are refused".to_owned()))
     } else {
-        None
+        default_model
+            .map(|model| (Reason::Used, format!("no model asks for it: the default one scores it, `{}`", model.alias)))
     };
     let shard = shard(plan, query);
     judgement(&query.alias, shard, refused, remark)

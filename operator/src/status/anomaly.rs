@@ -1,5 +1,6 @@
 //! The status of a VMAnomaly.
 
+use config::load::DEFAULT_MODEL;
 use crds::VMAnomaly;
 use crds::anomaly::VMAnomalyStatus;
 use crds::status::{ConditionType, Reason};
@@ -311,8 +312,12 @@ fn ready(
     if !raw && facts.plan.selection.queries.is_empty() {
         return Finding::yes(Reason::NoQueriesSelected, "workers run idle");
     }
-    if !raw && facts.plan.selection.models.is_empty() {
-        return Finding::yes(Reason::NoModelsSelected, "workers run idle");
+    // Without a selector nobody expects models.
+    if !raw && facts.plan.selection.models.is_empty() && anomaly.spec.model_selector.is_some() {
+        return Finding::yes(
+            Reason::NoModelsSelected,
+            format!("all queries have the default model, `{DEFAULT_MODEL}`"),
+        );
     }
     Finding::yes(Reason::AsConfigured, "")
 }

@@ -8,7 +8,7 @@ mod sentence;
 
 use std::collections::BTreeMap;
 
-use detect::score::Interval;
+use detect::{calendar::Zone, calibrated::Yardstick, score::Interval};
 use serde::Serialize;
 
 pub use board::{AlarmBoard, Alarms, Listed, MOST_OF_A_JOB};
@@ -36,6 +36,8 @@ pub struct Excursion {
     pub value: Option<f64>,
     /// What was expected instead; `None` of a model that has no such notion.
     pub expected: Option<Interval>,
+    /// What a score of 1 stands for; `None` where it is no more than the edge of the band.
+    pub yardstick: Option<Yardstick>,
 }
 
 /// What a tick has of a series, or of a group of series, that has a score above 1.
@@ -139,9 +141,9 @@ impl OpenAlarms {
         self.by_model.values().map(ByLabels::len).sum()
     }
 
-    /// The `most` with the highest scores, highest first, as they are shown of a job.
+    /// The `most` with the highest scores, highest first, as they are shown of a job whose query has this zone.
     #[must_use]
-    pub fn list(&self, scheduler: &str, query: &str, most: usize) -> Vec<Alarm> {
+    pub fn list(&self, (scheduler, query): (&str, &str), zone: &Zone, most: usize) -> Vec<Alarm> {
         let all = self.by_model.iter();
         let mut all: Vec<(&str, &Labels, &Open)> = all
             .flat_map(|(model, alarms)| alarms.iter().map(|(labels, open)| (model.as_str(), labels, open)))
@@ -152,12 +154,12 @@ impl OpenAlarms {
             by_score.then_with(|| model.cmp(other_model)).then_with(|| labels.hash().cmp(&other_labels.hash()))
         });
         all.truncate(most);
-        all.into_iter().map(|(model, labels, open)| alarm(scheduler, query, model, labels, open)).collect()
+        all.into_iter().map(|(model, labels, open)| alarm((scheduler, query, model), zone, labels, open)).collect()
     }
 }
 
-fn alarm(scheduler: &str, query: &str, model: &str, labels: &Labels, open: &Open) -> Alarm {
-    let Excursion { time, score, value, expected } = open.last;
+fn alarm((scheduler, query, model): (&str, &str, &str), zone: &Zone, labels: &Labels, open: &Open) -> Alarm {
+    let Excursion { time, score, value, expected, .. } = open.last;
     Alarm {
         scheduler: scheduler.to_owned(),
         query: query.to_owned(),
@@ -171,7 +173,7 @@ fn alarm(scheduler: &str, query: &str, model: &str, labels: &Labels, open: &Open
         expected: expected.map(|expected| expected.yhat),
         expected_lower: expected.map(|expected| expected.lower),
         expected_upper: expected.map(|expected| expected.upper),
-        sentence: sentence(&open.last),
+        sentence: sentence(&open.last, zone),
     }
 }
 
@@ -182,7 +184,7 @@ mod tests {
     const MINUTE: i64 = 60_000;
 
     fn excursion(minute: i64, score: f64) -> Excursion {
-        Excursion { time: minute * MINUTE, score, value: Some(1.0), expected: None }
+        Excursion { time: minute * MINUTE, score, value: Some(1.0), expected: None, yardstick: None }
     }
 
     #[test]
@@ -193,7 +195,7 @@ mod tests {
         assert_eq!(gap, 15 * MINUTE);
         assert_eq!(alarms.note("m", &series, &[excursion(0, 2.0), excursion(2, 5.0), excursion(17, 1.5)], gap), 1);
         assert_eq!(alarms.note("other", &series, &[excursion(17, 3.0)], gap), 1);
-        let listed = alarms.list("s", "q", 10);
+        let listed = alarms.list(("s", "q"), &Zone::default(), 10);
         assert_eq!(listed.iter().map(|alarm| alarm.model.as_str()).collect::<Vec<_>>(), ["other", "m"]);
         assert_eq!((listed[1].since_ms, listed[1].last_ms), (0, 17 * MINUTE));
         assert_eq!((listed[1].score, listed[1].peak_score), (1.5, 5.0));
@@ -208,7 +210,10 @@ mod tests {
         }
         assert!(!alarms.end(15 * MINUTE, 15 * MINUTE, |_| true));
         assert!(alarms.end(16 * MINUTE, 15 * MINUTE, |model| model != "gone"));
-        assert_eq!(alarms.list("s", "q", 10).iter().map(|alarm| alarm.model.as_str()).collect::<Vec<_>>(), ["late"]);
-        assert!(alarms.list("s", "q", 0).is_empty());
+        assert_eq!(
+            alarms.list(("s", "q"), &Zone::default(), 10).iter().map(|alarm| alarm.model.as_str()).collect::<Vec<_>>(),
+            ["late"]
+        );
+        assert!(alarms.list(("s", "q"), &Zone::default(), 0).is_empty());
     }
 }

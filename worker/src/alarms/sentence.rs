@@ -1,14 +1,27 @@
 //! Why a sample is anomalous, in one sentence for an alert's annotation.
 
-use detect::score::Interval;
+use detect::{
+    calendar::{DAY_MS, Zone},
+    calibrated::{Season, Yardstick},
+    score::Interval,
+};
 
 use super::Excursion;
 
-/// "3.2 x the width of its band, expected 120 to 180, was 320": what is known of the sample, in this order.
+/// "3.2 x the largest deviation of its usual 8 hours, expected 120 to 180 for Mondays 09:00, was 320": what is known of the sample, in
+/// this order. Days and hours are those of a zone.
 #[must_use]
-pub fn sentence(excursion: &Excursion) -> String {
-    let Excursion { score, value, expected, .. } = excursion;
-    let mut sentence = format!("score {}", number(*score));
+pub fn sentence(excursion: &Excursion, zone: &Zone) -> String {
+    let Excursion { time, score, value, expected, yardstick } = excursion;
+    let mut sentence = match yardstick {
+        Some(Yardstick { own: true, block, .. }) => {
+            format!("{} x the largest deviation of its usual {}", number(*score), span(*block))
+        }
+        Some(Yardstick { own: false, .. }) => {
+            format!("{} x the largest usual deviation of a series as new as this", number(*score))
+        }
+        None => format!("score {}", number(*score)),
+    };
     if let Some(Interval { lower, upper, .. }) = expected {
         let range = match (lower.is_finite(), upper.is_finite()) {
             (true, true) => format!("{} to {}", number(*lower), number(*upper)),
@@ -17,11 +30,42 @@ pub fn sentence(excursion: &Excursion) -> String {
             (false, false) => "any value".to_owned(),
         };
         sentence.push_str(&format!(", expected {range}"));
+        if let Some(moment) = yardstick.and_then(|yardstick| moment(yardstick.season, *time, zone)) {
+            sentence.push_str(&format!(" for {moment}"));
+        }
     }
     if let Some(value) = value {
         sentence.push_str(&format!(", was {}", number(*value)));
     }
     sentence
+}
+
+/// When a season expects a value: "09:00", "Mondays 09:00".
+fn moment(season: Season, time: i64, zone: &Zone) -> Option<String> {
+    const DAYS: [&str; 7] = ["Sundays", "Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays"];
+    let clock = zone.wall_clock(time);
+    let minutes = clock.ms_of_day() / 60_000;
+    let hour = format!("{:02}:{:02}", minutes / 60, minutes % 60);
+    match season {
+        Season::None => None,
+        Season::Daily => Some(hour),
+        // Day 0 was a Thursday.
+        Season::Weekly => {
+            let day = usize::try_from((clock.days() + 4).rem_euclid(7)).ok().and_then(|day| DAYS.get(day))?;
+            Some(format!("{day} {hour}"))
+        }
+    }
+}
+
+/// "8 hours", "12 days", "90 minutes".
+fn span(ms: i64) -> String {
+    let minutes = ms / 60_000;
+    let (count, unit) = match minutes {
+        _ if ms % DAY_MS == 0 && ms > DAY_MS => (ms / DAY_MS, "days"),
+        _ if minutes % 60 == 0 => (minutes / 60, "hours"),
+        _ => (minutes, "minutes"),
+    };
+    format!("{count} {unit}")
 }
 
 /// With four digits, and as a person writes it: `0.00123`, `15.2`, `320`, `123400`, `1.2e9`.
@@ -51,12 +95,38 @@ mod tests {
     #[test]
     fn a_sentence_has_what_is_known_of_the_sample() {
         let expected = Some(Interval { yhat: 150.0, lower: 120.0, upper: 180.25 });
-        let mut excursion = Excursion { time: 0, score: 3.21, value: Some(320.0), expected };
+        let mut excursion = Excursion { time: 0, score: 3.21, value: Some(320.0), expected, yardstick: None };
+        let sentence = |excursion: &Excursion| sentence(excursion, &Zone::default());
         assert_eq!(sentence(&excursion), "score 3.21, expected 120 to 180.2, was 320");
         excursion.expected = Some(Interval { yhat: 150.0, lower: f64::NEG_INFINITY, upper: 180.0 });
         assert_eq!(sentence(&excursion), "score 3.21, expected at most 180, was 320");
         (excursion.expected, excursion.value) = (None, None);
         assert_eq!(sentence(&excursion), "score 3.21");
+    }
+
+    #[test]
+    fn of_calibrated_it_says_what_a_score_of_1_stands_for_and_which_time_counts() {
+        let expected = Some(Interval { yhat: 150.0, lower: 120.0, upper: 180.0 });
+        // Monday, 2026-01-05 08:00 in UTC.
+        let time = 1_767_600_000_000;
+        let berlin = Zone::named("Europe/Berlin").unwrap();
+        let of = |season, block, own| {
+            let yardstick = Some(Yardstick { season, block, own });
+            sentence(&Excursion { time, score: 3.2, value: Some(320.0), expected, yardstick }, &berlin)
+        };
+        let usual = "3.2 x the largest deviation of its usual";
+        let hour = 3_600_000;
+        assert_eq!(
+            of(Season::Weekly, 8 * hour, true),
+            format!("{usual} 8 hours, expected 120 to 180 for Mondays 09:00, was 320")
+        );
+        assert_eq!(
+            of(Season::Daily, 9 * hour, true),
+            format!("{usual} 9 hours, expected 120 to 180 for 09:00, was 320")
+        );
+        assert_eq!(of(Season::None, 288 * hour, true), format!("{usual} 12 days, expected 120 to 180, was 320"));
+        let new = "3.2 x the largest usual deviation of a series as new as this, expected 120 to 180, was 320";
+        assert_eq!(of(Season::None, 8 * hour, false), new);
     }
 
     #[test]

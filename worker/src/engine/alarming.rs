@@ -1,6 +1,6 @@
 //! What of a tick's scores is above 1.
 
-use detect::score::Interval;
+use detect::{calibrated::Yardstick, score::Interval};
 
 use super::{JobState, TickInput, TickScores};
 use crate::{
@@ -15,7 +15,7 @@ impl JobState {
         let times: Vec<i64> = input.grid.times().collect();
         let mut anomalies = Vec::new();
         for group in &scores.groups {
-            let excursions = excursions(&times, group.anomaly_score(), |_| (None, None));
+            let excursions = excursions(&times, group.anomaly_score(), |_| (None, None), || None);
             let channels = self.groups.as_ref().and_then(|groups| groups.channels(group));
             if let (false, Some(channels)) = (excursions.is_empty(), channels) {
                 anomalies.push(Anomaly { model: 0, labels: Joint::common(channels), excursions });
@@ -34,8 +34,10 @@ impl JobState {
                             Interval { yhat, lower: scores.yhat_lower[cell], upper: scores.yhat_upper[cell] };
                         (Some(input.values[row * points + point]), Some(interval).filter(|_| !yhat.is_nan()))
                     };
-                    let excursions = excursions(&times, &scores.anomaly_score[cells], sample);
-                    if let (false, Some(series)) = (excursions.is_empty(), self.series.get(input.slots[row])) {
+                    let slot = input.slots[row];
+                    let yardstick = || self.yardstick(slot, model);
+                    let excursions = excursions(&times, &scores.anomaly_score[cells], sample, yardstick);
+                    if let (false, Some(series)) = (excursions.is_empty(), self.series.get(slot)) {
                         anomalies.push(Anomaly { model, labels: series.labels.clone(), excursions });
                     }
                 }
@@ -45,16 +47,17 @@ impl JobState {
     }
 }
 
-/// The samples above 1; `sample` gives the value and what was expected at a point.
+/// The samples above 1; `sample` gives the value and what was expected at a point, `yardstick` what a score of 1 stands for.
 fn excursions(
     times: &[i64],
     scores: &[f64],
     sample: impl Fn(usize) -> (Option<f64>, Option<Interval>),
+    yardstick: impl Fn() -> Option<Yardstick>,
 ) -> Vec<Excursion> {
     let above = times.iter().zip(scores).enumerate().filter(|(_, (_, score))| **score > EDGE);
     let excursion = |(point, (time, score)): (usize, (&i64, &f64))| {
         let (value, expected) = sample(point);
-        Excursion { time: *time, score: *score, value, expected }
+        Excursion { time: *time, score: *score, value, expected, yardstick: yardstick() }
     };
     above.map(excursion).collect()
 }

@@ -10,6 +10,7 @@ use std::collections::HashSet;
 
 use detect::{
     batch::Batch,
+    calibrated::Yardstick,
     model::{Samples, Scores},
     readiness::{NeededHistory, Readiness, Stage},
     safeguards::Safeguards,
@@ -399,6 +400,12 @@ impl JobState {
             batch.save(slot, &mut state);
             state
         })
+    }
+
+    /// What a score of 1 stands for in one series; `None` of a model that has no such notion.
+    fn yardstick(&self, slot: u32, model: usize) -> Option<Yardstick> {
+        let batch = self.blocks.get((slot / BLOCK_SERIES) as usize)?.batches.get(model)?;
+        batch.yardstick(slot % BLOCK_SERIES)
     }
 
     /// Loads one series' state of one model.

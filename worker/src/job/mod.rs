@@ -23,6 +23,7 @@ pub use view::{Given, JobView, Mailbox};
 use crate::{
     alarms::{self, Anomaly, Listed, OpenAlarms},
     context::{Context, Environment},
+    detector,
     engine::{JobState, TickInput, Unscored},
     environment::{Clock, Tsdb},
     input_log::{Record, SkipReason},
@@ -374,8 +375,9 @@ impl<E: Environment> Job<E> {
         let has_model = |alias: &str| models.iter().any(|model| model.plan.alias == alias);
         let ended = self.alarms.end(input.tick, gap, has_model);
         if ended || !anomalies.is_empty() {
-            let (scheduler, query) = (&self.labels.scheduler_alias, &self.labels.query_key);
-            let alarms = self.alarms.list(scheduler, query, alarms::MOST_OF_A_JOB);
+            let names = (self.labels.scheduler_alias.as_str(), self.labels.query_key.as_str());
+            let zone = detector::zone(&self.state.plan.query);
+            let alarms = self.alarms.list(names, &zone, alarms::MOST_OF_A_JOB);
             self.context.alarms.show(&self.view.key, Listed { alarms, total: self.alarms.count() });
         }
     }

@@ -51,6 +51,9 @@ pub(crate) const REMEMBERING: Section = Section {
 /// What a class writes that expects an interval.
 pub(super) const PREDICTIVE: &[&str] = &["anomaly_score", "y", "yhat", "yhat_lower", "yhat_upper"];
 
+/// What a score of `calibrated` comes from, as it can be written.
+const DRIVERS: [&str; 6] = ["season", "view", "usual_deviation", "hour_factor", "unrest_factor", "threshold"];
+
 /// The class of a configuration without models.
 pub(super) const CALIBRATED: Class = Class {
     name: "calibrated",
@@ -61,7 +64,7 @@ pub(super) const CALIBRATED: Class = Class {
     },
     shared: &[&WARM_UP, &REMEMBERING],
     series: PREDICTIVE,
-    further_series: |_| Vec::new(),
+    further_series: |_| DRIVERS.map(str::to_owned).to_vec(),
     build: |_, _| ModelClass::Calibrated,
 };
 
