@@ -384,7 +384,10 @@ fn a_mistake_is_named_with_its_key_and_what_is_allowed() {
             "models: {z: {provide_series: [resid]}}",
             "provide_series[0]: `resid`: the class does not produce this series",
         ),
-        ("models: {z: {forecast_at: [1d]}}", "is an argument of temporal_envelope, prophet, not of zscore_online"),
+        (
+            "models: {z: {forecast_at: [1d]}}",
+            "is an argument of temporal_envelope, prophet, temporal_envelope_multivariate, not",
+        ),
         ("models: {z: {queries: [cpi]}}", "models.z.queries[0]: there is no query `cpi`; did you mean `cpu`?"),
         ("models: {z: {schedulers: every_minute}}", "models.z.schedulers: expected a list of aliases"),
         ("models: {z: {provide_series: []}}", "models.z.provide_series: must be a list, not empty"),

@@ -46,6 +46,8 @@ pub struct JointScores {
     pub intervals: Vec<Interval>,
     /// How ready the model was for each time, by [`Readiness::value`]; NaN where there is no score.
     pub stage: Vec<f64>,
+    /// What is expected of each channel at each horizon, channel by channel, time by time; empty where there is no horizon.
+    pub forecasts: Vec<Interval>,
 }
 
 impl MultivariateSpec {
@@ -92,6 +94,24 @@ impl MultivariateSpec {
         }
     }
 
+    /// Whether a model learns every sample that it scores, so that it may begin without a fit.
+    #[must_use]
+    pub const fn learns_online(&self) -> bool {
+        match self {
+            Self::IsolationForest(..) => false,
+            Self::TemporalEnvelope(..) => true,
+        }
+    }
+
+    /// How many forecasts it gives for each channel.
+    #[must_use]
+    pub fn horizons(&self) -> usize {
+        match self {
+            Self::IsolationForest(..) => 0,
+            Self::TemporalEnvelope(args, _) => args.envelope.forecast_at.len(),
+        }
+    }
+
     /// So many channels are more than the class recommends.
     #[must_use]
     pub fn exceeds_recommendation(&self, channels: usize) -> bool {
@@ -101,24 +121,32 @@ impl MultivariateSpec {
         }
     }
 
+    /// Whether a model may have so many channels.
+    ///
+    /// # Errors
+    /// If there are none, or too many.
+    pub fn holds(&self, channels: usize) -> Result<(), FitError> {
+        match self {
+            _ if channels == 0 => Err(FitError::Failed { what: "there are no series" }),
+            Self::TemporalEnvelope(args, _) if channels > args.max_channels as usize => {
+                Err(FitError::TooManyChannels { found: channels, most: args.max_channels as usize })
+            }
+            Self::IsolationForest(..) | Self::TemporalEnvelope(..) => Ok(()),
+        }
+    }
+
     /// A model of channels with these names, each once, that has learnt nothing.
     ///
     /// # Errors
     /// If there are no channels, or more than the model may have.
     pub fn new_model(&self, names: &[&str]) -> Result<MultivariateModel, FitError> {
-        if names.is_empty() {
-            return Err(FitError::Failed { what: "there are no series" });
-        }
+        self.holds(names.len())?;
         match self {
             Self::IsolationForest(args, zone) => {
                 let model = IsolationForestMultivariate::new(args.clone(), zone.clone(), DEFAULT_SEED);
                 Ok(MultivariateModel::IsolationForest(model))
             }
             Self::TemporalEnvelope(args, zone) => {
-                let (found, most) = (names.len(), args.max_channels as usize);
-                if found > most {
-                    return Err(FitError::TooManyChannels { found, most });
-                }
                 let model = TemporalEnvelopeMultivariate::new(args.clone(), zone.clone(), names)
                     .map_err(|_| FitError::Failed { what: "two channels have one name" })?;
                 Ok(MultivariateModel::TemporalEnvelope(Box::new(model)))
@@ -165,7 +193,11 @@ impl MultivariateModel {
                 }
                 let stage = forest.readiness().value();
                 let of_time = |score: &f64| if score.is_nan() { f64::NAN } else { stage };
-                JointScores { stage: anomaly_score.iter().map(of_time).collect(), anomaly_score, intervals: Vec::new() }
+                JointScores {
+                    stage: anomaly_score.iter().map(of_time).collect(),
+                    anomaly_score,
+                    ..JointScores::default()
+                }
             }
             Self::TemporalEnvelope(envelope) => {
                 let points = channels.times.len();
@@ -173,6 +205,8 @@ impl MultivariateModel {
                 let mut intervals = vec![Interval::NONE; channels.count * points];
                 let mut stage = vec![f64::NAN; points];
                 let warm_up = warm_up(policies);
+                let horizons = envelope.horizons();
+                let mut forecasts = vec![Interval::NONE; intervals.len() * horizons];
                 let mut values = Vec::with_capacity(channels.count);
                 for (index, time) in channels.times.iter().enumerate() {
                     values.clear();
@@ -185,8 +219,12 @@ impl MultivariateModel {
                     for (channel, score) in envelope.channel_scores().iter().enumerate() {
                         intervals[channel * points + index] = score.interval;
                     }
+                    for (channel, of_channel) in envelope.forecasts().chunks(horizons.max(1)).enumerate() {
+                        let at = (channel * points + index) * horizons;
+                        forecasts[at..at + horizons].copy_from_slice(of_channel);
+                    }
                 }
-                JointScores { anomaly_score, intervals, stage }
+                JointScores { anomaly_score, intervals, stage, forecasts }
             }
         }
     }
@@ -199,6 +237,15 @@ impl MultivariateModel {
             Self::TemporalEnvelope(envelope) => {
                 envelope.readiness().after_warm_up(envelope.samples_seen(), warm_up(policies))
             }
+        }
+    }
+
+    /// Times with a finite sample that were learnt; `None` of a model that is only fitted.
+    #[must_use]
+    pub fn samples_seen(&self) -> Option<u64> {
+        match self {
+            Self::IsolationForest(_) => None,
+            Self::TemporalEnvelope(envelope) => Some(envelope.samples_seen()),
         }
     }
 

@@ -33,7 +33,10 @@ use crate::score::{Interval, at_least, at_most};
 use crate::state::{Format, HEADER_BYTES, Reader, Writer, require};
 
 /// What the safeguards add to a saved state.
-pub const STATE_BYTES: usize = HEADER_BYTES + 3 * 8;
+pub const STATE_BYTES: usize = HEADER_BYTES + NOISE_BYTES;
+
+/// What the noise of a series takes of a state.
+pub(crate) const NOISE_BYTES: usize = 3 * 8;
 
 /// Tag and version of the state.
 pub const FORMAT: Format = Format { tag: *b"sg", version: 1 };
@@ -73,6 +76,33 @@ impl Safeguards {
         self.band_floor > 0.0 || self.influence_limit > 0.0
     }
 
+    /// The interval with margins of at least the floor, by the noise of its series.
+    #[inline]
+    pub(crate) fn widened(self, interval: Interval, noise: &Noise) -> Interval {
+        let floor = at_most(self.band_floor * noise.deviation(), f64::MAX);
+        if !interval.is_some() || floor == 0.0 {
+            return interval;
+        }
+        let Interval { yhat, lower, upper } = Interval::symmetric(interval.yhat, floor);
+        Interval { yhat, lower: at_most(interval.lower, lower), upper: at_least(interval.upper, upper) }
+    }
+
+    /// A finite value as it is learnt by a model that has seen so many samples, and expects this, widened: no further away
+    /// than the limit.
+    #[inline]
+    pub(crate) fn limited(self, value: f64, samples_seen: u64, expected: impl FnOnce() -> Interval) -> f64 {
+        let limit = self.influence_limit;
+        if limit == 0.0 || samples_seen < FREE_SAMPLES {
+            return value;
+        }
+        let Interval { yhat, lower, upper } = expected();
+        if lower < upper {
+            let reach = |bound: f64| at_most(at_least(yhat + limit * (bound - yhat), -f64::MAX), f64::MAX);
+            return at_most(at_least(value, reach(lower)), reach(upper));
+        }
+        value
+    }
+
     /// What of them acts on learning, to be appended to a model's signature; empty if there is none.
     #[must_use]
     pub fn learning_signature(&self) -> String {
@@ -90,7 +120,7 @@ impl Safeguards {
 
 /// The noise of a series: the mean square of successive differences.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-struct Noise {
+pub(crate) struct Noise {
     samples: u64,
     newest: f64,
     /// Of the halved squares, at most `f64::MAX`.
@@ -98,8 +128,9 @@ struct Noise {
 }
 
 impl Noise {
+    /// Learns a finite value.
     #[inline]
-    fn learn(&mut self, value: f64) {
+    pub(crate) fn learn(&mut self, value: f64) {
         if self.samples > 0 {
             // Halves first, so that the difference cannot overflow.
             let difference = at_most((value * 0.5 - self.newest * 0.5).abs(), 1e150);
@@ -115,22 +146,30 @@ impl Noise {
         self.mean_square.sqrt()
     }
 
-    fn save(&self, out: &mut Vec<u8>) {
-        let mut writer = Writer::new(FORMAT, out);
+    /// Appends its numbers, [`NOISE_BYTES`].
+    pub(crate) fn write(&self, writer: &mut Writer<'_>) {
         writer.u64(self.samples);
         writer.f64(self.newest);
         writer.f64(self.mean_square);
     }
 
-    /// The noise of a state, and the model's own state behind it.
-    fn load(bytes: &[u8]) -> Result<(Self, &[u8]), StateError> {
-        let mut reader = Reader::new(FORMAT, bytes)?;
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, StateError> {
         let noise = Self { samples: reader.u64()?, newest: reader.finite()?, mean_square: reader.finite()? };
-        let own = reader.bytes(reader.remaining())?;
         require(noise.mean_square.is_sign_positive(), "the noise is negative")?;
         require(noise.samples > 1 || noise.mean_square == 0.0, "one sample has noise")?;
         require(noise.samples > 0 || noise.newest.to_bits() == 0, "numbers without samples")?;
-        Ok((noise, own))
+        Ok(noise)
+    }
+
+    fn save(&self, out: &mut Vec<u8>) {
+        self.write(&mut Writer::new(FORMAT, out));
+    }
+
+    /// The noise of a state, and the model's own state behind it.
+    fn load(bytes: &[u8]) -> Result<(Self, &[u8]), StateError> {
+        let mut reader = Reader::new(FORMAT, bytes)?;
+        let noise = Self::read(&mut reader)?;
+        Ok((noise, reader.bytes(reader.remaining())?))
     }
 }
 
@@ -152,12 +191,7 @@ impl<M> Safeguarded<M> {
     /// The interval with margins of at least the floor.
     #[inline]
     fn widened(&self, interval: Interval) -> Interval {
-        let floor = at_most(self.safeguards.band_floor * self.noise.deviation(), f64::MAX);
-        if !interval.is_some() || floor == 0.0 {
-            return interval;
-        }
-        let Interval { yhat, lower, upper } = Interval::symmetric(interval.yhat, floor);
-        Interval { yhat, lower: at_most(interval.lower, lower), upper: at_least(interval.upper, upper) }
+        self.safeguards.widened(interval, &self.noise)
     }
 
     fn widen(&self, intervals: &mut [Interval]) {
@@ -188,15 +222,7 @@ impl<M: OnlineModel> OnlineModel for Safeguarded<M> {
         if !value.is_finite() {
             return;
         }
-        let limit = self.safeguards.influence_limit;
-        let mut learnt = value;
-        if limit > 0.0 && self.model.samples_seen() >= FREE_SAMPLES {
-            let Interval { yhat, lower, upper } = self.predict(time);
-            if lower < upper {
-                let reach = |bound: f64| at_most(at_least(yhat + limit * (bound - yhat), -f64::MAX), f64::MAX);
-                learnt = at_most(at_least(value, reach(lower)), reach(upper));
-            }
-        }
+        let learnt = self.safeguards.limited(value, self.model.samples_seen(), || self.predict(time));
         self.model.learn(time, learnt);
         self.noise.learn(value);
     }

@@ -1,12 +1,13 @@
 //! What `temporal_envelope_multivariate` promises: relations between channels count, their order does not.
 
 use detect::calendar::Zone;
-use detect::model::MISSING;
+use detect::model::{MISSING, OnlineModel};
+use detect::safeguards::Safeguards;
 use detect::score::{Direction, ScorePolicy};
-use detect::temporal_envelope::TemporalEnvelopeArgs;
 use detect::temporal_envelope::multivariate::{
     Aggregation, TemporalEnvelopeMultivariate, TemporalEnvelopeMultivariateArgs, max_state_bytes,
 };
+use detect::temporal_envelope::{TemporalEnvelope, TemporalEnvelopeArgs};
 use proptest::prelude::*;
 
 const MINUTE: i64 = 60_000;
@@ -113,6 +114,84 @@ fn missing_samples_have_no_score_and_a_tick_of_them_has_none_at_all() {
     assert_eq!((joint.is_finite(), scores), (true, vec![true, false, true, true]));
     assert!(model.infer(3001 * MINUTE, &[MISSING; 4], &POLICIES).is_nan());
     assert_eq!(model.samples_seen(), 3001);
+}
+
+#[test]
+fn a_floor_keeps_the_bands_of_a_channel_open_that_hardly_moves() {
+    let joint = |band_floor: f64| {
+        let safeguards = Safeguards { band_floor, influence_limit: 0.0 };
+        let mut model =
+            model(TemporalEnvelopeMultivariateArgs { score_aggregation: Aggregation::Max, safeguards, ..args(8) });
+        // A counter of errors that is 0 but for a 1 now and then.
+        let idle = |minute: i64| if minute % 150 == 149 { 1.0 } else { 0.0 };
+        let mut random = Random(3);
+        let mut alarms = 0;
+        for minute in 0..3000 {
+            let [a, b, c, _] = channels(0.0, &mut random);
+            let score = model.infer(minute * MINUTE, &[a, b, c, idle(minute)], &POLICIES);
+            alarms += usize::from(minute > 1000 && idle(minute) == 1.0 && score > 1.0);
+        }
+        let interval = model.channel_scores()[3].interval;
+        (alarms, interval.upper - interval.yhat)
+    };
+    let (alarms, width) = joint(0.0);
+    assert!(alarms >= 10, "{alarms} {width}");
+    let (alarms, width) = joint(20.0);
+    // Twenty times the deviation of a series that moves by 1 twice in 150 samples.
+    assert!(alarms == 0 && width > 1.0, "{alarms} {width}");
+}
+
+#[test]
+fn a_sample_beyond_the_limit_is_learnt_as_if_it_were_there() {
+    let safeguards = Safeguards { band_floor: 1.0, influence_limit: 3.0 };
+    let limited = || learnt(TemporalEnvelopeMultivariateArgs { safeguards, ..args(8) });
+    let usual = channels(0.0, &mut Random(5));
+    let after = |mut model: TemporalEnvelopeMultivariate, spike: f64| {
+        model.learn(3000 * MINUTE, &[usual[0], spike, usual[2], usual[3]]);
+        let mut state = Vec::new();
+        model.save(&mut state);
+        // The noise is that of the series as it is.
+        let joint = model.infer(3001 * MINUTE, &usual, &POLICIES);
+        (joint, model.channel_scores().iter().map(|score| score.interval.yhat).collect::<Vec<f64>>())
+    };
+    assert_eq!(after(limited(), 1e6).1, after(limited(), 1e9).1);
+    assert_ne!(after(limited(), 1e6).1, after(limited(), 1001.0).1);
+    // Scored before it is limited, and learning it alone comes to the same.
+    let (mut scoring, mut learning) = (limited(), limited());
+    let spike = [usual[0], 1e6, usual[2], usual[3]];
+    assert!(scoring.infer(3000 * MINUTE, &spike, &POLICIES) > 100.0);
+    learning.learn(3000 * MINUTE, &spike);
+    let state = |model: &TemporalEnvelopeMultivariate| {
+        let mut state = Vec::new();
+        model.save(&mut state);
+        state
+    };
+    assert_eq!(state(&scoring), state(&learning));
+}
+
+#[test]
+fn forecasts_are_those_of_the_channels_own_envelopes_prepared_by_their_policies() {
+    let envelope = TemporalEnvelopeArgs { forecast_at: vec![10 * MINUTE, 60 * MINUTE], ..Default::default() };
+    let mut model = model(TemporalEnvelopeMultivariateArgs { envelope: envelope.clone(), ..args(8) });
+    let mut alone = TemporalEnvelope::new(envelope, Zone::default());
+    let mut random = Random(7);
+    for minute in 0..500 {
+        let values = channels(minute as f64 / 10.0, &mut random);
+        model.learn(minute * MINUTE, &values);
+        alone.learn(minute * MINUTE, values[1]);
+    }
+    let mut policies = POLICIES;
+    policies[1] = ScorePolicy { clip_predictions: true, data_range: (0.0, 1490.0), ..policies[1] };
+    let mut expected = Vec::new();
+    alone.forecasts(500 * MINUTE, &mut expected);
+    let values = channels(50.0, &mut random);
+    model.infer(500 * MINUTE, &[values[0], values[1], MISSING, values[3]], &policies);
+    assert_eq!((model.horizons(), model.forecasts().len()), (2, 8));
+    for (forecast, expected) in model.forecasts()[2..4].iter().zip(&expected) {
+        assert!(expected.upper > 1490.0, "{expected:?}");
+        assert_eq!(*forecast, policies[1].prepare(*expected));
+    }
+    assert!(model.forecasts()[4..6].iter().all(|forecast| forecast.yhat.is_nan()), "there is no sample");
 }
 
 #[test]

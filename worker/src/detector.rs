@@ -104,8 +104,11 @@ pub fn multivariate_spec(query: &Query, model: &Model) -> Option<MultivariateSpe
             Some(MultivariateSpec::IsolationForest(args, zone))
         }
         ModelClass::TemporalEnvelopeMultivariate(joint) => {
+            let writes_forecasts = model.provide_series.iter().any(|name| name.starts_with("yhat"));
+            let mut envelope = temporal_envelope(&joint.envelope);
+            envelope.forecast_at.retain(|_| writes_forecasts);
             let args = TemporalEnvelopeMultivariateArgs {
-                envelope: temporal_envelope(&joint.envelope),
+                envelope,
                 dependency_rank: joint.dependency_rank,
                 score_aggregation: match joint.score_aggregation {
                     config::worker::Aggregation::Max => multivariate::Aggregation::Max,
@@ -115,6 +118,7 @@ pub fn multivariate_spec(query: &Query, model: &Model) -> Option<MultivariateSpe
                 max_channels: joint.max_channels,
                 recommended_max_channels: joint.recommended_max_channels,
                 random_state: u64::from(joint.random_state),
+                safeguards: Safeguards { band_floor: model.band_floor, influence_limit: model.influence_limit },
             };
             Some(MultivariateSpec::TemporalEnvelope(args, zone))
         }
@@ -161,9 +165,10 @@ pub fn learning_signature(query: &Query, model: &Model) -> String {
     let incidents = if model.exclude_incidents { " without incidents" } else { "" };
     let univariate = spec(query, model).map(|spec| {
         let safeguards = safeguards(&spec, model).learning_signature();
-        format!("{}{safeguards}{incidents}", spec.learning_signature())
+        format!("{}{safeguards}", spec.learning_signature())
     });
-    univariate.or_else(|| Some(multivariate_spec(query, model)?.learning_signature())).unwrap_or_default()
+    let signature = univariate.or_else(|| Some(multivariate_spec(query, model)?.learning_signature()));
+    signature.unwrap_or_default() + incidents
 }
 
 fn isolation_forest(

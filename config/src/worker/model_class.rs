@@ -104,7 +104,9 @@ impl ModelClass {
     #[must_use]
     pub fn forecast_at(&self) -> &[Horizon] {
         match self {
-            Self::TemporalEnvelope(envelope) => &envelope.forecast_at,
+            Self::TemporalEnvelope(envelope) | Self::TemporalEnvelopeMultivariate(JointEnvelope { envelope, .. }) => {
+                &envelope.forecast_at
+            }
             Self::Prophet(prophet) => &prophet.forecast_at,
             Self::Auto(auto) => auto.start.forecast_at(),
             _ => &[],

@@ -22,7 +22,7 @@ pub struct JointForest {
 pub struct JointEnvelope {
     /// Labels by whose values series are grouped, sorted; empty: all are one group.
     pub groupby: Vec<String>,
-    /// Of each series; without horizons.
+    /// Of each series.
     pub envelope: Envelope,
     /// Directions that series may have in common, at most 64; 0: none.
     pub dependency_rank: u32,

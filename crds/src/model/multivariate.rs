@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::envelope::{HolidayCalendar, Profile};
 use super::offline::SeasonalFeature;
+use crate::duration::Duration;
 
 /// A temporal envelope for each series of a group, and what they have in common. One score for the group.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -14,6 +15,7 @@ use super::offline::SeasonalFeature;
 #[x_kube(validation = Rule::new("!has(self.alpha) || self.alpha > 0.0").message("alpha must be above 0").field_path(".alpha"))]
 #[x_kube(validation = Rule::new("!has(self.lossReactivity) || self.lossReactivity > 0.0").message("lossReactivity must be above 0").field_path(".lossReactivity"))]
 #[x_kube(validation = Rule::new("!has(self.recommendedMaxChannels) || self.recommendedMaxChannels <= (has(self.maxChannels) ? self.maxChannels : 1000)").message("recommendedMaxChannels must be at most maxChannels").field_path(".recommendedMaxChannels"))]
+#[x_kube(validation = Rule::new("!has(self.forecastAt) || self.forecastAt.all(horizon, horizon.matches('[1-9]'))").message("forecastAt must be longer than 0").field_path(".forecastAt"))]
 pub struct TemporalEnvelopeMultivariate {
     /// Names of labels: one model for each combination of their values, a missing label being an empty value. Absent: all
     /// series of all queries are one group.
@@ -69,6 +71,11 @@ pub struct TemporalEnvelopeMultivariate {
     /// Days whose response is learnt. Absent: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holidays: Option<HolidayCalendar>,
+    /// Also writes what is expected of each series so long after each sample, as in `1h`, as far as `provideSeries` has `yhat`,
+    /// `yhat_lower`, `yhat_upper`. Absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100), extend("x-kubernetes-list-type" = "set"))]
+    pub forecast_at: Option<Vec<Duration>>,
     /// The score is 0 until a group has had so many samples. Absent: 16.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000_000))]

@@ -24,12 +24,16 @@
 //!
 //! Channels are kept in the order of their names, so the order in which they are given does not change a bit.
 //!
+//! [Safeguards](crate::safeguards) are those of each channel: neither its own band nor the joint one is narrower than the floor, and
+//! a sample beyond the limit, by its own band, is learnt as if it were there, by its channel and by what all have in common.
+//! Forecasts are those of the channels' own envelopes.
+//!
 //! # State
 //!
 //! At most [`max_state_bytes`], some 5.4 kB a channel with the default arguments. The [header](crate::state) `tm`, then the ticks
 //! seen (`u64`), the numbers of channels and of columns (`u32`), `mean(|x|^2)` and all `l` (`f64`). For each channel: the hash of its
-//! name (`u64`), its row of `W`, both means (`f64`), the residuals from the joint expectation, and the size (`u32`) and bytes of
-//! its envelope's state.
+//! name (`u64`), its row of `W`, both means (`f64`), the residuals from the joint expectation, its noise (`u64`, two `f64`), and the
+//! size (`u32`) and bytes of its envelope's state.
 
 use std::{fmt, str::FromStr};
 
@@ -39,11 +43,12 @@ use crate::argument::{ArgumentError, Arguments};
 use crate::calendar::Zone;
 use crate::model::{OnlineModel, StateError, is_missing};
 use crate::readiness::Readiness;
+use crate::safeguards::{NOISE_BYTES, Noise, Safeguards};
 use crate::score::{Interval, ScorePolicy, at_least, at_most};
 use crate::state::{Format, HEADER_BYTES, Reader, Writer, require};
 
 /// Tag and version of the state.
-pub const FORMAT: Format = Format { tag: *b"tm", version: 1 };
+pub const FORMAT: Format = Format { tag: *b"tm", version: 2 };
 
 /// Largest `dependency_rank`.
 pub const MAX_DEPENDENCY_RANK: u32 = 64;
@@ -139,6 +144,8 @@ pub struct TemporalEnvelopeMultivariateArgs {
     pub recommended_max_channels: u32,
     /// Seed of the first directions.
     pub random_state: u64,
+    /// Of each channel.
+    pub safeguards: Safeguards,
 }
 
 impl Default for TemporalEnvelopeMultivariateArgs {
@@ -150,6 +157,7 @@ impl Default for TemporalEnvelopeMultivariateArgs {
             max_channels: 1000,
             recommended_max_channels: 100,
             random_state: 42,
+            safeguards: Safeguards::default(),
         }
     }
 }
@@ -161,6 +169,7 @@ impl TemporalEnvelopeMultivariateArgs {
     /// Names the first argument that is outside its range.
     pub fn validate(&self) -> Result<(), ArgumentError> {
         self.envelope.validate().map_err(|error| ArgumentError { class: CLASS, ..error })?;
+        self.safeguards.validate(CLASS)?;
         let arguments = Arguments(CLASS);
         let Self { dependency_rank, max_channels, recommended_max_channels, .. } = *self;
         arguments.require("dependency_rank", dependency_rank, "at most 64", dependency_rank <= MAX_DEPENDENCY_RANK)?;
@@ -172,9 +181,16 @@ impl TemporalEnvelopeMultivariateArgs {
 
     /// The arguments that act on learning; see [`crate::spec::ModelSpec::learning_signature`].
     pub(crate) fn learning_signature(&self) -> String {
-        let Self { dependency_rank, random_state, .. } = self;
+        let Self { dependency_rank, random_state, safeguards, .. } = self;
         let envelope = self.envelope.learning_signature();
-        format!("{envelope} dependency_rank={dependency_rank} random_state={random_state}")
+        let limit = match safeguards {
+            Safeguards { influence_limit: 0.0, .. } => String::new(),
+            // The limit is in margins, which the floor is a part of.
+            Safeguards { band_floor, influence_limit } => {
+                format!(" influence_limit={influence_limit:?} band_floor={band_floor:?}")
+            }
+        };
+        format!("{envelope} dependency_rank={dependency_rank} random_state={random_state}{limit}")
     }
 }
 
@@ -182,7 +198,8 @@ impl TemporalEnvelopeMultivariateArgs {
 #[must_use]
 pub fn max_state_bytes(args: &TemporalEnvelopeMultivariateArgs, channels: usize) -> usize {
     let row = 8 * columns(args, channels);
-    let channel = 8 + row + 2 * 8 + Residuals::max_saved_bytes() + 4 + super::max_state_bytes(&args.envelope);
+    let residuals = Residuals::max_saved_bytes();
+    let channel = 8 + row + 2 * 8 + residuals + NOISE_BYTES + 4 + super::max_state_bytes(&args.envelope);
     HEADER_BYTES + 8 + 4 + 4 + 8 + row + channels * channel
 }
 
@@ -214,6 +231,7 @@ struct Channel {
     power: f64,
     /// From the joint expectation.
     residuals: Residuals,
+    noise: Noise,
     /// Of this tick: the residual, its usual size, and `x`.
     residual: f64,
     size: f64,
@@ -247,6 +265,7 @@ impl Channel {
             agreement: 0.0,
             power: 0.0,
             residuals: Residuals::default(),
+            noise: Noise::default(),
             residual: 0.0,
             size: 0.0,
             standard: 0.0,
@@ -279,11 +298,23 @@ impl Channel {
         if self.power > 0.0 { bounded((self.agreement / self.power).clamp(0.0, 1.0) * guess * self.size) } else { 0.0 }
     }
 
-    fn score(&self, time: i64, value: f64, guess: f64, policy: &ScorePolicy, ticks_seen: u64) -> ChannelScore {
+    /// What its own envelope expects.
+    fn predict(&self, time: i64, safeguards: Safeguards) -> Interval {
+        safeguards.widened(self.envelope.predict(time), &self.noise)
+    }
+
+    fn score(
+        &self,
+        time: i64,
+        value: f64,
+        guess: f64,
+        policy: &ScorePolicy,
+        (ticks_seen, safeguards): (u64, Safeguards),
+    ) -> ChannelScore {
         if is_missing(value) {
             return ChannelScore { interval: Interval::NONE, score: f64::NAN };
         }
-        let expected = self.envelope.predict(time);
+        let expected = self.predict(time, safeguards);
         let interval = policy.prepare(expected);
         let score = policy.score(interval, value, ticks_seen);
         if self.row.is_empty() || self.residuals.typical() == f64::MAX || self.size == 0.0 {
@@ -291,8 +322,17 @@ impl Channel {
         }
         let args = &self.envelope.shared.args;
         let band = self.residuals.band(args.quantiles, args.iqr_threshold);
-        let joint = policy.prepare(around(bounded(expected.yhat + self.shift(guess)), band, 1.0));
+        let joint = around(bounded(expected.yhat + self.shift(guess)), band, 1.0);
+        let joint = policy.prepare(safeguards.widened(joint, &self.noise));
         ChannelScore { interval, score: at_least(score, policy.score(joint, value, ticks_seen)) }
+    }
+
+    /// The sample as far as it is learnt.
+    fn limited(&self, time: i64, value: f64, safeguards: Safeguards) -> f64 {
+        if !value.is_finite() {
+            return value;
+        }
+        safeguards.limited(value, self.envelope.samples_seen(), || self.predict(time, safeguards))
     }
 
     fn learn(&mut self, time: i64, value: f64, guess: f64) {
@@ -323,6 +363,10 @@ pub struct TemporalEnvelopeMultivariate {
     power: f64,
     /// Of this tick, in the caller's order.
     scores: Vec<ChannelScore>,
+    /// The same, as many for each channel as there are horizons.
+    forecasts: Vec<Interval>,
+    /// The samples of this tick as far as they are learnt.
+    learnt: Vec<f64>,
 }
 
 impl TemporalEnvelopeMultivariate {
@@ -354,6 +398,8 @@ impl TemporalEnvelopeMultivariate {
             directions: vec![Direction::default(); columns],
             power: 0.0,
             scores: vec![none; names.len()],
+            forecasts: Vec::with_capacity(names.len() * args.envelope.forecast_at.len()),
+            learnt: Vec::with_capacity(names.len()),
             args,
         })
     }
@@ -372,11 +418,13 @@ impl TemporalEnvelopeMultivariate {
     pub fn infer(&mut self, time: i64, values: &[f64], policies: &[ScorePolicy]) -> f64 {
         assert_eq!((values.len(), policies.len()), (self.channels.len(), self.channels.len()), "one for each channel");
         self.look(time, values);
+        let of_tick = (self.ticks_seen, self.args.safeguards);
         for channel in &self.channels {
             let (value, policy) = (values[channel.index], &policies[channel.index]);
             let guess = channel.guess(&self.directions);
-            self.scores[channel.index] = channel.score(time, value, guess, policy, self.ticks_seen);
+            self.scores[channel.index] = channel.score(time, value, guess, policy, of_tick);
         }
+        self.forecast(time, values, policies);
         self.update(time, values);
         self.args.score_aggregation.joint(self.channels.iter().map(|channel| self.scores[channel.index].score))
     }
@@ -385,6 +433,37 @@ impl TemporalEnvelopeMultivariate {
     #[must_use]
     pub fn channel_scores(&self) -> &[ChannelScore] {
         &self.scores
+    }
+
+    /// What was expected of each channel at each of its horizons when the latest joint score was made, channel by channel in
+    /// the order of the names, prepared by its policy; NaN where the sample is missing.
+    #[must_use]
+    pub fn forecasts(&self) -> &[Interval] {
+        &self.forecasts
+    }
+
+    /// How many forecasts there are for each channel.
+    #[must_use]
+    pub fn horizons(&self) -> usize {
+        self.args.envelope.forecast_at.len()
+    }
+
+    fn forecast(&mut self, time: i64, values: &[f64], policies: &[ScorePolicy]) {
+        let (horizons, safeguards) = (self.horizons(), self.args.safeguards);
+        if horizons == 0 {
+            return;
+        }
+        self.forecasts.clear();
+        self.forecasts.resize(horizons * self.channels.len(), Interval::NONE);
+        let mut own = Vec::with_capacity(horizons);
+        for channel in self.channels.iter().filter(|channel| !is_missing(values[channel.index])) {
+            own.clear();
+            channel.envelope.forecasts(time, &mut own);
+            let of_channel = &mut self.forecasts[channel.index * horizons..(channel.index + 1) * horizons];
+            for (forecast, expected) in of_channel.iter_mut().zip(&own) {
+                *forecast = policies[channel.index].prepare(safeguards.widened(*expected, &channel.noise));
+            }
+        }
     }
 
     /// Learns the samples of all channels at a time.
@@ -428,12 +507,28 @@ impl TemporalEnvelopeMultivariate {
         }
     }
 
+    /// Learns a tick that was looked at.
     fn update(&mut self, time: i64, values: &[f64]) {
         self.ticks_seen += u64::from(values.iter().any(|value| value.is_finite()));
+        let mut learnt = std::mem::take(&mut self.learnt);
+        learnt.clear();
+        learnt.extend_from_slice(values);
+        if self.args.safeguards.influence_limit > 0.0 {
+            for channel in &self.channels {
+                let value = &mut learnt[channel.index];
+                *value = channel.limited(time, *value, self.args.safeguards);
+            }
+            self.look(time, &learnt);
+        }
         for channel in &mut self.channels {
             let guess = channel.guess(&self.directions);
-            channel.learn(time, values[channel.index], guess);
+            channel.learn(time, learnt[channel.index], guess);
+            let value = values[channel.index];
+            if value.is_finite() {
+                channel.noise.learn(value);
+            }
         }
+        self.learnt = learnt;
         self.turn_directions();
     }
 
@@ -472,6 +567,7 @@ impl TemporalEnvelopeMultivariate {
                 writer.f64(*number);
             }
             channel.residuals.save(&mut writer);
+            channel.noise.write(&mut writer);
             state.clear();
             channel.envelope.save(&mut state);
             writer.u32(state.len() as u32);
@@ -508,6 +604,7 @@ impl TemporalEnvelopeMultivariate {
             let holds = channel.agreement.abs() <= most && (0.0..=most).contains(&channel.power);
             require(holds && channel.power.is_sign_positive(), "the trust in a guess is out of range")?;
             channel.residuals = Residuals::load(&mut reader)?;
+            channel.noise = Noise::read(&mut reader)?;
             let size = reader.u32()? as usize;
             channel.envelope.load(reader.bytes(size)?)?;
             require(channel.envelope.samples_seen() <= loaded.ticks_seen, "more samples than ticks")?;
@@ -526,7 +623,10 @@ impl TemporalEnvelopeMultivariate {
                 + channel.residuals.heap_bytes()
                 + channel.envelope.heap_bytes()
         };
-        self.channels.iter().map(of_channel).sum::<usize>() + self.scores.len() * size_of::<ChannelScore>()
+        self.channels.iter().map(of_channel).sum::<usize>()
+            + self.scores.len() * size_of::<ChannelScore>()
+            + self.forecasts.capacity() * size_of::<Interval>()
+            + self.learnt.capacity() * size_of::<f64>()
     }
 }
 
@@ -557,9 +657,13 @@ mod tests {
             score_aggregation: Aggregation::Max,
             max_channels: 5,
             recommended_max_channels: 5,
-            ..plain
+            safeguards: Safeguards { band_floor: 2.0, influence_limit: 0.0 },
+            ..plain.clone()
         };
         assert_eq!(other.learning_signature(), signature);
+        let limited = Safeguards { band_floor: 2.0, influence_limit: 3.0 };
+        let limited = TemporalEnvelopeMultivariateArgs { safeguards: limited, ..plain }.learning_signature();
+        assert!(limited.ends_with(" random_state=42 influence_limit=3.0 band_floor=2.0"), "{limited}");
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub(super) fn multivariate(common: Section, spec: &AnomalyModelSpec) -> Section 
             .set("changepoint_window", own.changepoint_window)
             .set("seasonalities", own.seasonalities.as_ref().map(|profiles| json!(profiles)))
             .set("holidays", own.holidays.as_ref().map(holidays))
+            .set("forecast_at", own.forecast_at.as_ref().map(|horizons| json!(horizons)))
             .set("min_n_samples_seen", own.min_n_samples_seen)
     } else if let Some(own) = &spec.isolation_forest_multivariate {
         let max_samples = own.max_samples.map(|number| json!(number));

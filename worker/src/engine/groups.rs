@@ -1,12 +1,15 @@
 //! The groups of a multivariate model, each with one state. It is stored as the state of the group's first channel, so
 //! that everything that keeps, sends and restores the states of series does so with those of groups.
 //!
-//! A group is scored, and learns, only at a tick that has all channels of its fit and no other one.
+//! A group is scored, and learns, only at a tick that has all its channels and no other one. Its channels are those of its
+//! fit. A group that appears between fits begins at once, where its model learns every sample: its channels are those of its
+//! first tick, and it begins anew with what comes in addition until its scores count.
 
 use std::{collections::BTreeMap, ops::Range};
 
 use config::worker::Model;
 use detect::{
+    incidents,
     model::{StateError, is_missing},
     multivariate::{Channels, JointScores, MultivariateModel, MultivariateSpec},
     offline::FitError,
@@ -43,12 +46,20 @@ pub(super) struct Groups {
     policies: BTreeMap<String, ScorePolicy>,
     /// How a channel's own outputs are written, by query; empty: they are not.
     channel_formats: BTreeMap<String, OutputFormat>,
+    /// Number of horizons of a channel's forecasts.
+    horizons: usize,
+    /// Whether a fit leaves out incidents.
+    excludes_incidents: bool,
+    /// By first channel. There is one for each group, but for a replay after a restart: then a block may be from before a
+    /// group began anew with another first channel, and that one's from after it.
     groups: ByLabels<Group>,
     /// The channels of the groups to fit, each group sorted, with their slots.
     to_fit: Vec<Vec<(Labels, u32)>>,
 }
 
 struct Group {
+    /// The labels that tell it from others.
+    key: Labels,
     /// The slot of the first channel.
     slot: u32,
     /// Sorted by name.
@@ -59,7 +70,8 @@ struct Group {
 
 /// The scores of one group.
 pub(super) struct GroupScores {
-    group: Labels,
+    /// The first channel of the group.
+    first: Labels,
     /// The rows of the channels in the input.
     rows: Vec<usize>,
     scores: JointScores,
@@ -77,27 +89,35 @@ impl GroupScores {
 pub struct Unscored {
     /// Its labels.
     pub group: Labels,
-    /// Channels of its fit.
+    /// Its channels; none: it has no state.
     pub fitted: usize,
     /// Channels of the tick.
     pub found: usize,
-    /// A channel of the fit that the tick lacks, if any.
+    /// A channel that the tick lacks, if any.
     pub missing: Option<Labels>,
-    /// A channel of the tick that the fit did not have, if any.
+    /// A channel of the tick that it does not have, if any.
     pub unknown: Option<Labels>,
+    /// Why it could not begin.
+    pub refused: Option<FitError>,
 }
 
 impl std::fmt::Display for Unscored {
     /// Why, by example.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { group, fitted, found, missing, unknown } = self;
+        let Self { group, fitted, found, missing, unknown, refused } = self;
+        if let Some(refused) = refused {
+            return write!(formatter, "the group {group} cannot begin: {refused}; no score until it can");
+        }
         if *fitted == 0 {
             return write!(
                 formatter,
                 "the group {group}, of {found} channels, was not fitted: no score before the next fit"
             );
         }
-        write!(formatter, "the channels of the group {group} are not those of its fit, {found} instead of {fitted}")?;
+        write!(
+            formatter,
+            "the channels of the group {group} are not those that it has learnt, {found} instead of {fitted}"
+        )?;
         if let Some(missing) = missing {
             write!(formatter, "; {missing} is missing")?;
         }
@@ -113,6 +133,9 @@ impl Groups {
     pub(super) fn new(plan: &JobPlan) -> Option<Self> {
         let (joint, ModelPlan { alias, model }) = (plan.joint.as_ref()?, plan.models.first()?);
         let of_channels = channel_series(model);
+        let horizons: Vec<String> = model.class.forecast_at().iter().map(|horizon| horizon.name.clone()).collect();
+        let further = FurtherOutputs { horizons, ..FurtherOutputs::default() };
+        let spec = detector::multivariate_spec(&plan.query, model)?;
         let format = |query: &String| {
             let output = &plan.output;
             let format = OutputFormat::new(
@@ -123,15 +146,17 @@ impl Groups {
                 &plan.scheduler_alias,
                 &output.preset,
                 &of_channels,
-                &FurtherOutputs::default(),
+                &further,
             );
             (query.clone(), format)
         };
         let policies = joint.queries.iter().map(|(alias, query)| (alias.clone(), detector::score_policy(query, model)));
         Some(Self {
-            spec: detector::multivariate_spec(&plan.query, model)?,
             policies: policies.collect(),
             channel_formats: joint.queries.keys().filter(|_| !of_channels.is_empty()).map(format).collect(),
+            horizons: spec.horizons(),
+            excludes_incidents: model.exclude_incidents,
+            spec,
             joint: joint.clone(),
             groups: ByLabels::default(),
             to_fit: Vec::new(),
@@ -145,7 +170,7 @@ impl Groups {
             state.clear();
             group.save(&mut state);
             if let Some(first) = group.channels.first()
-                && let Err(error) = self.load(group.slot, first, &state)
+                && let Err(error) = self.restore(group.slot, first, &state)
             {
                 // Not with equal signatures, which have the version of states in them.
                 tracing::error!(channel = %first, %error, "a group's state cannot be used under the changed arguments");
@@ -165,7 +190,7 @@ impl Groups {
 
     /// Groups of more channels than are recommended, with their number.
     pub(super) fn crowded(&self) -> Vec<(Labels, usize)> {
-        let groups = self.groups.iter().map(|(group, state)| (group.clone(), state.channels.len()));
+        let groups = self.groups.values().map(|group| (group.key.clone(), group.channels.len()));
         let mut crowded: Vec<_> = groups.filter(|(_, channels)| self.spec.exceeds_recommendation(*channels)).collect();
         crowded.sort_by_key(|(group, _)| group.hash());
         crowded
@@ -176,26 +201,39 @@ impl Groups {
         self.policies.get(query).copied().unwrap_or_default()
     }
 
-    /// What a group is made of whose channels are sorted.
-    fn group(&self, slot: u32, channels: Vec<Labels>, model: MultivariateModel) -> Group {
+    /// Puts a group in its place whose channels are sorted.
+    fn insert(&mut self, slot: u32, channels: Vec<Labels>, model: MultivariateModel) {
+        let Some(first) = channels.first().cloned() else { return };
         let policies = channels.iter().map(|channel| self.policy_of(channel)).collect();
-        Group { slot, channels, policies, model }
+        let key = self.joint.group_of(&first);
+        self.groups.insert(first, Group { key, slot, channels, policies, model });
+    }
+
+    /// Forgets the group that a channel belongs to.
+    fn displace(&mut self, channel: &Labels) {
+        let key = self.joint.group_of(channel);
+        self.groups.retain(|_, group| group.key != key);
     }
 
     /// Predicts, scores and learns one tick.
-    pub(super) fn infer(&mut self, input: &TickInput, series: &SeriesTable) -> (Vec<GroupScores>, Vec<Unscored>) {
+    pub(super) fn infer(
+        &mut self,
+        input: &TickInput,
+        series: &SeriesTable,
+        fitted: bool,
+    ) -> (Vec<GroupScores>, Vec<Unscored>) {
         let times: Vec<i64> = input.grid.times().collect();
-        let (present, mut unscored) = self.present(input, series, |_| true);
+        let (present, mut unscored) = self.present(input, series, |_| fitted);
         let mut scores: Vec<GroupScores> = present
             .into_par_iter()
-            .map(|(key, group, rows)| {
+            .map(|(first, group, rows)| {
                 let values = values_of(input, &rows);
                 let channels = Channels { times: &times, count: rows.len(), values: &values };
                 let scores = group.model.infer(channels, &group.policies);
-                GroupScores { group: key.clone(), rows, scores }
+                GroupScores { first: first.clone(), rows, scores }
             })
             .collect();
-        scores.sort_by_key(|scores| scores.group.hash());
+        scores.sort_by_key(|scores| scores.first.hash());
         unscored.sort_by_key(|unscored| unscored.group.hash());
         (scores, unscored)
     }
@@ -228,27 +266,33 @@ impl Groups {
                 found.entry(self.joint.group_of(&one.labels)).or_default().push(&one.labels);
             }
         }
+        let refused = if self.spec.learns_online() { self.begin(&found, series, &wanted) } else { ByLabels::default() };
         let (mut present, mut unscored) = (Vec::new(), Vec::new());
-        for (key, group) in &mut self.groups {
-            let of_tick = found.remove(key).unwrap_or_default();
-            let of_channels: Vec<usize> =
-                group.channels.iter().filter_map(|channel| rows.get(channel).copied()).collect();
+        let mut known: ByLabels<()> = ByLabels::default();
+        for (first, group) in &mut self.groups {
+            known.insert(group.key.clone(), ());
             if !wanted(group.slot) {
                 continue;
             }
+            let of_tick = found.get(&group.key).map(Vec::as_slice).unwrap_or_default();
+            let of_channels: Vec<usize> =
+                group.channels.iter().filter_map(|channel| rows.get(channel).copied()).collect();
             if of_channels.len() == group.channels.len() && of_tick.len() == group.channels.len() {
-                present.push((key, group, of_channels));
+                present.push((first, group, of_channels));
                 continue;
             }
             unscored.push(Unscored {
-                group: key.clone(),
+                group: group.key.clone(),
                 fitted: group.channels.len(),
                 found: of_tick.len(),
                 missing: group.channels.iter().find(|channel| !rows.contains_key(*channel)).cloned(),
-                unknown: of_tick.into_iter().find(|channel| !group.channels.contains(channel)).cloned(),
+                unknown: of_tick.iter().find(|channel| !group.channels.contains(channel)).copied().cloned(),
+                refused: None,
             });
         }
-        unscored.extend(found.into_iter().map(|(group, channels)| Unscored {
+        let others = found.into_iter().filter(|(group, _)| !known.contains_key(group));
+        unscored.extend(others.map(|(group, channels)| Unscored {
+            refused: refused.get(&group).cloned(),
             group,
             fitted: 0,
             found: channels.len(),
@@ -260,7 +304,50 @@ impl Groups {
 
     /// The channels that scores are of.
     pub(super) fn channels(&self, scores: &GroupScores) -> Option<&[Labels]> {
-        self.groups.get(&scores.group).map(|group| group.channels.as_slice())
+        self.groups.get(&scores.first).map(|group| group.channels.as_slice())
+    }
+
+    /// Begins the groups of a tick that have no state, as far as `wanted` accepts the slots of their first channels, and begins
+    /// those anew that have got further channels before their scores count. Returns those that cannot be.
+    fn begin(
+        &mut self,
+        found: &ByLabels<Vec<&Labels>>,
+        series: &SeriesTable,
+        wanted: impl Fn(u32) -> bool,
+    ) -> ByLabels<FitError> {
+        let mut refused = ByLabels::default();
+        let warm_up = self.policies.values().map(|policy| policy.min_n_samples_seen).max().unwrap_or(0);
+        self.groups.retain(|_, group| {
+            let is_new = group.model.samples_seen().is_some_and(|seen| seen < warm_up);
+            let gets_more = || {
+                let of_tick = found.get(&group.key).map(Vec::as_slice).unwrap_or_default();
+                let has = |channel: &Labels| of_tick.contains(&channel);
+                of_tick.len() > group.channels.len() && group.channels.iter().all(has)
+            };
+            !(is_new && wanted(group.slot) && gets_more())
+        });
+        let known: ByLabels<()> = self.groups.values().map(|group| (group.key.clone(), ())).collect();
+        for (key, channels) in found.iter().filter(|(key, _)| !known.contains_key(*key)) {
+            if let Err(error) = self.spec.holds(channels.len()) {
+                refused.insert(key.clone(), error);
+                continue;
+            }
+            let slots = channels.iter().filter_map(|channel| Some((*channel, series.slot_of(channel)?)));
+            let channels = sorted(slots.map(|(channel, slot)| (channel.to_string(), channel.clone(), slot)).collect());
+            let Some((_, slot)) = channels.first().filter(|(_, slot)| wanted(*slot)) else { continue };
+            let names: Vec<String> = channels.iter().map(|(channel, _)| channel.to_string()).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            match self.spec.new_model(&names) {
+                Ok(model) => {
+                    tracing::debug!(group = %key, channels = channels.len(), "a group begins between fits");
+                    self.insert(*slot, channels.into_iter().map(|(channel, _)| channel).collect(), model);
+                }
+                Err(error) => {
+                    refused.insert(key.clone(), error);
+                }
+            }
+        }
+        refused
     }
 
     /// Appends the lines of some groups' scores, ready to be sent.
@@ -273,8 +360,8 @@ impl Groups {
         times: &[i64],
     ) {
         let points = times.len();
-        for GroupScores { group, rows, scores } in scores {
-            let Some(group) = self.groups.get(group) else { continue };
+        for GroupScores { first, rows, scores } in scores {
+            let Some(group) = self.groups.get(first) else { continue };
             let JointScores { anomaly_score, stage, .. } = scores;
             let columns = OutputColumns { anomaly_score, stage, ..OutputColumns::default() };
             format.render(out, &Joint::common(&group.channels), times, &columns);
@@ -282,7 +369,11 @@ impl Groups {
                 continue;
             }
             let channels = group.channels.iter().zip(rows).zip(scores.intervals.chunks(points.max(1)));
-            for ((channel, row), intervals) in channels {
+            let forecasts_of = |index: usize| {
+                let of_channel = points * self.horizons;
+                scores.forecasts.get(index * of_channel..(index + 1) * of_channel).unwrap_or_default()
+            };
+            for (index, ((channel, row), intervals)) in channels.enumerate() {
                 let query = channel.get(crate::joint::QUERY_LABEL).unwrap_or_default();
                 let Some(format) = self.channel_formats.get(query) else { continue };
                 let of = |part: fn(&detect::score::Interval) -> f64| intervals.iter().map(part).collect::<Vec<f64>>();
@@ -291,6 +382,8 @@ impl Groups {
                     yhat: &of(|interval| interval.yhat),
                     yhat_lower: &of(|interval| interval.lower),
                     yhat_upper: &of(|interval| interval.upper),
+                    forecasts: forecasts_of(index),
+                    forecast_count: self.horizons,
                     ..OutputColumns::default()
                 };
                 format.render(out, &Joint::without_query(channel), times, &columns);
@@ -300,8 +393,8 @@ impl Groups {
 
     /// The state of the group whose first channel this is.
     pub(super) fn save(&self, slot: u32, channel: &Labels) -> Option<Vec<u8>> {
-        let group = self.groups.get(&self.joint.group_of(channel))?;
-        (group.slot == slot && group.channels.first() == Some(channel)).then(|| {
+        let group = self.groups.get(channel)?;
+        (group.slot == slot).then(|| {
             let mut state = Vec::new();
             group.save(&mut state);
             state
@@ -310,8 +403,13 @@ impl Groups {
 
     /// Loads the state of the group whose first channel this is; a state that the group had is gone.
     pub(super) fn load(&mut self, slot: u32, channel: &Labels, state: &[u8]) -> Result<(), StateError> {
-        let key = self.joint.group_of(channel);
-        self.groups.remove(&key);
+        self.displace(channel);
+        self.restore(slot, channel, state)
+    }
+
+    /// The same beside a state that the group has from another first channel: a replay goes on with each from its own time.
+    pub(super) fn restore(&mut self, slot: u32, channel: &Labels, state: &[u8]) -> Result<(), StateError> {
+        self.groups.remove(channel);
         let (channels, state) = read_channels(state)?;
         let names: Vec<String> = channels.iter().map(ToString::to_string).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -327,8 +425,7 @@ impl Groups {
         {
             return Err(StateError::Damaged { what: "it was fitted to another number of channels" });
         }
-        let group = self.group(slot, channels, model);
-        self.groups.insert(key, group);
+        self.insert(slot, channels, model);
         Ok(())
     }
 
@@ -359,7 +456,7 @@ impl Groups {
     /// Fits the groups of a [slice](Self::slices), and returns the slots of the first channels of those that cannot be.
     pub(super) fn fit(&mut self, window: &FitWindow, slice: &Range<u32>) -> Vec<(u32, FitError)> {
         let Some(to_fit) = self.to_fit.get(slice.start as usize..slice.end as usize) else { return Vec::new() };
-        let spec = &self.spec;
+        let (spec, excludes_incidents) = (&self.spec, self.excludes_incidents);
         let fits: Vec<(u32, Result<MultivariateModel, FitError>)> = to_fit
             .par_iter()
             .map(|channels| {
@@ -369,6 +466,9 @@ impl Groups {
                 let mut of_one = Vec::new();
                 for (_, slot) in channels {
                     window.series(*slot, &mut of_one);
+                    if excludes_incidents {
+                        incidents::leave_out(window.times(), &mut of_one);
+                    }
                     values.extend_from_slice(&of_one);
                 }
                 let channels_of = Channels { times: window.times(), count: channels.len(), values: &values };
@@ -381,11 +481,10 @@ impl Groups {
         let mut refused = Vec::new();
         for ((slot, fit), channels) in fits.into_iter().zip(channels) {
             let Some(first) = channels.first() else { continue };
-            let key = self.joint.group_of(first);
             match fit {
                 Ok(model) => {
-                    let group = self.group(slot, channels, model);
-                    self.groups.insert(key, group);
+                    self.displace(first);
+                    self.insert(slot, channels, model);
                 }
                 Err(error) => refused.push((slot, error)),
             }
@@ -510,13 +609,125 @@ writer: {{datasource_url: 'http://tsdb:8428'}}
             let additional = tick(&mut state, 201, &[(&cpu, 1.0), (&disk, 1.0), (&memory, 10.0)]);
             let scores = state.infer(&additional);
             assert_eq!((scores.blocks(), &scores.unscored[0].unknown), (0, &Some(disk.clone())));
-            let elsewhere = tick(&mut state, 202, &[(&channel("cpu", "b"), 1.0)]);
-            let unscored = state.infer(&elsewhere).unscored;
-            let new = unscored.iter().find(|unscored| unscored.fitted == 0).unwrap().to_string();
-            assert!(new.starts_with(r#"the group {host="b"}, of 1 channels, was not fitted"#), "{new}");
             assert_eq!(state.save(first, 0), Some(before));
             let whole = tick(&mut state, 203, &[(&memory, 10.0), (&cpu, 1.0)]);
             assert_eq!((state.infer(&whole).blocks(), state.infer(&whole).unscored.len()), (1, 0));
+        }
+    }
+
+    /// What is said of the scores of the group `b` at a minute, and what of it is without one.
+    fn of_new_group(state: &mut JobState, minute: i64, channels: &[&Labels]) -> (Vec<f64>, Vec<String>) {
+        let values: Vec<(&Labels, f64)> = channels.iter().map(|channel| (*channel, 1.0)).collect();
+        let input = tick(state, minute, &values);
+        let scores = state.infer(&input);
+        let unscored = scores.unscored.iter().filter(|unscored| unscored.group.get("host") == Some("b"));
+        let unscored = unscored.map(ToString::to_string).collect();
+        (scores.groups.iter().flat_map(|group| group.anomaly_score().to_vec()).collect(), unscored)
+    }
+
+    #[test]
+    fn a_group_that_appears_between_fits_begins_at_once_or_waits_for_the_next_fit_as_its_class_has_it() {
+        let (cpu, memory, disk) = (channel("cpu", "b"), channel("memory", "b"), channel("disk", "b"));
+        let mut state = fitted("isolation_forest_multivariate");
+        let (scores, unscored) = of_new_group(&mut state, 200, &[&cpu]);
+        assert!(scores.is_empty() && unscored[0].starts_with(r#"the group {host="b"}, of 1 channels, was not fitted"#));
+
+        let mut state = fitted("temporal_envelope_multivariate");
+        let begins = |state: &mut JobState, minute: i64, channels: &[&Labels]| {
+            assert_eq!(of_new_group(state, minute, channels), (vec![0.0], Vec::new()), "{minute}");
+        };
+        begins(&mut state, 200, &[&memory]);
+        assert_eq!(state.instances(), 2);
+        // Its other channels may come some ticks later: then it begins anew, with another first channel.
+        begins(&mut state, 201, &[&memory, &cpu]);
+        assert_eq!(state.instances(), 2);
+        let [first, second] = [&cpu, &memory].map(|channel| state.series.slot_of(channel).unwrap());
+        assert!(state.save(first, 0).is_some() && state.save(second, 0).is_none());
+        let (scores, unscored) = of_new_group(&mut state, 202, &[&cpu]);
+        assert!(scores.is_empty() && unscored[0].contains("1 instead of 2"), "{unscored:?}");
+        // From its first score on, its channels are what it has learnt.
+        (203..225).for_each(|minute| begins(&mut state, minute, &[&cpu, &memory]));
+        let (scores, unscored) = of_new_group(&mut state, 225, &[&cpu, &memory, &disk]);
+        assert!(scores.is_empty() && unscored[0].contains("3 instead of 2"), "{unscored:?}");
+    }
+
+    #[test]
+    fn a_group_of_too_many_channels_cannot_begin_and_says_so() {
+        let mut state = fitted("temporal_envelope_multivariate, max_channels: 2");
+        let channels = ["cpu", "memory", "disk"].map(|query| channel(query, "b"));
+        let (scores, unscored) = of_new_group(&mut state, 200, &channels.each_ref());
+        assert_eq!((scores.len(), state.instances()), (0, 1));
+        let said =
+            r#"the group {host="b"} cannot begin: there are 3 channels, max_channels is 2; no score until it can"#;
+        assert_eq!(unscored, [said]);
+    }
+
+    #[test]
+    fn a_replay_over_blocks_from_before_and_after_a_group_began_anew_comes_to_its_newest_state() {
+        let (cpu, memory) = (channel("cpu", "b"), channel("memory", "b"));
+        let mut state = fitted("temporal_envelope_multivariate");
+        let both = [(&cpu, 1.0), (&memory, 2.0)];
+        let [alone, first, next] = [200, 201, 202].map(|minute| {
+            let input = tick(&mut state, minute, if minute == 200 { &both[1..] } else { &both });
+            state.infer(&input);
+            let [cpu, memory] = [&cpu, &memory].map(|channel| state.series.slot_of(channel));
+            (input, cpu.and_then(|slot| state.save(slot, 0)), memory.and_then(|slot| state.save(slot, 0)))
+        });
+        let [of_cpu, of_memory] = [&cpu, &memory].map(|channel| state.series.slot_of(channel).unwrap());
+        // The block of the one is from after minute 202 or 201, that of the other from after minute 200 or before it.
+        for (newest, learnt) in [(&next, 202), (&first, 201)] {
+            for old in [alone.2.as_ref(), None] {
+                for old_first in [true, false] {
+                    let mut restored = fitted("temporal_envelope_multivariate");
+                    for channel in [&memory, &cpu] {
+                        restored.series.place(channel, 0);
+                    }
+                    let mut load = |slot: u32, saved: Option<&Vec<u8>>| {
+                        saved.into_iter().for_each(|saved| restored.restore(slot, 0, saved).unwrap());
+                    };
+                    if old_first {
+                        load(of_memory, old);
+                    }
+                    load(of_cpu, newest.1.as_ref());
+                    if !old_first {
+                        load(of_memory, old);
+                    }
+                    for (minute, (input, ..)) in (200..).zip([&alone, &first, &next]) {
+                        let of_first = minute > learnt;
+                        let of_second = old.is_none() || minute > 200;
+                        let wanted = |slot: u32| if slot == of_cpu { of_first } else { of_second };
+                        let (groups, series) = (restored.groups.as_mut().unwrap(), &restored.series);
+                        groups.learn(input, series, wanted);
+                    }
+                    assert_eq!(restored.save(of_cpu, 0), next.1, "{learnt} {old_first}");
+                    assert_eq!((restored.save(of_memory, 0), restored.instances()), (None, 2));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_fit_leaves_out_incidents_of_single_channels_where_it_is_told_to() {
+        for class in ["temporal_envelope_multivariate", "isolation_forest_multivariate"] {
+            // The state after a fit to a window in which a channel has these values for ten minutes.
+            let state_of = |arguments: &str, incident: f64| {
+                let mut state = job(&format!("{class}{arguments}"));
+                let (cpu, memory) = (channel("cpu", "a"), channel("memory", "a"));
+                let mut window = FitWindow::default();
+                for minute in 0..200 {
+                    let value = (minute * 7 % 13) as f64;
+                    let of_memory = if (100..110).contains(&minute) { incident } else { 10.0 * value };
+                    window.push(tick(&mut state, minute, &[(&memory, of_memory), (&cpu, value)]));
+                }
+                state.models[0].fitted_to = Some(199 * MINUTE);
+                state.gather(&window);
+                let slices = state.slices();
+                slices.iter().for_each(|slice| assert_eq!(state.fit_slice(&window, slice), []));
+                state.save(state.series.slot_of(&cpu).unwrap(), 0).unwrap()
+            };
+            let missing = state_of("", detect::model::MISSING);
+            assert!(state_of(", exclude_incidents: true", 1e4) == missing, "{class}");
+            assert!(state_of("", 1e4) != missing, "{class}");
         }
     }
 

@@ -264,8 +264,9 @@ impl JobState {
     /// Predicts, scores and learns one tick.
     pub fn infer(&mut self, input: &TickInput) -> TickScores {
         self.grow();
+        let fitted = self.fitted();
         if let Some(groups) = &mut self.groups {
-            let (groups, unscored) = groups.infer(input, &self.series);
+            let (groups, unscored) = groups.infer(input, &self.series, fitted);
             return TickScores { blocks: Vec::new(), groups, unscored };
         }
         let times: Vec<i64> = input.grid.times().collect();
@@ -297,8 +298,9 @@ impl JobState {
     /// Learns one tick without scoring it, in the blocks and models that `wanted` accepts.
     pub fn learn(&mut self, input: &TickInput, wanted: impl Fn(u32, usize) -> bool + Sync) {
         self.grow();
+        let fitted = self.fitted();
         if let Some(groups) = &mut self.groups {
-            return groups.learn(input, &self.series, |slot| wanted(slot / BLOCK_SERIES, 0));
+            return groups.learn(input, &self.series, |slot| fitted && wanted(slot / BLOCK_SERIES, 0));
         }
         let times: Vec<i64> = input.grid.times().collect();
         let models = &self.models;
@@ -323,8 +325,9 @@ impl JobState {
 
     /// The same in the series of these slots, and in the groups whose first channels have them.
     pub fn learn_in(&mut self, input: &TickInput, slots: &HashSet<u32>, wanted: impl Fn(u32, usize) -> bool + Sync) {
+        let fitted = self.fitted();
         if let Some(groups) = &mut self.groups {
-            let wanted = |slot: u32| slots.contains(&slot) && wanted(slot / BLOCK_SERIES, 0);
+            let wanted = |slot: u32| fitted && slots.contains(&slot) && wanted(slot / BLOCK_SERIES, 0);
             return groups.learn(input, &self.series, wanted);
         }
         self.learn(&input.filtered(|slot| slots.contains(&slot)), wanted);
@@ -406,6 +409,18 @@ impl JobState {
     fn yardstick(&self, slot: u32, model: usize) -> Option<Yardstick> {
         let batch = self.blocks.get((slot / BLOCK_SERIES) as usize)?.batches.get(model)?;
         batch.yardstick(slot % BLOCK_SERIES)
+    }
+
+    /// Loads one series' state of one model from a snapshot that may be older or newer than those of other blocks: a
+    /// [`JobState::load`] that leaves what other first channels of a group have brought.
+    ///
+    /// # Errors
+    /// When the bytes are no state of the model; the slot has learnt nothing then.
+    pub fn restore(&mut self, slot: u32, model: usize, state: &[u8]) -> Result<(), detect::model::StateError> {
+        match (&mut self.groups, self.series.get(slot)) {
+            (Some(groups), Some(series)) => groups.restore(slot, &series.labels, state),
+            _ => self.load(slot, model, state),
+        }
     }
 
     /// Loads one series' state of one model.

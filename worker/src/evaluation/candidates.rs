@@ -137,9 +137,8 @@ impl Candidate {
                 let model = &job.models.first()?.model;
                 let spec = detector::spec(&job.query, model);
                 let safeguards = spec.as_ref().map(|spec| detector::safeguards(spec, model));
-                let excludes = spec.is_some() && model.exclude_incidents;
                 let joint = detector::multivariate_spec(&job.query, model);
-                Some((spec, safeguards, excludes, joint, detector::score_policy(&job.query, model)))
+                Some((spec, safeguards, model.exclude_incidents, joint, detector::score_policy(&job.query, model)))
             };
             let differs = |variant: &Self| effect(variant).is_some_and(|own| effect(&usual) != Some(own));
             let further = variants.iter().map(|variant| Self {
@@ -287,7 +286,7 @@ mod tests {
         );
         assert_eq!(names("compression=50"), ["mad_online compression=50", "quantile_online compression=50"]);
         assert!(names("influence_limit=3").iter().all(|name| !name.starts_with("prophet")));
-        assert_eq!(names("band_floor=0").len(), 8);
+        assert_eq!(names("band_floor=0").len(), 9);
         assert_eq!("band_floor".parse::<Variant>(), Err("must be KEY=VALUE"));
     }
 

@@ -235,7 +235,7 @@ impl<E: Environment> Job<E> {
                 for (index, series) in block.series.iter().enumerate() {
                     match states.map(|states| states.states.get(index).and_then(Option::as_ref)) {
                         Some(Some(state)) => {
-                            if let Err(error) = self.state.load(series.slot, position, state) {
+                            if let Err(error) = self.state.restore(series.slot, position, state) {
                                 tracing::warn!(job = %self.view.key, series = %series.labels, %error, "a stored state cannot be used");
                                 rebuild.insert(series.labels.clone(), ());
                             }

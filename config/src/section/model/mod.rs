@@ -334,20 +334,20 @@ pub(crate) fn build(
             );
         }
     }
-    for name in ["band_floor", "influence_limit", "exclude_incidents"] {
-        let acts = built.groupby().is_none() || (!expects_value && name != "exclude_incidents");
-        if !acts && fields.raw(name).is_some() {
-            fields.warn(name, "has no effect here: the class sees several series together", problems);
-        }
-    }
     let Learning { min_n_samples_seen, decay, history_strength } = match &built {
         ModelClass::Auto(auto) => auto.learning,
         _ => learning(&fields, problems),
     };
+    let provided = provide_series(&fields, class, &built, problems);
+    let provided_and_forecast = with_forecasts(provided.clone(), built.forecast_at());
+    if !built.forecast_at().is_empty() && provided_and_forecast == provided && fields.raw("forecast_at").is_some() {
+        let message = "has no effect: `provide_series` has none of `yhat`, `yhat_lower`, `yhat_upper`";
+        fields.warn("forecast_at", message, problems);
+    }
     Some(Model {
         queries: attachment(&fields, "queries", "query", queries, problems),
         schedulers: attachment(&fields, "schedulers", "scheduler", schedulers, problems),
-        provide_series: with_forecasts(provide_series(&fields, class, &built, problems), built.forecast_at()),
+        provide_series: provided_and_forecast,
         scale: fields.sides("scale", problems).unwrap_or_default(),
         clip_predictions: fields.boolean("clip_predictions", problems).unwrap_or_default(),
         band_floor: fields.number("band_floor", problems).unwrap_or(1.0),

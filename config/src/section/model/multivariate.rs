@@ -8,13 +8,13 @@ use crate::load::place_of;
 use crate::problem::{Fault, Problems};
 use crate::schema::{Key, Kind, Presence, Section};
 use crate::section::model::Class;
-use crate::section::model::envelope::{CALENDAR, envelope};
+use crate::section::model::envelope::{CALENDAR, FORECAST_AT, envelope, forecast_at};
 use crate::section::model::offline::{
     CONTAMINATION, FOREST_ARGS, SEASONAL_FEATURES, contamination, seasonal_features, trees,
 };
 use crate::section::model::online::{REMEMBERING, WARM_UP};
 use crate::tree::Node;
-use crate::worker::{Aggregation, JointEnvelope, JointForest, Model, ModelClass, Query, Writer};
+use crate::worker::{Aggregation, Envelope, JointEnvelope, JointForest, Model, ModelClass, Query, Writer};
 
 /// What classes take that see several series together.
 pub(crate) const GROUPS: Section = Section {
@@ -54,6 +54,7 @@ pub(super) const TEMPORAL_ENVELOPE_MULTIVARIATE: Class = Class {
         title: "`models.<alias>` of class `temporal_envelope_multivariate`",
         about: "A temporal envelope for each series of a group, and what they have in common. One score for the group; `provide_series` may also ask for `y`, `yhat`, `yhat_lower` and `yhat_upper` of each series.",
         keys: &[
+            FORECAST_AT,
             Key::new(
                 "dependency_rank",
                 Kind::Integer(0, 64),
@@ -93,6 +94,7 @@ pub(super) const TEMPORAL_ENVELOPE_MULTIVARIATE: Class = Class {
 };
 
 fn joint_envelope(fields: &Fields<'_>, problems: &mut Problems) -> ModelClass {
+    let forecast_at = forecast_at(fields, problems);
     let max_channels = fields.whole("max_channels", problems).unwrap_or(1);
     let recommended: u32 = fields.whole("recommended_max_channels", problems).unwrap_or(1);
     if recommended > max_channels {
@@ -104,7 +106,7 @@ fn joint_envelope(fields: &Fields<'_>, problems: &mut Problems) -> ModelClass {
     }
     ModelClass::TemporalEnvelopeMultivariate(JointEnvelope {
         groupby: groupby(fields, problems),
-        envelope: envelope(fields, problems),
+        envelope: Envelope { forecast_at, ..envelope(fields, problems) },
         dependency_rank: fields.whole("dependency_rank", problems).unwrap_or_default(),
         score_aggregation: match fields.one_of("score_aggregation", problems) {
             Some("max") => Aggregation::Max,
