@@ -119,6 +119,13 @@ impl ModelSpec {
         }
     }
 
+    /// Whether one fit is enough for ever: how long such a model remembers follows from itself, so that another fit to a window would
+    /// only make it forget what came before.
+    #[must_use]
+    pub const fn is_fitted_once(&self) -> bool {
+        matches!(self, Self::Calibrated(..))
+    }
+
     /// Whether a fit of the model needs its window as a whole, and not chunk by chunk.
     #[must_use]
     pub fn needs_window(&self) -> bool {

@@ -178,6 +178,17 @@ impl TickScores {
     }
 }
 
+impl JobModel {
+    /// Whether a scheduled fit that ends at a tick is one for this model.
+    #[must_use]
+    pub fn is_due_for(&self, fitted_to: i64) -> bool {
+        match self.fitted_to {
+            None => true,
+            Some(last) => last < fitted_to && !self.spec.as_ref().is_some_and(ModelSpec::is_fitted_once),
+        }
+    }
+}
+
 impl JobState {
     /// A job that has learnt nothing.
     #[must_use]

@@ -27,8 +27,8 @@ pub struct Replayed {
     pub refused: BTreeMap<String, usize>,
 }
 
-/// Fits the only model of a job before the first judged time and every `fit_every` from then on, each time on the samples of the
-/// `fit_window` before, and scores the samples between.
+/// Fits the only model of a job before the first judged time and, unless once is enough, every `fit_every` from then on, each time on
+/// the samples of the `fit_window` before, and scores the samples between.
 #[must_use]
 pub fn replay(job: &JobPlan, series: &LabelledSeries) -> Replayed {
     let times: Vec<i64> = series.times.iter().map(|seconds| seconds.saturating_mul(1000)).collect();
@@ -38,11 +38,13 @@ pub fn replay(job: &JobPlan, series: &LabelledSeries) -> Replayed {
     let rows_before = |time: i64| times.partition_point(|row| *row < time);
     // The grid of the fits, of which those without a sample to score after them are left out.
     let Some(first_fit) = times.get(next).copied() else { return replayed };
+    let mut state: Option<JobState> = None;
     while let Some(time) = times.get(next) {
         let fit = first_fit + (time - first_fit) / job.scheduler.fit_every * job.scheduler.fit_every;
         let window = rows_before(fit - job.scheduler.fit_window)..rows_before(fit);
         let until = rows_before(fit + job.scheduler.fit_every);
-        let mut state = fitted(job, series, &times, window, fit, &mut replayed);
+        let kept = state.take().filter(|state| !state.models.iter().any(|model| model.is_due_for(fit)));
+        let state = state.insert(kept.unwrap_or_else(|| fitted(job, series, &times, window, fit, &mut replayed)));
         for run in equidistant(&times, next..until) {
             let input = input(series, &times, run.clone());
             let scores = state.infer(&input);

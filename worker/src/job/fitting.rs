@@ -170,11 +170,13 @@ impl<E: Environment> Job<E> {
             .iter()
             .filter(|model| match model.fitted_to {
                 None => unfitted,
-                Some(last) => !unfitted && (newcomers.is_some() || last < fitted_to),
+                Some(_) => !unfitted && (newcomers.is_some() || model.is_due_for(fitted_to)),
             })
             .map(|model| model.plan.clone())
             .collect();
         if plan.models.is_empty() {
+            let due = self.fitting.due;
+            self.since_fit.retain(|input| due.is_some_and(|due| input.tick > due));
             return;
         }
         let needed_after = self.fitting.due.map_or(fitted_to, |due| due.min(fitted_to));
