@@ -50,9 +50,9 @@ use std::collections::BTreeMap;
 )]
 #[x_kube(validation = Rule::new("[has(self.zscoreOnline), has(self.madOnline), has(self.quantileOnline), has(self.rollingQuantile), has(self.std), has(self.temporalEnvelope), has(self.prophet), has(self.holtwinters), has(self.isolationForest), has(self.temporalEnvelopeMultivariate), has(self.isolationForestMultivariate), has(self.auto)].filter(set, set).size() == 1")
     .message("exactly one of zscoreOnline, madOnline, quantileOnline, rollingQuantile, std, temporalEnvelope, prophet, holtwinters, isolationForest, temporalEnvelopeMultivariate, isolationForestMultivariate and auto must be set"))]
-#[x_kube(validation = Rule::new("!has(self.provideSeries) || has(self.std) || has(self.auto) && has(self.auto.tuned.std) || !self.provideSeries.exists(series, series == 'trend' && !has(self.prophet) || series in ['resid', 'seasonal'])")
+#[x_kube(validation = Rule::new("!has(self.provideSeries) || has(self.std) || has(self.auto) && has(self.auto.tuned.std) || !self.provideSeries.exists(series, series == 'trend' && !has(self.prophet) && !(has(self.auto) && has(self.auto.tuned.prophet)) || series in ['resid', 'seasonal'])")
     .message("provideSeries: resid and seasonal are of std only, trend of std and prophet"))]
-#[x_kube(validation = Rule::new("!has(self.provideSeries) || has(self.prophet) || self.provideSeries.all(series, series in ['anomaly_score', 'y', 'yhat', 'yhat_lower', 'yhat_upper', 'stage', 'resid', 'trend', 'seasonal'])")
+#[x_kube(validation = Rule::new("!has(self.provideSeries) || has(self.prophet) || has(self.auto) && has(self.auto.tuned.prophet) || self.provideSeries.all(series, series in ['anomaly_score', 'y', 'yhat', 'yhat_lower', 'yhat_upper', 'stage', 'resid', 'trend', 'seasonal'])")
     .message("provideSeries: series must be of anomaly_score, y, yhat, yhat_lower, yhat_upper, stage, resid, trend and seasonal; only prophet has others"))]
 #[x_kube(validation = Rule::new("!has(self.provideSeries) || !has(self.isolationForest) && !(has(self.auto) && has(self.auto.tuned.isolationForest)) || !self.provideSeries.exists(series, series in ['yhat', 'yhat_lower', 'yhat_upper'])")
     .message("provideSeries: isolationForest expects no value, so it has no yhat, yhat_lower and yhat_upper"))]

@@ -36,7 +36,15 @@ fn tuned(tuned: &Tuned) -> Section {
             .set("min_n_samples_seen", own.min_n_samples_seen);
     }
     let Tuned {
-        zscore_online, mad_online, quantile_online, std, temporal_envelope, holtwinters, isolation_forest, ..
+        zscore_online,
+        mad_online,
+        quantile_online,
+        std,
+        temporal_envelope,
+        prophet,
+        holtwinters,
+        isolation_forest,
+        ..
     } = tuned.clone();
     let spec = AnomalyModelSpec {
         zscore_online,
@@ -44,6 +52,7 @@ fn tuned(tuned: &Tuned) -> Section {
         quantile_online,
         std,
         temporal_envelope,
+        prophet,
         holtwinters,
         isolation_forest,
         ..AnomalyModelSpec::default()

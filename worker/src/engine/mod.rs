@@ -640,13 +640,8 @@ fn carry_over(from: &Batch, model: &JobModel) -> Option<Batch> {
 
 /// An empty batch with all slots of a block; `None` of a model of groups.
 fn new_batch(model: &JobModel) -> Option<Batch> {
-    new_batch_of(model, BLOCK_SERIES as usize)
-}
-
-/// An empty batch with so many slots.
-fn new_batch_of(model: &JobModel, slots: usize) -> Option<Batch> {
     let mut batch = model.spec.as_ref()?.new_batch_with(model.safeguards, &model.further.components);
-    batch.grow(slots);
+    batch.grow(BLOCK_SERIES as usize);
     Some(batch)
 }
 
