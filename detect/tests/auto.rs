@@ -1,5 +1,7 @@
 //! What users rely on of the search for arguments.
 
+#![expect(clippy::unwrap_used, reason = "functions that tests share are tests, too")]
+
 use detect::auto::{
     Parameter, Running, Scale, TrialArgs, Tunable, Tuned, TuningArgs, ValidationScheme, predict_offline, tune,
 };

@@ -3,7 +3,8 @@
 use crds::model::{AnomalyModelSpec, Auto, Tuned};
 use serde_json::{Value, json};
 
-use super::config::{Section, offline, online};
+use super::config::Section;
+use super::models::{offline, online};
 
 /// What only `auto` takes: the tuned class with its own words, and how it is searched.
 pub(super) fn auto(common: Section, own: &Auto) -> Section {
