@@ -8,6 +8,7 @@ use detect::calendar::Zone;
 use detect::calibrated::CalibratedArgs;
 use detect::mad::MadOnlineArgs;
 use detect::model::{Samples, Scores};
+use detect::readiness::Stage;
 use detect::score::ScorePolicy;
 use detect::spec::ModelSpec;
 use detect::zscore::ZscoreOnlineArgs;
@@ -54,12 +55,16 @@ fn one_point_of_many_series(criterion: &mut Criterion) {
     let tick_of = |tick: u64| (0..u64::from(SERIES)).map(|series| noise(series << 8 | tick)).collect();
     let ticks: Vec<Vec<f64>> = (0..16).map(tick_of).collect();
     group.sample_size(20);
-    for (name, spec) in specs() {
+    let cases = specs().into_iter().flat_map(|(name, spec)| {
+        let with_stage = (format!("{name}, with its stage"), spec.clone(), true);
+        [(name.to_owned(), spec, false), with_stage]
+    });
+    for (name, spec, gives_stage) in cases {
         // Made when it is run, and only once: that takes far longer than the measurement, of which there are several.
         let mut batch = None;
         group.bench_function(name, |bencher| {
             let batch = batch.get_or_insert_with(|| warm(&spec, SERIES, 200));
-            let mut scores = Scores::default();
+            let mut scores = if gives_stage { Scores::with_stage() } else { Scores::default() };
             let mut tick = 0;
             bencher.iter(|| {
                 tick += 1;
@@ -68,6 +73,11 @@ fn one_point_of_many_series(criterion: &mut Criterion) {
             });
         });
     }
+    let batch = warm(&ModelSpec::MadOnline(MadOnlineArgs::default()), SERIES, 20);
+    let ready = |slot: &u32| batch.readiness(*slot, &ScorePolicy::default()).stage == Stage::Ready;
+    group.bench_function("count the ready ones", |bencher| {
+        bencher.iter(|| black_box(slots.iter().filter(|slot| ready(slot)).count()));
+    });
     group.finish();
 }
 

@@ -9,8 +9,8 @@ use crate::decomposition::{self, StdArgs, StdModel};
 use crate::holt_winters::{self, HoltWinters, HoltWintersArgs};
 use crate::isolation_forest::{self, DEFAULT_SEED, IsolationForest, IsolationForestArgs};
 use crate::mad::{self, MadOnline, MadOnlineArgs};
-use crate::model::OnlineModel;
-use crate::offline::OfflineModel;
+use crate::model::{OnlineModel, Samples};
+use crate::offline::{FitError, OfflineModel, Window};
 use crate::per_series::PerSeries;
 use crate::prophet::{self, Prophet, ProphetArgs};
 use crate::quantile_online::{self, QuantileOnline, QuantileOnlineArgs};
@@ -186,6 +186,29 @@ impl ModelSpec {
                 let args = AutoArgs { safeguards: guards, ..args.as_ref().clone() };
                 Batch::Tuned(Box::new(TunedBatch::new(args, components)))
             }
+        }
+    }
+
+    /// Fits a model of one series, with safeguards around it, from nothing, and appends its state to `state`, for a batch of the same
+    /// spec and safeguards. A batch of an offline model that [fits](crate::offline::OfflineBatch::fit) many series can share work
+    /// among them. `auto` is fitted by its [batch](TunedBatch::fit) only.
+    ///
+    /// # Errors
+    /// When the window gives no fit, of an online model if it has no finite sample; `state` is unchanged then.
+    pub fn fit(&self, safeguards: Safeguards, window: Window<'_>, state: &mut Vec<u8>) -> Result<(), FitError> {
+        match self.new_batch_with(safeguards, &[]) {
+            Batch::Online(mut batch) => {
+                batch.grow(1);
+                batch.learn(Samples { times: window.times, slots: &[0], values: window.values });
+                if batch.samples_seen(0) == 0 {
+                    return Err(FitError::TooFewSamples { needed: 1, found: 0 });
+                }
+                batch.finish_fit(0);
+                batch.save(0, state);
+                Ok(())
+            }
+            Batch::Offline(batch) => batch.fit(window, state),
+            Batch::Tuned(_) => Err(FitError::Failed { what: "auto does not tune itself" }),
         }
     }
 

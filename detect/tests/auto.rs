@@ -1,11 +1,15 @@
 //! What users rely on of the search for arguments.
 
-use detect::auto::{Parameter, Scale, Tunable, Tuned, TuningArgs, ValidationScheme, predict_offline, tune};
+#![expect(clippy::unwrap_used, reason = "functions that tests share are tests, too")]
+
+use detect::auto::{
+    Parameter, Running, Scale, TrialArgs, Tunable, Tuned, TuningArgs, ValidationScheme, predict_offline, tune,
+};
 use detect::calendar::Zone;
 use detect::isolation_forest::{Contamination, GrowthArgs, IsolationForest, IsolationForestArgs};
 use detect::mad::MadOnlineArgs;
 use detect::offline::{FitError, Prediction, Window};
-use detect::score::ScorePolicy;
+use detect::safeguards::Safeguards;
 use detect::zscore::ZscoreOnlineArgs;
 use proptest::prelude::*;
 
@@ -30,7 +34,7 @@ fn times(count: usize) -> Vec<i64> {
 
 fn search<A: Tunable>(start: &A, frozen: &[&str], values: &[f64], tuning: &TuningArgs) -> Result<Tuned<A>, FitError> {
     let times = times(values.len());
-    tune(start, frozen, Window { times: &times, values }, &ScorePolicy::default(), tuning, |_| true)
+    tune(start, frozen, Window { times: &times, values }, &Running::default(), tuning, |_| true)
 }
 
 fn noisy() -> Vec<f64> {
@@ -47,6 +51,37 @@ fn the_interval_is_as_narrow_as_the_share_of_anomalies_allows() {
     let (loose, strict) = (threshold(0.1), threshold(0.01));
     assert!((1.5..1.9).contains(&loose), "{loose}");
     assert!((2.1..2.9).contains(&strict), "{strict}");
+}
+
+/// The loss of the arguments that a search starts from, and what it finds.
+fn running(values: &[f64], running: Running) -> (f64, ZscoreOnlineArgs) {
+    let (times, tuning) = (times(values.len()), TuningArgs { n_trials: 32, ..TuningArgs::new(0.01) });
+    let window = Window { times: &times, values };
+    let tuned = tune(&ZscoreOnlineArgs::default(), &["decay"], window, &running, &tuning, |_| true).unwrap();
+    (tuned.start_loss.unwrap(), tuned.args)
+}
+
+#[test]
+fn trials_have_the_safeguards_of_the_model_and_leave_out_the_incidents_that_it_leaves_out() {
+    // Each move of a counter that mostly stands still is an alarm without a floor.
+    let idle: Vec<f64> = (0..1200).map(|index| if index % 20 == 0 { 1.0 } else { 0.0 }).collect();
+    let floored =
+        |band_floor| Running { safeguards: Safeguards { band_floor, ..Default::default() }, ..Default::default() };
+    let (plain, wide) = (running(&idle, floored(0.0)).0, running(&idle, floored(5.0)).0);
+    assert!(wide < plain - 1.0, "{plain} {wide}");
+
+    // One incident of eight samples in what is trained, and one in what is validated.
+    let mut values: Vec<f64> = noisy()[..1200].to_vec();
+    for start in [500, 1100] {
+        values[start..start + 8].iter_mut().for_each(|value| *value += 30.0);
+    }
+    let excluding = Running { exclude_incidents: true, ..Running::default() };
+    let ((plain, with), (excluded, without)) = (running(&values, Running::default()), running(&values, excluding));
+    assert!(excluded < plain, "the band is narrower: {excluded} {plain}");
+    assert!(without.z_threshold > with.z_threshold, "{without:?} {with:?}");
+    let limited =
+        Running { safeguards: Safeguards { influence_limit: 3.0, ..Default::default() }, ..Default::default() };
+    assert!(running(&values, limited).0 < plain);
 }
 
 #[test]
@@ -100,7 +135,7 @@ fn the_callback_ends_the_search() {
         trials < 5
     };
     let start = ZscoreOnlineArgs::default();
-    let tuned = tune(&start, &[], window, &ScorePolicy::default(), &TuningArgs::new(0.1), goes_on).unwrap();
+    let tuned = tune(&start, &[], window, &Running::default(), &TuningArgs::new(0.1), goes_on).unwrap();
     assert_eq!((tuned.trials, asked), (5, vec![1, 2, 3, 4, 5]));
     // It is the beginning of the longer search.
     let short = TuningArgs { n_trials: 5, ..TuningArgs::new(0.1) };
@@ -126,10 +161,11 @@ impl Tunable for Forest {
         &self,
         history: Window<'_>,
         points: Window<'_>,
-        _exact: bool,
+        _trial: TrialArgs,
         predictions: &mut Vec<Prediction>,
     ) -> Result<usize, FitError> {
-        predict_offline(IsolationForest::new(self.0.clone(), Zone::default(), 42), history, points, predictions)
+        let forest = IsolationForest::new(self.0.clone(), Zone::default(), 42);
+        predict_offline(forest, history, points, Safeguards::default(), predictions)
     }
 }
 

@@ -400,6 +400,8 @@ fn only_arguments_that_act_on_the_fit_change_the_signature() {
     let zone = || Zone::named("Europe/Berlin").unwrap();
     assert_eq!(signature(&|a| a.zone = zone()), usual);
     assert_ne!(signature(&|a| (a.tz_aware, a.zone) = (true, zone())), usual);
+    let abroad = signature(&|a| a.country_holidays = Some("DE".into()));
+    assert!(abroad.contains("country_holidays=Some(\"DE\") of holidays 0.108 holidays_mode"), "{abroad}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! After how much history a model of each class starts to score, and is ready.
 
+#![expect(clippy::unwrap_used, reason = "functions that tests share are tests, too")]
+
 use detect::auto::AutoArgs;
 use detect::batch::Batch;
 use detect::calendar::{DAY_MS, Zone};

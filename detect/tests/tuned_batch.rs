@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use detect::auto::{AutoArgs, FORMAT, Tunable, TunedBatch, TuningArgs, state_bytes, tune};
+use detect::auto::{AutoArgs, FORMAT, Running, Tunable, TunedBatch, TuningArgs, state_bytes, tune};
 use detect::batch::Batch;
 use detect::calendar::Zone;
 use detect::decomposition::StdArgs;
@@ -14,6 +14,7 @@ use detect::offline::{FitError, Window};
 use detect::prophet::{BuiltIn, ProphetArgs};
 use detect::quantile_online::QuantileOnlineArgs;
 use detect::rolling_quantile::RollingQuantileArgs;
+use detect::safeguards::Safeguards;
 use detect::score::ScorePolicy;
 use detect::spec::ModelSpec;
 use detect::temporal_envelope::TemporalEnvelopeArgs;
@@ -241,10 +242,10 @@ fn no_class_is_worse_than_its_start_on_the_objective_and_most_are_better() {
     let window = Window { times: &times, values: &values };
     fn losses<A: Tunable>(start: &A, window: Window<'_>) -> (f64, f64) {
         let tuning = TuningArgs { n_trials: 12, ..TuningArgs::new(0.02) };
-        let tuned = tune(start, &[], window, &ScorePolicy::default(), &tuning, |_| true).unwrap();
+        let tuned = tune(start, &[], window, &Running::default(), &tuning, |_| true).unwrap();
         // What was found is as good as the search says: tried again by itself, it has the same loss.
         let only = TuningArgs { n_trials: 1, ..tuning };
-        let again = tune(&tuned.args, &[], window, &ScorePolicy::default(), &only, |_| true).unwrap();
+        let again = tune(&tuned.args, &[], window, &Running::default(), &only, |_| true).unwrap();
         assert_eq!(again.loss, tuned.loss);
         (tuned.loss, tuned.start_loss.unwrap())
     }
@@ -308,9 +309,14 @@ fn everything_that_a_search_depends_on_is_in_the_signature() {
         AutoArgs { tuning: TuningArgs { seed: 1, ..plain.tuning }, ..plain.clone() },
         AutoArgs { timeout: Some(Duration::from_secs(1)), ..plain.clone() },
         AutoArgs { policy: ScorePolicy { clip_predictions: true, ..plain.policy }, ..plain.clone() },
+        AutoArgs { safeguards: Safeguards { band_floor: 1.0, influence_limit: 0.0 }, ..plain.clone() },
+        AutoArgs { exclude_incidents: true, ..plain.clone() },
     ] {
         assert_ne!(signature(&other), signature(&plain), "{other:?}");
     }
+    let with_floor =
+        |band_floor| AutoArgs { safeguards: Safeguards { band_floor, influence_limit: 0.0 }, ..plain.clone() };
+    assert_ne!(signature(&with_floor(1.0)), signature(&with_floor(2.0)), "trials have the floor");
 }
 
 #[test]

@@ -156,6 +156,7 @@ fn auto_args(query: &Query, model: &Model, auto: &Auto) -> Option<AutoArgs> {
             Duration::try_from_secs_f64(seconds).ok().map(|timeout| timeout.max(Duration::from_nanos(1)))
         }),
         policy: score_policy(query, model),
+        exclude_incidents: model.exclude_incidents,
     })
 }
 

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{HoltWinters, IsolationForest, MadOnline, QuantileOnline, Std, TemporalEnvelope, ZscoreOnline};
+use super::{HoltWinters, IsolationForest, MadOnline, Prophet, QuantileOnline, Std, TemporalEnvelope, ZscoreOnline};
 use crate::duration::{Duration, at_least};
 
 /// Another class, whose arguments every fit searches for each series.
@@ -55,8 +55,8 @@ pub struct Auto {
 /// The class to tune.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.zscoreOnline), has(self.madOnline), has(self.quantileOnline), has(self.rollingQuantile), has(self.std), has(self.temporalEnvelope), has(self.holtwinters), has(self.isolationForest)].filter(set, set).size() == 1")
-    .message("exactly one of zscoreOnline, madOnline, quantileOnline, rollingQuantile, std, temporalEnvelope, holtwinters and isolationForest must be set"))]
+#[x_kube(validation = Rule::new("[has(self.zscoreOnline), has(self.madOnline), has(self.quantileOnline), has(self.rollingQuantile), has(self.std), has(self.temporalEnvelope), has(self.prophet), has(self.holtwinters), has(self.isolationForest)].filter(set, set).size() == 1")
+    .message("exactly one of zscoreOnline, madOnline, quantileOnline, rollingQuantile, std, temporalEnvelope, prophet, holtwinters and isolationForest must be set"))]
 pub struct Tuned {
     /// Running mean and standard deviation.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,6 +82,11 @@ pub struct Tuned {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub temporal_envelope: Option<TemporalEnvelope>,
+    /// A trend that bends, and seasons as sums of sines, which are not searched. Unless `timeZoneAware` is set, they follow the clock
+    /// of the query's `timeZone` where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub prophet: Option<Prophet>,
     /// Exponential smoothing, whose season is not searched.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]

@@ -31,10 +31,23 @@ pub struct AutoArgs {
     pub tuning: TuningArgs,
     /// The longest time of the search for one series, above 0; without one it makes all its trials. See [`super::TunedFit::step`].
     pub timeout: Option<Duration>,
-    /// How searches score.
+    /// How the models score, those of trials too.
     pub policy: ScorePolicy,
-    /// Around the models that are fitted, not those of the trials.
+    /// Around the models, those of trials too.
     pub safeguards: Safeguards,
+    /// Whether fits, those of trials too, leave [incidents](crate::incidents) out.
+    pub exclude_incidents: bool,
+}
+
+/// How the models run whose arguments are searched: so do those of the trials.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Running {
+    /// How they score; warm-up does not count in a trial.
+    pub policy: ScorePolicy,
+    /// Around them.
+    pub safeguards: Safeguards,
+    /// Whether their fits leave [incidents](crate::incidents) out. What is validated has them: so has what is scored later.
+    pub exclude_incidents: bool,
 }
 
 impl AutoArgs {
@@ -42,7 +55,13 @@ impl AutoArgs {
     #[must_use]
     pub fn new(start: ModelSpec, anomaly_percentage: f64) -> Self {
         let (tuning, policy) = (TuningArgs::new(anomaly_percentage), ScorePolicy::default());
-        Self { start, frozen: Vec::new(), tuning, timeout: None, policy, safeguards: Safeguards::default() }
+        let (safeguards, exclude_incidents) = (Safeguards::default(), false);
+        Self { start, frozen: Vec::new(), tuning, timeout: None, policy, safeguards, exclude_incidents }
+    }
+
+    pub(super) fn running(&self) -> Running {
+        let Self { policy, safeguards, exclude_incidents, .. } = *self;
+        Running { policy, safeguards, exclude_incidents }
     }
 
     /// Checks every argument against its range, those of the tuned class first.
@@ -61,13 +80,15 @@ impl AutoArgs {
 
     /// Everything that a search depends on: what is found is learnt, so that thresholds act on learning here.
     pub(crate) fn learning_signature(&self) -> String {
-        let Self { start, frozen, tuning, timeout, policy, safeguards } = self;
+        let Self { start, frozen, tuning, timeout, policy, safeguards, exclude_incidents } = self;
+        let incidents = if *exclude_incidents { " exclude_incidents" } else { "" };
+        let floor = if safeguards.is_some() { format!(" {safeguards:?}") } else { String::new() };
         let mut frozen: Vec<&str> = frozen.iter().map(String::as_str).collect();
         frozen.retain(|name| parameter_names(start).contains(name));
         frozen.sort_unstable();
         frozen.dedup();
         format!(
-            "start=[{} {}] frozen={frozen:?} tuning={tuning:?} timeout={timeout:?} policy={policy:?}{}",
+            "start=[{} {}] frozen={frozen:?} tuning={tuning:?} timeout={timeout:?} policy={policy:?}{}{floor}{incidents}",
             start.learning_signature(),
             thresholds(start),
             safeguards.learning_signature()

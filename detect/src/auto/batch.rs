@@ -4,6 +4,7 @@ use super::args::AutoArgs;
 use super::search::{Search, Tuned};
 use super::space::Tunable;
 use crate::batch::Batch;
+use crate::incidents;
 use crate::model::{Provides, Samples, Scores, StateError, is_missing};
 use crate::offline::{FitError, Window};
 use crate::readiness::{Readiness, Stage};
@@ -124,8 +125,9 @@ impl TunedBatch {
     /// force by [`load`](Self::load).
     #[must_use]
     pub fn begin_fit(&self, window: Window<'_>) -> TunedFit {
-        let AutoArgs { start, safeguards, .. } = &self.args;
-        TunedFit { search: begin(&self.args, window), start: start.clone(), safeguards: *safeguards }
+        let AutoArgs { start, safeguards, exclude_incidents, .. } = &self.args;
+        let (search, start) = (begin(&self.args, window), start.clone());
+        TunedFit { search, start, safeguards: *safeguards, exclude_incidents: *exclude_incidents }
     }
 
     /// A whole [fit](Self::begin_fit), whose state is appended to `state`. `goes_on` is asked before each trial but the first.
@@ -266,6 +268,7 @@ pub struct TunedFit {
     search: Option<Box<dyn AnySearch>>,
     start: ModelSpec,
     safeguards: Safeguards,
+    exclude_incidents: bool,
 }
 
 impl TunedFit {
@@ -281,34 +284,21 @@ impl TunedFit {
     /// # Errors
     /// When the window gives no fit of the class; `state` is unchanged then.
     pub fn finish(self, window: Window<'_>, state: &mut Vec<u8>) -> Result<(), FitError> {
+        let mut values = window.values.to_vec();
+        if self.exclude_incidents {
+            incidents::leave_out(window.times, &mut values);
+        }
+        let window = Window { values: &values, ..window };
         let before = state.len();
         if let Some(Ok(Tuned { args, values, .. })) = self.search.map(AnySearch::finish) {
             write(&Found { is_searched: true, values }, state);
-            if fit(&args, self.safeguards, window, state).is_ok() {
+            if args.fit(self.safeguards, window, state).is_ok() {
                 return Ok(());
             }
             state.truncate(before);
         }
         write(&Found::default(), state);
-        fit(&self.start, self.safeguards, window, state).inspect_err(|_| state.truncate(before))
-    }
-}
-
-/// Fits a class to a window and appends its state.
-fn fit(spec: &ModelSpec, safeguards: Safeguards, window: Window<'_>, state: &mut Vec<u8>) -> Result<(), FitError> {
-    match spec.new_batch_with(safeguards, &[]) {
-        Batch::Online(mut batch) => {
-            batch.grow(1);
-            batch.learn(Samples { times: window.times, slots: &[0], values: window.values });
-            if batch.samples_seen(0) == 0 {
-                return Err(FitError::TooFewSamples { needed: 1, found: 0 });
-            }
-            batch.finish_fit(0);
-            batch.save(0, state);
-            Ok(())
-        }
-        Batch::Offline(batch) => batch.fit(window, state),
-        Batch::Tuned(_) => Err(FitError::Failed { what: "auto does not tune itself" }),
+        self.start.fit(self.safeguards, window, state).inspect_err(|_| state.truncate(before))
     }
 }
 
@@ -382,9 +372,9 @@ fn begin(args: &AutoArgs, window: Window<'_>) -> Option<Box<dyn AnySearch>> {
     impl Visit for Begin<'_> {
         type Output = Option<Box<dyn AnySearch>>;
         fn visit<A: Tunable>(self, start: A, spec: fn(A) -> ModelSpec) -> Self::Output {
-            let Self(AutoArgs { frozen, policy, tuning, .. }, window) = self;
-            let frozen: Vec<&str> = frozen.iter().map(String::as_str).collect();
-            let search = Search::new(start, &frozen, window, policy, tuning).ok()?;
+            let Self(args, window) = self;
+            let frozen: Vec<&str> = args.frozen.iter().map(String::as_str).collect();
+            let search = Search::new(start, &frozen, window, &args.running(), &args.tuning).ok()?;
             Some(Box::new(SearchOf { search, spec }))
         }
     }

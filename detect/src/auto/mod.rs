@@ -3,7 +3,8 @@
 //! # Objective
 //!
 //! The history is cut into folds of a training and a validation part. A trial fits a model with its arguments to each training
-//! part and scores the validation part; lower losses are better:
+//! part and scores the validation part, both as the model itself will run ([`Running`]): in the same safeguards, and without incidents
+//! in what is fitted where those are excluded. Lower losses are better:
 //!
 //! ```text
 //! loss = mean over folds of  error + 0.1 width + 100 max(0, share - anomaly_percentage)
@@ -54,7 +55,7 @@ mod search;
 mod space;
 mod tunable;
 
-pub use args::{AutoArgs, MAX_SPLITS, TuningArgs, ValidationScheme};
+pub use args::{AutoArgs, MAX_SPLITS, Running, TuningArgs, ValidationScheme};
 pub use batch::{FORMAT, TunedBatch, TunedFit, state_bytes};
 pub use search::{Search, Tuned, tune};
-pub use space::{Parameter, Scale, Tunable, predict_offline, predict_online};
+pub use space::{Parameter, Scale, TrialArgs, Tunable, predict_offline, predict_online};

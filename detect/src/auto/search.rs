@@ -1,10 +1,11 @@
 //! The search: which arguments are tried, and how good they are.
 
-use super::args::{Fold, TuningArgs};
-use super::space::{Parameter, Tunable};
+use super::args::{Fold, Running, TuningArgs};
+use super::space::{Parameter, TrialArgs, Tunable};
+use crate::incidents;
 use crate::offline::{FitError, Prediction, Window};
 use crate::random::Random;
-use crate::score::{ScorePolicy, at_most};
+use crate::score::at_most;
 
 /// What a search found.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,7 +57,7 @@ pub struct Search<A: Tunable> {
 
 impl<A: Tunable> Search<A> {
     /// A search on a window that starts from `start`, which holds the values of all that is not searched: parameters of a name in
-    /// `frozen` among them. Scores are those under `policy`, without warm-up. Nothing is tried yet.
+    /// `frozen` among them. Trials are of models that run as `running` says. Nothing is tried yet.
     ///
     /// # Errors
     /// When the window has too few finite samples for the folds.
@@ -64,7 +65,7 @@ impl<A: Tunable> Search<A> {
         start: A,
         frozen: &[&str],
         window: Window<'_>,
-        policy: &ScorePolicy,
+        running: &Running,
         tuning: &TuningArgs,
     ) -> Result<Self, FitError> {
         let mut samples: Vec<(i64, f64)> = window.samples().collect();
@@ -72,7 +73,12 @@ impl<A: Tunable> Search<A> {
         let folds = tuning.folds(samples.len())?;
         let (times, values): (Vec<i64>, Vec<f64>) = samples.into_iter().unzip();
         let scale = deviation(&values);
-        let judge = Judge { times, values, scale, folds, policy: *policy, tuning: *tuning, predictions: Vec::new() };
+        let mut learnt = values.clone();
+        if running.exclude_incidents {
+            incidents::leave_out(&times, &mut learnt);
+        }
+        let (running, tuning) = (*running, *tuning);
+        let judge = Judge { times, values, learnt, scale, folds, running, tuning, predictions: Vec::new() };
         let parameters = A::PARAMETERS.iter().filter(|one| !frozen.contains(&one.name)).collect();
         let (trials, best, start_loss, failure) = (Vec::new(), None, None, None);
         Ok(Self { start, judge, parameters, trials, best, start_loss, failure, number: 0 })
@@ -162,11 +168,11 @@ pub fn tune<A: Tunable>(
     start: &A,
     frozen: &[&str],
     window: Window<'_>,
-    policy: &ScorePolicy,
+    running: &Running,
     tuning: &TuningArgs,
     mut goes_on: impl FnMut(u32) -> bool,
 ) -> Result<Tuned<A>, FitError> {
-    let mut search = Search::new(start.clone(), frozen, window, policy, tuning)?;
+    let mut search = Search::new(start.clone(), frozen, window, running, tuning)?;
     search.step();
     while !search.is_over() && goes_on(search.trials()) {
         search.step();
@@ -207,10 +213,12 @@ struct Judge {
     /// Of the finite samples, ascending.
     times: Vec<i64>,
     values: Vec<f64>,
+    /// What fits have of them.
+    learnt: Vec<f64>,
     /// The unit of errors and widths.
     scale: f64,
     folds: Vec<Fold>,
-    policy: ScorePolicy,
+    running: Running,
     tuning: TuningArgs,
     predictions: Vec<Prediction>,
 }
@@ -219,13 +227,12 @@ impl Judge {
     fn trial<A: Tunable>(&mut self, places: Vec<f64>, values: Vec<f64>, args: A) -> Result<Trial<A>, FitError> {
         let (mut loss, mut state_bytes) = (0.0, 0);
         for fold in &self.folds {
-            let part = |(start, end): (usize, usize)| Window {
-                times: &self.times[start..end],
-                values: &self.values[start..end],
-            };
-            let points = part(fold.validate);
+            let part = |(start, end): (usize, usize), values| Window { times: &self.times[start..end], values };
+            let points = part(fold.validate, &self.values[fold.validate.0..fold.validate.1]);
+            let history = part(fold.train, &self.learnt[fold.train.0..fold.train.1]);
             self.predictions.clear();
-            let bytes = args.predict(part(fold.train), points, self.tuning.exact, &mut self.predictions)?;
+            let trial = TrialArgs { exact: self.tuning.exact, safeguards: self.running.safeguards };
+            let bytes = args.predict(history, points, trial, &mut self.predictions)?;
             state_bytes = state_bytes.max(bytes);
             loss = at_most(loss + self.loss(points.values) / self.folds.len() as f64, f64::MAX);
         }
@@ -235,19 +242,20 @@ impl Judge {
     /// The loss of the predictions of a fold.
     fn loss(&self, values: &[f64]) -> f64 {
         let (mut above, mut distance, mut is_score_only) = (0_u32, 0.0, false);
+        let policy = &self.running.policy;
         for (prediction, value) in self.predictions.iter().zip(values) {
             let score = match prediction {
                 Prediction::Interval(interval) => {
-                    let prepared = self.policy.prepare(*interval);
+                    let prepared = policy.prepare(*interval);
                     if prepared.is_some() {
                         distance += self.units((value - prepared.yhat).abs());
                         distance += WIDTH_WEIGHT * self.units(prepared.upper - prepared.lower);
                     }
-                    self.policy.score(prepared, *value, u64::MAX)
+                    policy.score(prepared, *value, u64::MAX)
                 }
                 Prediction::BaseScore(score) => {
                     is_score_only = true;
-                    self.policy.score_of_base(*score, *value)
+                    policy.score_of_base(*score, *value)
                 }
             };
             above += u32::from(score > 1.0);

@@ -2,14 +2,15 @@
 
 use crate::model::OnlineModel;
 use crate::offline::{FitError, OfflineModel, Prediction, Window};
+use crate::safeguards::{Safeguarded, Safeguards};
 
 /// The arguments of a class whose best values can be searched.
 pub trait Tunable: Clone + Send + 'static {
     /// What is searched. Other arguments stay as they are.
     const PARAMETERS: &'static [Parameter<Self>];
 
-    /// Fits a model with these arguments to `history`, appends its predictions for `points`, and returns the size of its fitted
-    /// state in bytes. With `exact`, a class that learns online learns each point once it is predicted.
+    /// Fits a model with these arguments, in these safeguards, to `history`, appends its predictions for `points`, and returns the
+    /// size of its fitted state in bytes. With `exact`, a class that learns online learns each point once it is predicted.
     ///
     /// # Errors
     /// When the history gives no fit.
@@ -17,9 +18,18 @@ pub trait Tunable: Clone + Send + 'static {
         &self,
         history: Window<'_>,
         points: Window<'_>,
-        exact: bool,
+        trial: TrialArgs,
         predictions: &mut Vec<Prediction>,
     ) -> Result<usize, FitError>;
+}
+
+/// How a trial goes.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct TrialArgs {
+    /// Whether a class that learns online learns each point once it is predicted.
+    pub exact: bool,
+    /// Around the model; a class that expects no value has none.
+    pub safeguards: Safeguards,
 }
 
 /// An argument that is searched.
@@ -109,6 +119,21 @@ impl Scale {
 /// # Errors
 /// When the history has no finite sample.
 pub fn predict_online(
+    model: impl OnlineModel,
+    history: Window<'_>,
+    points: Window<'_>,
+    trial: TrialArgs,
+    predictions: &mut Vec<Prediction>,
+) -> Result<usize, FitError> {
+    let TrialArgs { exact, safeguards } = trial;
+    if safeguards.is_some() {
+        predict_learnt(Safeguarded::new(model, safeguards), history, points, exact, predictions)
+    } else {
+        predict_learnt(model, history, points, exact, predictions)
+    }
+}
+
+fn predict_learnt(
     mut model: impl OnlineModel,
     history: Window<'_>,
     points: Window<'_>,
@@ -136,6 +161,20 @@ pub fn predict_online(
 /// # Errors
 /// When the history gives no fit.
 pub fn predict_offline(
+    model: impl OfflineModel,
+    history: Window<'_>,
+    points: Window<'_>,
+    safeguards: Safeguards,
+    predictions: &mut Vec<Prediction>,
+) -> Result<usize, FitError> {
+    if safeguards.is_some() {
+        predict_fitted(Safeguarded::new(model, safeguards), history, points, predictions)
+    } else {
+        predict_fitted(model, history, points, predictions)
+    }
+}
+
+fn predict_fitted(
     mut model: impl OfflineModel,
     history: Window<'_>,
     points: Window<'_>,

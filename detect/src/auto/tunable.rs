@@ -2,7 +2,7 @@
 //!
 //! Of arguments in several parts, one number is searched. Arguments that only make fits slower, seasons and lists are not.
 
-use super::space::{Parameter, Scale, Tunable, predict_offline, predict_online};
+use super::space::{Parameter, Scale, TrialArgs, Tunable, predict_offline, predict_online};
 use crate::calendar::Zone;
 use crate::decomposition::{StdArgs, StdModel};
 use crate::holt_winters::{Composition, HoltWinters, HoltWintersArgs, Initialization};
@@ -12,6 +12,7 @@ use crate::offline::{FitError, Prediction, Window};
 use crate::prophet::{Mode, Prophet, ProphetArgs};
 use crate::quantile_online::{QuantileOnline, QuantileOnlineArgs};
 use crate::rolling_quantile::{RollingQuantile, RollingQuantileArgs};
+use crate::safeguards::Safeguards;
 use crate::temporal_envelope::{TemporalEnvelope, TemporalEnvelopeArgs};
 use crate::zscore::{ZscoreOnline, ZscoreOnlineArgs};
 
@@ -46,10 +47,10 @@ impl Tunable for ZscoreOnlineArgs {
         &self,
         history: Window<'_>,
         points: Window<'_>,
-        exact: bool,
+        trial: TrialArgs,
         predictions: &mut Vec<Prediction>,
     ) -> Result<usize, FitError> {
-        predict_online(ZscoreOnline::new(*self), history, points, exact, predictions)
+        predict_online(ZscoreOnline::new(*self), history, points, trial, predictions)
     }
 }
 
@@ -74,10 +75,10 @@ impl Tunable for MadOnlineArgs {
         &self,
         history: Window<'_>,
         points: Window<'_>,
-        exact: bool,
+        trial: TrialArgs,
         predictions: &mut Vec<Prediction>,
     ) -> Result<usize, FitError> {
-        predict_online(MadOnline::new(*self), history, points, exact, predictions)
+        predict_online(MadOnline::new(*self), history, points, trial, predictions)
     }
 }
 
@@ -129,11 +130,11 @@ impl Tunable for (QuantileOnlineArgs, Zone) {
         &self,
         history: Window<'_>,
         points: Window<'_>,
-        exact: bool,
+        trial: TrialArgs,
         predictions: &mut Vec<Prediction>,
     ) -> Result<usize, FitError> {
         let (args, zone) = self;
-        predict_online(QuantileOnline::new(*args, zone.clone()), history, points, exact, predictions)
+        predict_online(QuantileOnline::new(*args, zone.clone()), history, points, trial, predictions)
     }
 }
 
@@ -163,10 +164,10 @@ impl Tunable for RollingQuantileArgs {
         &self,
         history: Window<'_>,
         points: Window<'_>,
-        exact: bool,
+        trial: TrialArgs,
         predictions: &mut Vec<Prediction>,
     ) -> Result<usize, FitError> {
-        predict_online(RollingQuantile::new(*self), history, points, exact, predictions)
+        predict_online(RollingQuantile::new(*self), history, points, trial, predictions)
     }
 }
 
@@ -183,10 +184,10 @@ impl Tunable for StdArgs {
         &self,
         history: Window<'_>,
         points: Window<'_>,
-        exact: bool,
+        trial: TrialArgs,
         predictions: &mut Vec<Prediction>,
     ) -> Result<usize, FitError> {
-        predict_online(StdModel::new(*self, &[""; 0]), history, points, exact, predictions)
+        predict_online(StdModel::new(*self, &[""; 0]), history, points, trial, predictions)
     }
 }
 
@@ -222,11 +223,11 @@ impl Tunable for (TemporalEnvelopeArgs, Zone) {
         &self,
         history: Window<'_>,
         points: Window<'_>,
-        exact: bool,
+        trial: TrialArgs,
         predictions: &mut Vec<Prediction>,
     ) -> Result<usize, FitError> {
         let (args, zone) = self;
-        predict_online(TemporalEnvelope::new(args.clone(), zone.clone()), history, points, exact, predictions)
+        predict_online(TemporalEnvelope::new(args.clone(), zone.clone()), history, points, trial, predictions)
     }
 }
 
@@ -265,10 +266,10 @@ impl Tunable for ProphetArgs {
         &self,
         history: Window<'_>,
         points: Window<'_>,
-        _exact: bool,
+        trial: TrialArgs,
         predictions: &mut Vec<Prediction>,
     ) -> Result<usize, FitError> {
-        predict_offline(Prophet::new(self.clone(), &[]), history, points, predictions)
+        predict_offline(Prophet::new(self.clone(), &[]), history, points, trial.safeguards, predictions)
     }
 }
 
@@ -305,13 +306,13 @@ impl Tunable for HoltWintersArgs {
         &self,
         history: Window<'_>,
         points: Window<'_>,
-        _exact: bool,
+        trial: TrialArgs,
         predictions: &mut Vec<Prediction>,
     ) -> Result<usize, FitError> {
         if self.validate().is_err() {
             return Err(FitError::Failed { what: "the arguments do not go together" });
         }
-        predict_offline(HoltWinters::new(self.clone(), &[]), history, points, predictions)
+        predict_offline(HoltWinters::new(self.clone(), &[]), history, points, trial.safeguards, predictions)
     }
 }
 
@@ -341,10 +342,11 @@ impl Tunable for (IsolationForestArgs, Zone) {
         &self,
         history: Window<'_>,
         points: Window<'_>,
-        _exact: bool,
+        _trial: TrialArgs,
         predictions: &mut Vec<Prediction>,
     ) -> Result<usize, FitError> {
         let (args, zone) = self;
-        predict_offline(IsolationForest::new(args.clone(), zone.clone(), DEFAULT_SEED), history, points, predictions)
+        let forest = IsolationForest::new(args.clone(), zone.clone(), DEFAULT_SEED);
+        predict_offline(forest, history, points, Safeguards::default(), predictions)
     }
 }

@@ -5,7 +5,7 @@ mod arguments;
 mod series;
 
 use arguments::{edges, envelope_args, forest_args, offline, online, positive};
-use detect::auto::{Tunable, TuningArgs, ValidationScheme, tune};
+use detect::auto::{Running, Tunable, TuningArgs, ValidationScheme, tune};
 use detect::batch::Batch;
 use detect::calendar::Zone;
 use detect::decomposition::seasonal_decompose;
@@ -275,7 +275,8 @@ fn found<A: Tunable + std::fmt::Debug>(
     policy: &ScorePolicy,
     tuning: &TuningArgs,
 ) -> Result<Option<A>, TestCaseError> {
-    match tune(start, &[], window, policy, tuning, |_| true) {
+    let running = Running { policy: *policy, ..Running::default() };
+    match tune(start, &[], window, &running, tuning, |_| true) {
         Ok(tuned) => {
             prop_assert!(tuned.loss.is_finite(), "{:?}", tuned);
             Ok(Some(tuned.args))

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod config_maps;
 pub mod disruption_budget;
+mod models;
 mod multivariate;
 pub mod network_policy;
 pub mod peer_secret;

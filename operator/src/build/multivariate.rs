@@ -10,7 +10,8 @@ use crds::model::AnomalyModelSpec;
 use crds::status::Reason;
 use serde_json::json;
 
-use super::config::{Section, holidays};
+use super::config::Section;
+use super::models::holidays;
 use crate::selection::{Rejection, Selection};
 
 /// The class, and what only that takes.

@@ -3,7 +3,8 @@
 use crds::model::{AnomalyModelSpec, Auto, Tuned};
 use serde_json::{Value, json};
 
-use super::config::{Section, offline, online};
+use super::config::Section;
+use super::models::{offline, online};
 
 /// What only `auto` takes: the tuned class with its own words, and how it is searched.
 pub(super) fn auto(common: Section, own: &Auto) -> Section {
@@ -36,7 +37,15 @@ fn tuned(tuned: &Tuned) -> Section {
             .set("min_n_samples_seen", own.min_n_samples_seen);
     }
     let Tuned {
-        zscore_online, mad_online, quantile_online, std, temporal_envelope, holtwinters, isolation_forest, ..
+        zscore_online,
+        mad_online,
+        quantile_online,
+        std,
+        temporal_envelope,
+        prophet,
+        holtwinters,
+        isolation_forest,
+        ..
     } = tuned.clone();
     let spec = AnomalyModelSpec {
         zscore_online,
@@ -44,6 +53,7 @@ fn tuned(tuned: &Tuned) -> Section {
         quantile_online,
         std,
         temporal_envelope,
+        prophet,
         holtwinters,
         isolation_forest,
         ..AnomalyModelSpec::default()

@@ -2,8 +2,12 @@
 //! unit of parallel work and of a snapshot.
 
 mod alarming;
+mod blocks;
 mod groups;
+mod scores;
 mod search;
+mod stages;
+mod tick_input;
 mod window;
 
 use std::collections::HashSet;
@@ -12,85 +16,30 @@ use detect::{
     batch::Batch,
     calibrated::Yardstick,
     model::{Samples, Scores},
-    readiness::{NeededHistory, Readiness, Stage},
     safeguards::Safeguards,
     score::ScorePolicy,
     spec::ModelSpec,
 };
 use rayon::prelude::*;
 
+use groups::Groups;
 pub use groups::Unscored;
-use groups::{GroupScores, Groups};
+use scores::BlockScores;
+pub use scores::TickScores;
 pub use search::{Searched, Searching};
+pub use tick_input::TickInput;
 pub use window::{FitWindow, Refused};
 
 use crate::{
     detector,
-    environment::Grid,
     labels::Labels,
-    output::{FurtherOutputs, OutputColumns, OutputFormat, STAGE},
-    peers::Lineage,
+    output::{FurtherOutputs, OutputFormat, STAGE},
     plan::{JobPlan, ModelPlan},
-    series::{Series, SeriesTable},
-    snapshot::{Block, BlockSeries, ModelStates},
+    series::SeriesTable,
 };
 
 /// Series of one block.
 pub const BLOCK_SERIES: u32 = 1024;
-
-/// The accepted input of one tick.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TickInput {
-    /// The tick.
-    pub tick: i64,
-    /// The times of the columns.
-    pub grid: Grid,
-    /// The slots of the rows, ascending.
-    pub slots: Vec<u32>,
-    /// One row of `grid.points` values for each slot.
-    pub values: Vec<f64>,
-}
-
-impl TickInput {
-    /// Whether it has a row for the series in this slot.
-    #[must_use]
-    pub fn has(&self, slot: u32) -> bool {
-        self.slots.binary_search(&slot).is_ok()
-    }
-
-    /// The rows that have a slot here, `(slot, row of values)`, in ascending order of slots.
-    #[must_use]
-    pub fn of_rows(tick: i64, grid: Grid, rows: &[(u32, usize)], values: &[f64]) -> Self {
-        let points = grid.points;
-        let mut input =
-            Self { tick, grid, slots: Vec::with_capacity(rows.len()), values: Vec::with_capacity(rows.len() * points) };
-        for (slot, row) in rows {
-            input.slots.push(*slot);
-            input.values.extend_from_slice(&values[row * points..(row + 1) * points]);
-        }
-        input
-    }
-
-    /// The rows whose slot `wanted` accepts.
-    #[must_use]
-    pub fn filtered(&self, wanted: impl Fn(u32) -> bool) -> Self {
-        let mut filtered = Self { tick: self.tick, grid: self.grid, slots: Vec::new(), values: Vec::new() };
-        let points = self.grid.points;
-        for (row, slot) in self.slots.iter().enumerate() {
-            if wanted(*slot) {
-                filtered.slots.push(*slot);
-                filtered.values.extend_from_slice(&self.values[row * points..(row + 1) * points]);
-            }
-        }
-        filtered
-    }
-
-    /// Finite values.
-    #[must_use]
-    pub fn valid_samples(&self) -> u64 {
-        self.values.iter().filter(|value| value.is_finite()).count() as u64
-    }
-}
 
 /// One model of a job.
 pub struct JobModel {
@@ -129,53 +78,6 @@ pub struct JobState {
     blocks: Vec<StateBlock>,
     /// The states of a multivariate model.
     groups: Option<Groups>,
-}
-
-/// The scores of one tick, block by block, or group by group.
-pub struct TickScores {
-    blocks: Vec<BlockScores>,
-    groups: Vec<GroupScores>,
-    /// Groups without a score.
-    pub unscored: Vec<Unscored>,
-}
-
-struct BlockScores {
-    rows: std::ops::Range<usize>,
-    /// `None` where a model had nothing fitted yet.
-    models: Vec<Option<Scores>>,
-}
-
-impl TickScores {
-    /// Number of blocks, or of groups: the unit of [`JobState::render`].
-    #[must_use]
-    pub fn blocks(&self) -> usize {
-        self.blocks.len() + self.groups.len()
-    }
-
-    /// The scores of the first model of a job with one series or one group; `None` if there are none.
-    #[must_use]
-    pub fn of_only_series(&self) -> Option<&[f64]> {
-        if let Some(group) = self.groups.first() {
-            return Some(group.anomaly_score());
-        }
-        Some(&self.blocks.first()?.models.first()?.as_ref()?.anomaly_score)
-    }
-
-    /// The lower and the upper bounds of the first model of a job with one series; `None` if there are none.
-    #[must_use]
-    pub fn bounds_of_only_series(&self) -> Option<(&[f64], &[f64])> {
-        let scores = self.blocks.first()?.models.first()?.as_ref()?;
-        Some((&scores.yhat_lower, &scores.yhat_upper))
-    }
-
-    /// Rows of a range of blocks, or number of groups.
-    #[must_use]
-    pub fn rows(&self, blocks: std::ops::Range<usize>) -> usize {
-        if !self.groups.is_empty() {
-            return blocks.len();
-        }
-        self.blocks[blocks].iter().map(|block| block.rows.len()).sum()
-    }
 }
 
 impl JobModel {
@@ -350,38 +252,6 @@ impl JobState {
         self.groups.as_ref().map_or_else(|| self.series.active(), Groups::len)
     }
 
-    /// How many states a model has at each stage, in the order of [`Stage::ALL`]: of series, or of groups. A model that was not
-    /// fitted has none.
-    #[must_use]
-    pub fn stages(&self, model: usize) -> [u64; Stage::ALL.len()] {
-        let mut counts = [0; Stage::ALL.len()];
-        let Some(JobModel { policy, .. }) = self.models.get(model).filter(|model| model.fitted_to.is_some()) else {
-            return counts;
-        };
-        if let Some(groups) = &self.groups {
-            groups.stages().for_each(|stage| counts[stage as usize] += 1);
-            return counts;
-        }
-        for (slot, _) in self.series.series() {
-            let batch = self.blocks.get((slot / BLOCK_SERIES) as usize).and_then(|block| block.batches.get(model));
-            let readiness = batch.map_or(Readiness::NONE, |batch| batch.readiness(slot % BLOCK_SERIES, policy));
-            counts[readiness.stage as usize] += 1;
-        }
-        counts
-    }
-
-    /// The models that only fits teach whose window is too short for them to be [ready](Stage::Ready), with the length that would
-    /// do, ms.
-    pub fn models_that_cannot_be_ready(&self) -> impl Iterator<Item = (&str, i64)> {
-        self.models.iter().filter_map(|model| {
-            let spec = model.spec.as_ref().filter(|spec| !spec.learns_online())?;
-            let NeededHistory { samples, span } = spec.needed_history(model.policy.min_n_samples_seen);
-            let of_samples = i64::try_from(samples).unwrap_or(i64::MAX).saturating_mul(self.plan.query.step);
-            let needed = span.max(of_samples);
-            (needed > self.plan.scheduler.fit_window).then_some((model.plan.alias.as_str(), needed))
-        })
-    }
-
     /// Groups of more series than the model recommends, with their number.
     #[must_use]
     pub fn crowded_groups(&self) -> Vec<(Labels, usize)> {
@@ -452,178 +322,12 @@ impl JobState {
         batch.load(slot % BLOCK_SERIES, state)
     }
 
-    /// The lines of the blocks `range` of a tick, ready to be sent: a body for every `blocks_per_body` blocks, the
-    /// bodies in parallel. `expected_bytes` is the length that a body may have.
-    #[must_use]
-    pub fn render(
-        &self,
-        input: &TickInput,
-        scores: &TickScores,
-        range: std::ops::Range<usize>,
-        blocks_per_body: usize,
-        expected_bytes: usize,
-    ) -> Vec<Vec<u8>> {
-        let times: Vec<i64> = input.grid.times().collect();
-        if let (Some(groups), Some(model)) = (&self.groups, self.models.first()) {
-            return scores.groups[range]
-                .par_chunks(blocks_per_body.max(1))
-                .map(|scores| {
-                    let mut body = Vec::with_capacity(expected_bytes);
-                    groups.render(&mut body, input, scores, &model.format, &times);
-                    body
-                })
-                .collect();
-        }
-        scores.blocks[range]
-            .par_chunks(blocks_per_body.max(1))
-            .map(|blocks| {
-                let mut body = Vec::with_capacity(expected_bytes);
-                for block in blocks {
-                    self.render_block(&mut body, input, block, &times);
-                }
-                body
-            })
-            .collect()
-    }
-
-    fn render_block(&self, out: &mut Vec<u8>, input: &TickInput, block: &BlockScores, times: &[i64]) {
-        let points = input.grid.points;
-        for (model, scores) in self.models.iter().zip(&block.models) {
-            let Some(scores) = scores else { continue };
-            let (count, horizons) = (model.further.components.len(), model.further.horizons.len());
-            for (local, row) in block.rows.clone().enumerate() {
-                let Some(series) = self.series.get(input.slots[row]) else { continue };
-                let cells = local * points..(local + 1) * points;
-                let stage = if model.gives_stage { &scores.stage[cells.clone()] } else { &[] };
-                let columns = OutputColumns {
-                    anomaly_score: &scores.anomaly_score[cells.clone()],
-                    stage,
-                    y: &input.values[row * points..(row + 1) * points],
-                    yhat: &scores.yhat[cells.clone()],
-                    yhat_lower: &scores.yhat_lower[cells.clone()],
-                    yhat_upper: &scores.yhat_upper[cells.clone()],
-                    components: &scores.components[cells.start * count..cells.end * count],
-                    component_count: count,
-                    forecasts: &scores.forecasts[cells.start * horizons..cells.end * horizons],
-                    forecast_count: horizons,
-                };
-                model.format.render(out, &series.labels, times, &columns);
-            }
-        }
-    }
-
-    /// Notes for every model the newest fit that blocks have states of; none: it is not fitted.
-    pub fn note_fits(&mut self, blocks: &[Block]) {
-        for model in &mut self.models {
-            model.fitted_to = blocks
-                .iter()
-                .flat_map(|block| &block.models)
-                .filter(|states| states.alias == model.plan.alias && states.signature == model.signature)
-                .map(|states| states.fitted_to)
-                .max();
-        }
-    }
-
-    /// Loads the states of a block that another worker has made, into the slots that its series have here.
-    ///
-    /// # Errors
-    /// When the bytes of a state are none of its model.
-    pub fn load_block(&mut self, block: &Block) -> Result<(), detect::model::StateError> {
-        for position in 0..self.models.len() {
-            let model = &self.models[position];
-            let same = |states: &&ModelStates| states.alias == model.plan.alias && states.signature == model.signature;
-            let Some(states) = block.models.iter().find(same) else { continue };
-            for (series, state) in block.series.iter().zip(&states.states) {
-                let Some(slot) = self.series.slot_of(&series.labels) else { continue };
-                match state {
-                    Some(state) => self.load(slot, position, state)?,
-                    None => self.reset(&[slot]),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A state of its own of the series that `wanted` accepts; they stay here, too. `plan` has the same models.
-    ///
-    /// # Errors
-    /// When a state cannot be read back.
-    pub fn copy_of(&self, plan: JobPlan, wanted: impl Fn(&Labels) -> bool) -> Result<Self, detect::model::StateError> {
-        let mut copy = Self::new(plan);
-        copy.take_over(self, wanted)?;
-        Ok(copy)
-    }
-
-    /// Adds series of another state of the same models. One that is here already gets the other's state. Call
-    /// [`JobState::settle_series`] afterwards.
-    ///
-    /// # Errors
-    /// When a state cannot be read back.
-    pub fn take_over(
-        &mut self,
-        other: &Self,
-        wanted: impl Fn(&Labels) -> bool,
-    ) -> Result<(), detect::model::StateError> {
-        let mut moved: Vec<(u32, &Series)> = other.series.series().filter(|(_, one)| wanted(&one.labels)).collect();
-        // So the slots do not depend on those that the series had.
-        moved.sort_by_key(|(_, series)| series.labels.hash());
-        let slots: Vec<u32> = moved.iter().map(|(_, one)| self.series.place(&one.labels, one.last_seen)).collect();
-        self.grow();
-        self.reset(&slots);
-        for (position, model) in other.models.iter().enumerate() {
-            let same = |own: &JobModel| own.plan.alias == model.plan.alias && own.signature == model.signature;
-            let Some(own) = self.models.iter().position(same) else { continue };
-            // A job without series may not have fitted lately.
-            self.models[own].fitted_to = self.models[own].fitted_to.max(model.fitted_to);
-            for ((from, _), slot) in moved.iter().zip(&slots) {
-                if let Some(state) = other.save(*from, position) {
-                    self.load(*slot, own, &state)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Brings what is known of label sets in line with the series that have a place and with the plan; see
     /// [`SeriesTable::settle`].
     pub fn settle_series(&mut self) {
         if let Some(model) = self.models.first() {
             self.series.settle(&self.plan, &model.format);
         }
-    }
-
-    /// What a snapshot of every block holds, at least one: without a series, too, there is a fit to tell of.
-    #[must_use]
-    pub fn images(&self, watermark: i64, lineage: Lineage) -> Vec<Block> {
-        (0..self.block_count().max(1)).map(|index| self.image(index, watermark, lineage)).collect()
-    }
-
-    /// What a snapshot of block `index` holds, as of tick `watermark`, after which the state has this lineage.
-    #[must_use]
-    pub fn image(&self, index: u32, watermark: i64, lineage: Lineage) -> Block {
-        let first = index * BLOCK_SERIES;
-        let series: Vec<BlockSeries> = (first..first + BLOCK_SERIES)
-            .filter_map(|slot| {
-                let series = self.series.get(slot)?;
-                Some(BlockSeries { slot, labels: series.labels.clone(), last_seen: series.last_seen })
-            })
-            .collect();
-        let models = self
-            .models
-            .iter()
-            .enumerate()
-            .filter_map(|(position, model)| {
-                let fitted_to = model.fitted_to?;
-                let states = series.iter().map(|series| self.save(series.slot, position)).collect();
-                Some(ModelStates {
-                    alias: model.plan.alias.clone(),
-                    signature: model.signature.clone(),
-                    fitted_to,
-                    states,
-                })
-            })
-            .collect();
-        Block { job: self.plan.key(), index, watermark, lineage, share: self.plan.share.clone(), series, models }
     }
 }
 
@@ -674,13 +378,8 @@ fn carry_over(from: &Batch, model: &JobModel) -> Option<Batch> {
 
 /// An empty batch with all slots of a block; `None` of a model of groups.
 fn new_batch(model: &JobModel) -> Option<Batch> {
-    new_batch_of(model, BLOCK_SERIES as usize)
-}
-
-/// An empty batch with so many slots.
-fn new_batch_of(model: &JobModel, slots: usize) -> Option<Batch> {
     let mut batch = model.spec.as_ref()?.new_batch_with(model.safeguards, &model.further.components);
-    batch.grow(slots);
+    batch.grow(BLOCK_SERIES as usize);
     Some(batch)
 }
 

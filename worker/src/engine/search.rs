@@ -10,7 +10,7 @@ use detect::{
 };
 use rayon::prelude::*;
 
-use super::{BLOCK_SERIES, FitWindow, JobModel, JobState, Refused};
+use super::{BLOCK_SERIES, FitWindow, JobState, Refused};
 use crate::environment::Stopwatch;
 
 /// The search for one series.
@@ -40,7 +40,7 @@ enum Round {
 
 impl Searching {
     /// A trial; after the last one, the fit of what was found.
-    fn advance(mut self: Box<Self>, models: &[JobModel], window: &FitWindow, stopwatch: &Stopwatch) -> Round {
+    fn advance(mut self: Box<Self>, window: &FitWindow, stopwatch: &Stopwatch) -> Round {
         let started = stopwatch();
         let goes_on = self.fit.step();
         self.spent += stopwatch().saturating_sub(started);
@@ -50,7 +50,7 @@ impl Searching {
         }
         let Self { slot, model, fit, .. } = *self;
         let (mut values, mut state) = (Vec::new(), Vec::new());
-        window.series_for(&models[model], slot, &mut values);
+        window.series(slot, &mut values);
         let fitted = fit.finish(Window { times: &window.times, values: &values }, &mut state);
         Round::Over { slot, model, is_cut, state: fitted.map(|()| state) }
     }
@@ -66,7 +66,7 @@ impl JobState {
         for (model, batch) in block.batches.iter().enumerate() {
             let Batch::Tuned(batch) = batch else { continue };
             searches.par_extend(slots.par_iter().map_init(Vec::new, |values, slot| {
-                window.series_for(&self.models[model], *slot, values);
+                window.series(*slot, values);
                 let fit = batch.begin_fit(Window { times: &window.times, values });
                 let (spent, timeout) = (Duration::ZERO, batch.timeout());
                 Box::new(Searching { slot: *slot, model, fit, spent, timeout })
@@ -83,10 +83,8 @@ impl JobState {
         window: &FitWindow,
         stopwatch: &Stopwatch,
     ) -> Searched {
-        let rounds: Vec<Round> = std::mem::take(searches)
-            .into_par_iter()
-            .map(|search| search.advance(&self.models, window, stopwatch))
-            .collect();
+        let rounds: Vec<Round> =
+            std::mem::take(searches).into_par_iter().map(|search| search.advance(window, stopwatch)).collect();
         let mut searched = Searched::default();
         for round in rounds {
             let (slot, model, is_cut, state) = match round {

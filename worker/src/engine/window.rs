@@ -5,13 +5,13 @@ use std::ops::Range;
 use detect::{
     batch::Batch,
     incidents,
-    model::{MISSING, Samples},
+    model::MISSING,
     offline::{FitError, Window},
     spec::ModelSpec,
 };
 use rayon::prelude::*;
 
-use super::{BLOCK_SERIES, JobModel, JobState, TickInput, new_batch_of};
+use super::{BLOCK_SERIES, JobModel, JobState, TickInput};
 
 /// What has been read of a window, chunk by chunk in the order of time.
 #[derive(Default)]
@@ -152,7 +152,13 @@ impl JobState {
                         Batch::Offline(batch) => {
                             batch.fit(Window { times: &window.times, values }, &mut state).map(|()| state)
                         }
-                        Batch::Online(_) | Batch::Tuned(_) => Ok(learnt(&models[model], &window.times, values)),
+                        Batch::Online(_) | Batch::Tuned(_) => {
+                            match fit_online(&models[model], window, values, &mut state) {
+                                // Without samples, it learns from the first one on.
+                                Err(FitError::TooFewSamples { .. }) => Ok(state),
+                                fit => fit.map(|()| state),
+                            }
+                        }
                     }
                 })
                 .collect();
@@ -174,14 +180,7 @@ impl JobState {
     }
 }
 
-/// The state of an online model after a fit to one series; no bytes if there was nothing to learn.
-fn learnt(model: &JobModel, times: &[i64], values: &[f64]) -> Vec<u8> {
-    let mut state = Vec::new();
-    let Some(mut batch) = new_batch_of(model, 1) else { return state };
-    batch.learn(Samples { times, slots: &[0], values });
-    batch.finish_fit(0);
-    if batch.has_state(0) {
-        batch.save(0, &mut state);
-    }
-    state
+fn fit_online(model: &JobModel, window: &FitWindow, values: &[f64], state: &mut Vec<u8>) -> Result<(), FitError> {
+    let Some(spec) = &model.spec else { return Ok(()) };
+    spec.fit(model.safeguards, Window { times: &window.times, values }, state)
 }
