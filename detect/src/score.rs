@@ -25,7 +25,7 @@
 //! 7. A minimal deviation of this side is configured (above 0) and `y` does not exceed it: 0. `|y - yhat| <= min_dev`, and
 //!    `100 * |y - yhat| <= min_rel_dev * |yhat|`; both must be exceeded where both are configured, equality suppresses.
 //!    `yhat == 0` makes every relative deviation infinite: the relative filter then suppresses nothing.
-//! 8. The base score ([`base_score`]).
+//! 8. The base score: [`base_score`], or that of a class which has several views of a value ([`crate::calibrated`]).
 
 /// Smallest margin, as a fraction of `max(|yhat|, 1)`: 2^-50, four units in the last place of a number just above 1.
 pub const MARGIN_FLOOR: f64 = 1.0 / (1u64 << 50) as f64;

@@ -14,7 +14,9 @@ use operator::build::config_maps::{self, Inputs};
 use operator::build::stateful_set::stateful_set;
 use operator::build::{WorkerDefaults, config as build_config};
 use operator::names::ChildNames;
-use operator::selection::{Selection, select};
+use operator::reconcile::plan::{Surroundings, plan};
+use operator::reconcile::report::verdict;
+use operator::selection::{ObjectKey, Selection, select};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -249,6 +251,28 @@ fn the_queries_of_a_rejected_model_wait_for_it() {
     let config = loaded(&anomaly, &render(&anomaly, &mut selection).unwrap()).config;
     assert_eq!(selection.models[0].rejection.as_ref().unwrap().reason, Reason::InvalidValue);
     assert_eq!(config.models["calibrated"].queries, ["memory"]);
+}
+
+#[test]
+fn a_query_of_the_default_model_is_used_and_one_of_a_rejected_model_is_not() {
+    let wrong = json!({ "quantileOnline": { "seasonalInterval": "2h", "minSubseason": "37m" } });
+    let around = Surroundings {
+        models: vec![model_of("wrong", wrong, json!({ "names": ["cpu"] }))],
+        queries: ["cpu", "memory"].map(|name| query(name, json!({}))).into(),
+        ..Surroundings::default()
+    };
+    let plan = plan(&anomaly(json!({})), &around, &WorkerDefaults::default()).unwrap();
+    let verdict = verdict(&plan, &[]);
+    let judged = |name: &str| {
+        let key = ObjectKey { namespace: "monitoring".into(), name: name.into() };
+        let judgement = &verdict.queries[&key];
+        (judgement.accepted, judgement.reason, judgement.message.clone())
+    };
+    assert_eq!(
+        judged("memory"),
+        (true, Reason::Used, "no model asks for it: the default one scores it, `calibrated`".into())
+    );
+    assert_eq!((judged("cpu").0, judged("cpu").1), (false, Reason::NoModels));
 }
 
 /// A model of a class that asks for these queries.
