@@ -300,6 +300,14 @@ fn forecasts_are_written_of_what_is_provided_of_the_interval() {
         "yhat yhat_upper yhat_1h yhat_upper_1h yhat_1d yhat_upper_1d"
     );
     assert_eq!(envelope(", provide_series: [anomaly_score]"), "anomaly_score");
+    let joint = |provide: &str| {
+        format!("models: {{z: {{class: temporal_envelope_multivariate, decay: null, forecast_at: [1h]{provide}}}}}")
+    };
+    let of_channels = config(&[MINIMAL, &joint(", provide_series: [anomaly_score, yhat]")]);
+    assert_eq!(of_channels.models["z"].provide_series.join(" "), "anomaly_score yhat yhat_1h");
+    assert!(
+        warnings(&[MINIMAL, &joint("")]).contains("models.z.forecast_at: has no effect: `provide_series` has none")
+    );
 }
 
 #[test]
@@ -381,7 +389,10 @@ fn a_mistake_is_named_with_its_key_and_what_is_allowed() {
             "models: {z: {provide_series: [resid]}}",
             "provide_series[0]: `resid`: the class does not produce this series",
         ),
-        ("models: {z: {forecast_at: [1d]}}", "is an argument of temporal_envelope, prophet, temporal_envelope_multivariate, not"),
+        (
+            "models: {z: {forecast_at: [1d]}}",
+            "is an argument of temporal_envelope, prophet, temporal_envelope_multivariate, not",
+        ),
         ("models: {z: {queries: [cpi]}}", "models.z.queries[0]: there is no query `cpi`; did you mean `cpu`?"),
         ("models: {z: {schedulers: every_minute}}", "models.z.schedulers: expected a list of aliases"),
         ("models: {z: {provide_series: []}}", "models.z.provide_series: must be a list, not empty"),
