@@ -39,7 +39,7 @@ models:
     band_floor: 0.5, influence_limit: 4, exclude_incidents: true}}
   forest: {{class: isolation_forest_multivariate, groupby: [host], contamination: 0.01, queries: [requests, cpu],
     schedulers: all}}
-  whole: {{class: temporal_envelope_multivariate, queries: [requests], schedulers: all, max_channels: 2}}
+  whole: {{class: temporal_envelope_multivariate, queries: [all_requests], schedulers: all, max_channels: 2}}
 reader:
   class: vm
   datasource_url: '{url}'
@@ -47,6 +47,7 @@ reader:
   queries:
     cpu: {{expr: cpu, data_range: [0, 1]}}
     requests: {{expr: requests}}
+    all_requests: {{expr: requests}}
 writer: {{class: vm, datasource_url: '{url}'}}
 "
     )
@@ -173,5 +174,11 @@ async fn groups_of_series_of_several_queries_have_one_score_each_on_any_number_o
     let of_shards = [first, second, third].map(|outcome| outcome.accepted);
     let groups = |accepted: &[u8]| scores(&written(accepted).expect("JSON lines"), "forest").len();
     assert!(of_shards.iter().all(|accepted| groups(accepted) < HOSTS.len()), "one shard has all groups");
+    // A series is where its group is, for every model.
+    for accepted in &of_shards {
+        let written = written(accepted).expect("JSON lines");
+        let hosts = |model: &str| scores(&written, model).into_keys().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(hosts("alone"), hosts("envelope"));
+    }
     assert!(written(&of_shards.concat()).expect("JSON lines") == by_one, "three shards write something else");
 }
