@@ -57,7 +57,7 @@ e2e: tools test-contracts ## all stories on a whole one-node Kubernetes in names
 # against the real TSDB of `make tools`.
 bench: ## the figures of docs/performance.md, in some fifteen minutes after the build
 	cargo build --release --locked -p worker -p tests --bins
-	cargo bench --locked -p detect -p config -p worker --bench online --bench classes --bench ownership --bench range_answer \
+	cargo bench --locked -p detect -p config -p worker --bench online --bench classes --bench multivariate --bench ownership --bench range_answer \
 		--bench storage -- --warm-up-time 0.5 --measurement-time 1
 	@$(MAKE) --no-print-directory bench-models
 	@"$${CARGO_TARGET_DIR:-target}/release/figures" $(ARGS)

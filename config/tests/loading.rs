@@ -300,6 +300,14 @@ fn forecasts_are_written_of_what_is_provided_of_the_interval() {
         "yhat yhat_upper yhat_1h yhat_upper_1h yhat_1d yhat_upper_1d"
     );
     assert_eq!(envelope(", provide_series: [anomaly_score]"), "anomaly_score");
+    let joint = |provide: &str| {
+        format!("models: {{z: {{class: temporal_envelope_multivariate, decay: null, forecast_at: [1h]{provide}}}}}")
+    };
+    let of_channels = config(&[MINIMAL, &joint(", provide_series: [anomaly_score, yhat]")]);
+    assert_eq!(of_channels.models["z"].provide_series.join(" "), "anomaly_score yhat yhat_1h");
+    assert!(
+        warnings(&[MINIMAL, &joint("")]).contains("models.z.forecast_at: has no effect: `provide_series` has none")
+    );
 }
 
 #[test]

@@ -23,6 +23,9 @@ const LACKING: i64 = START + 3 * 60 * MINUTE;
 /// From here on it has it again, and host `h3` has one more for ever.
 const COMPLETE: i64 = START + 4 * 60 * MINUTE;
 const HOSTS: [&str; 5] = ["h0", "h1", "h2", "h3", "h4"];
+/// Comes an hour after the fit.
+const NEW: &str = "new";
+const ARRIVAL: i64 = START + 60 * MINUTE;
 
 fn config(url: &str) -> String {
     format!(
@@ -32,10 +35,11 @@ schedulers: {{s: {{class: periodic, start_from: '2026-01-05T06:00:00Z', infer_ev
 models:
   alone: {{class: mad_online, queries: [cpu], schedulers: all, provide_series: [anomaly_score]}}
   envelope: {{class: temporal_envelope_multivariate, groupby: [host], queries: [requests, cpu], schedulers: all,
-    iqr_threshold: 4, score_aggregation: max, seasonalities: [hod_smooth], provide_series: [anomaly_score, y, yhat, stage]}}
+    iqr_threshold: 4, score_aggregation: max, seasonalities: [hod_smooth], provide_series: [anomaly_score, y, yhat, stage], forecast_at: [1h],
+    band_floor: 0.5, influence_limit: 4, exclude_incidents: true}}
   forest: {{class: isolation_forest_multivariate, groupby: [host], contamination: 0.01, queries: [requests, cpu],
     schedulers: all}}
-  whole: {{class: temporal_envelope_multivariate, queries: [requests], schedulers: all, max_channels: 2}}
+  whole: {{class: temporal_envelope_multivariate, queries: [all_requests], schedulers: all, max_channels: 2}}
 reader:
   class: vm
   datasource_url: '{url}'
@@ -43,6 +47,7 @@ reader:
   queries:
     cpu: {{expr: cpu, data_range: [0, 1]}}
     requests: {{expr: requests}}
+    all_requests: {{expr: requests}}
 writer: {{class: vm, datasource_url: '{url}'}}
 "
     )
@@ -75,6 +80,13 @@ fn input() -> Vec<Series> {
         });
         input.push(Series::new("requests", &[("host", *host), ("job", "node")], requests));
     }
+    let arrived = || times().filter(|time| *time >= ARRIVAL);
+    for mode in ["user", "system"] {
+        let samples = arrived().map(|time| (time, load(time, 7) / 200.0));
+        input.push(Series::new("cpu", &[("host", NEW), ("mode", mode), ("job", "node")], samples));
+    }
+    let samples = arrived().map(|time| (time, 10.0 * load(time, 7)));
+    input.push(Series::new("requests", &[("host", NEW), ("job", "node")], samples));
     let late = times().filter(|time| *time >= COMPLETE).map(|time| (time, 0.01));
     input.push(Series::new("cpu", &[("host", "h3"), ("mode", "steal"), ("job", "node")], late));
     input
@@ -108,7 +120,14 @@ async fn groups_of_series_of_several_queries_have_one_score_each_on_any_number_o
     let by_one = written(&one.accepted).expect("JSON lines");
 
     for model in ["envelope", "forest"] {
-        let scores = scores(&by_one, model);
+        let mut scores = scores(&by_one, model);
+        // A host that comes between fits begins at once where the class learns every sample, else with the next fit.
+        let new = scores.remove(NEW).map(|series| {
+            let of_warm_up = series.samples.iter().take(16).all(|sample| sample.value == 0.0);
+            (series.samples.len() as i64, of_warm_up)
+        });
+        let begins = (model == "envelope").then_some(((END - ARRIVAL) / STEP + 1, true));
+        assert_eq!(new, begins, "{model}");
         assert_eq!(scores.keys().copied().collect::<Vec<_>>(), HOSTS, "{model}");
         for (host, series) in &scores {
             // What the channels have in common, and no mode.
@@ -136,16 +155,20 @@ async fn groups_of_series_of_several_queries_have_one_score_each_on_any_number_o
 
     // How far a group is has the labels of its score.
     let stages: Vec<&Series> = by_one.iter().filter(|series| series.label("__name__") == "stage").collect();
-    assert_eq!(stages.iter().map(|series| series.label("host")).collect::<Vec<_>>(), HOSTS);
+    assert_eq!(stages.len(), HOSTS.len() + 1);
     for series in stages {
+        let host = series.label("host");
         assert_eq!(series.label("for"), "cpu,requests");
-        assert_eq!(series.samples.len(), scores(&by_one, "envelope")[series.label("host")].samples.len());
-        assert!(series.samples.iter().all(|sample| sample.value == 2.0), "two days have a day");
+        assert_eq!(series.samples.len(), scores(&by_one, "envelope")[host].samples.len());
+        // Two days have a day; since the new one came, there was none.
+        assert!(series.samples.iter().all(|sample| (sample.value == 2.0) == (host != NEW)), "{host}");
     }
 
     // A series of its own for each channel, known by its own query and labels.
     let channels: Vec<&Series> = by_one.iter().filter(|series| series.label("__name__") == "yhat").collect();
-    assert_eq!(channels.len(), 3 * HOSTS.len());
+    // And one of what is expected an hour later.
+    let forecasts = by_one.iter().filter(|series| series.label("__name__") == "yhat_1h");
+    assert_eq!((channels.len(), forecasts.count()), (3 * (HOSTS.len() + 1), 3 * (HOSTS.len() + 1)));
     assert!(channels.iter().all(|series| match series.label("for") {
         "cpu" => ["user", "system"].contains(&series.label("mode")),
         alias => alias == "requests" && series.label("mode").is_empty(),
@@ -162,5 +185,11 @@ async fn groups_of_series_of_several_queries_have_one_score_each_on_any_number_o
     let of_shards = [first, second, third].map(|outcome| outcome.accepted);
     let groups = |accepted: &[u8]| scores(&written(accepted).expect("JSON lines"), "forest").len();
     assert!(of_shards.iter().all(|accepted| groups(accepted) < HOSTS.len()), "one shard has all groups");
+    // A series is where its group is, for every model.
+    for accepted in &of_shards {
+        let written = written(accepted).expect("JSON lines");
+        let hosts = |model: &str| scores(&written, model).into_keys().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(hosts("alone"), hosts("envelope"));
+    }
     assert!(written(&of_shards.concat()).expect("JSON lines") == by_one, "three shards write something else");
 }

@@ -67,7 +67,10 @@ impl Readers {
 
     /// A read begins in a run of the process that `incarnation` tells from others.
     fn begin(&mut self, reading: u64, wanted: Wanted, incarnation: u64, now: Duration) {
-        self.rooms.retain(|known, room| *known == reading || now.saturating_sub(room.used_at) < KEPT_FOR);
+        // Whoever waits for a read that is under way would never hear of it.
+        self.rooms.retain(|known, room| {
+            *known == reading || room.shelf.is_reading() || now.saturating_sub(room.used_at) < KEPT_FOR
+        });
         if !self.rooms.contains_key(&reading) {
             let dictionary = self.new_dictionary(incarnation);
             self.rooms.insert(reading, Room { shelf: Shelf::default(), dictionary, used_at: now });

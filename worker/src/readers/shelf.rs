@@ -81,6 +81,12 @@ impl Shelf {
         }
     }
 
+    /// Whether a read is under way.
+    #[must_use]
+    pub fn is_reading(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.state, State::Reading(_)))
+    }
+
     /// A read begins.
     pub fn begin(&mut self, wanted: Wanted) {
         self.entries.retain(|entry| entry.wanted != wanted);
@@ -180,11 +186,11 @@ mod tests {
         let mut shelf = Shelf::default();
         assert!(matches!(shelf.find(&tick, false, SECOND), Found::Nothing));
         shelf.begin(tick);
-        assert!(matches!(shelf.find(&tick, false, SECOND), Found::Reading(_)));
+        assert!(matches!(shelf.find(&tick, false, SECOND), Found::Reading(_)) && shelf.is_reading());
         let away = ReadError::Unavailable { code: "timeout".to_owned(), message: "m".to_owned() };
         shelf.land(&tick, Err(away), SECOND, 2);
         assert!(matches!(shelf.find(&tick, false, SECOND + FAILED_FOR / 2), Found::Failed(_)));
-        assert!(matches!(shelf.find(&tick, false, SECOND + FAILED_FOR), Found::Nothing));
+        assert!(matches!(shelf.find(&tick, false, SECOND + FAILED_FOR), Found::Nothing) && !shelf.is_reading());
     }
 
     #[test]
