@@ -46,7 +46,7 @@ use crate::mad::MAX_COMPRESSION;
 use crate::model::{OnlineModel, StateError};
 use crate::score::{Interval, at_least, at_most};
 use crate::state::{Format, HEADER_BYTES, Reader, Writer, require};
-use crate::tdigest::{Digest, Scale, between};
+use crate::tdigest::{Centroid, Change, Digest, RunWeights, Scale, between};
 
 /// Tag and version of the state.
 pub const FORMAT: Format = Format { tag: *b"qo", version: 1 };
@@ -213,6 +213,8 @@ pub struct QuantileOnline {
     shared: Arc<Shared>,
     samples_seen: u64,
     all: Digest,
+    /// Of `all`.
+    run_weights: RunWeights,
     buckets: Box<[Bucket]>,
 }
 
@@ -238,6 +240,7 @@ impl QuantileOnline {
             shared: Arc::new(Shared { args, zone, season, scale, bucket_scale }),
             samples_seen: 0,
             all: Digest::default(),
+            run_weights: RunWeights::new(scale),
             buckets: vec![Bucket::default(); buckets].into(),
         }
     }
@@ -345,7 +348,9 @@ impl OnlineModel for QuantileOnline {
         self.samples_seen += 1;
         let index = self.bucket_index(time);
         let Shared { args, scale, bucket_scale, .. } = &*self.shared;
-        self.all.learn(*scale, args.decay, value);
+        let before = |centroids: &[Centroid], at| self.run_weights.before(centroids, at);
+        let change = self.all.learn_between(*scale, args.decay, value, before);
+        self.run_weights.follow(change);
         if let Some(bucket) = index.and_then(|index| self.buckets.get_mut(index)) {
             bucket.digest.learn(*bucket_scale, power(args.decay, self.samples_seen - bucket.latest), value);
             bucket.latest = self.samples_seen;
@@ -355,6 +360,7 @@ impl OnlineModel for QuantileOnline {
     fn finish_fit(&mut self) {
         let strength = self.shared.args.history_strength;
         self.all.strengthen(strength);
+        self.run_weights.follow(Change::Rebuilt);
         self.buckets.iter_mut().for_each(|bucket| bucket.digest.strengthen(strength));
     }
 
@@ -396,6 +402,7 @@ impl OnlineModel for QuantileOnline {
         }
         reader.finish()?;
         (self.samples_seen, self.all, self.buckets) = (samples_seen, all, buckets.into());
+        self.run_weights.follow(Change::Rebuilt);
         Ok(())
     }
 
