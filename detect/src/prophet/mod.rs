@@ -48,6 +48,7 @@ mod layout;
 mod lbfgs;
 mod logistic;
 mod posterior;
+mod repeats;
 mod saved;
 mod segments;
 mod uncertainty;
