@@ -52,7 +52,7 @@ mod repeats;
 mod saved;
 mod segments;
 mod uncertainty;
-mod vector;
+pub(crate) mod vector;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
