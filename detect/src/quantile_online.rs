@@ -47,7 +47,7 @@ use crate::model::{OnlineModel, StateError};
 use crate::readiness::Readiness;
 use crate::score::{Interval, at_least, at_most};
 use crate::state::{Format, HEADER_BYTES, Reader, Writer, require};
-use crate::tdigest::{Digest, Scale, between};
+use crate::tdigest::{Centroid, Change, Digest, RunWeights, Scale, between};
 
 /// Tag and version of the state.
 pub const FORMAT: Format = Format { tag: *b"qo", version: 1 };
@@ -214,6 +214,8 @@ pub struct QuantileOnline {
     shared: Arc<Shared>,
     samples_seen: u64,
     all: Digest,
+    /// Of `all`.
+    run_weights: RunWeights,
     buckets: Box<[Bucket]>,
     /// How many buckets have samples.
     filled: usize,
@@ -241,6 +243,7 @@ impl QuantileOnline {
             shared: Arc::new(Shared { args, zone, season, scale, bucket_scale }),
             samples_seen: 0,
             all: Digest::default(),
+            run_weights: RunWeights::new(scale),
             buckets: vec![Bucket::default(); buckets].into(),
             filled: 0,
         }
@@ -349,7 +352,9 @@ impl OnlineModel for QuantileOnline {
         self.samples_seen += 1;
         let index = self.bucket_index(time);
         let Shared { args, scale, bucket_scale, .. } = &*self.shared;
-        self.all.learn(*scale, args.decay, value);
+        let before = |centroids: &[Centroid], at| self.run_weights.before(centroids, at);
+        let change = self.all.learn_between(*scale, args.decay, value, before);
+        self.run_weights.follow(change);
         if let Some(bucket) = index.and_then(|index| self.buckets.get_mut(index)) {
             self.filled += usize::from(bucket.latest == 0);
             bucket.digest.learn(*bucket_scale, power(args.decay, self.samples_seen - bucket.latest), value);
@@ -360,6 +365,7 @@ impl OnlineModel for QuantileOnline {
     fn finish_fit(&mut self) {
         let strength = self.shared.args.history_strength;
         self.all.strengthen(strength);
+        self.run_weights.follow(Change::Rebuilt);
         self.buckets.iter_mut().for_each(|bucket| bucket.digest.strengthen(strength));
     }
 
@@ -410,6 +416,7 @@ impl OnlineModel for QuantileOnline {
         reader.finish()?;
         self.filled = buckets.iter().filter(|bucket| bucket.latest > 0).count();
         (self.samples_seen, self.all, self.buckets) = (samples_seen, all, buckets.into());
+        self.run_weights.follow(Change::Rebuilt);
         Ok(())
     }
 

@@ -8,16 +8,17 @@
 //!
 //! # Centroids
 //!
-//! Sorted by mean. A centroid is an **atom** (all its samples have the same value) or **spread** (they do not). Every sample
-//! enters as an atom in its place, or adds its weight to the atom of its value; there is no separate buffer, so that samples
-//! not yet merged count as fully as all others. When the centroids reach [`Scale::capacity`], they are merged from left to
-//! right: a centroid takes in its right neighbour while together they weigh at most what the scale allows, with `k1` at both of
-//! their outer ends. Two neighbours are
-//! not merged across a gap more than 8 times as wide as both gaps beside it: a centroid between two clusters would put weight
-//! where no sample is, just where the median of such a series lies. The first and the last centroid are
-//! never merged: they are the exact minimum and maximum. If more than [`Scale::kept`] centroids remain, the merge is repeated
-//! with 1.0625 times the weight until they do not. So when centroids merge depends on the learnt values alone, never on how
-//! they were cut into calls; and while a series has fewer than `capacity` distinct values, its distribution is exact.
+//! Sorted by mean. A centroid is an **atom** (all its samples have the same value) or **spread** (they do not). A sample adds its
+//! weight to the atom of its value. Where there is none, the nearer one of its two neighbours takes it in, the left one where
+//! both are equally far, if that is spread, together they weigh no more than the scale allows, and the sample weighs no more than
+//! a quarter of it. All others enter as atoms in their places. There is no separate buffer, so that samples not yet merged count
+//! as fully as all others. When the centroids reach [`Scale::capacity`], they are merged from left to right: a centroid takes in
+//! its right neighbour while together they weigh at most what the scale allows, with `k1` at both of their outer ends. Two
+//! neighbours are not merged across a gap more than 8 times as wide as both gaps beside it: a centroid between two clusters would
+//! put weight where no sample is, just where the median of such a series lies. The first and the last centroid are never merged:
+//! they are the exact minimum and maximum. If more than [`Scale::kept`] centroids remain, the merge is repeated with 1.0625 times
+//! the weight until they do not. So when centroids merge depends on the learnt values alone, never on how they were cut into
+//! calls; and while a series has fewer than `capacity` distinct values, its distribution is exact.
 //!
 //! # Distribution function
 //!
@@ -55,14 +56,17 @@ const MAX_UNIT: f64 = 131_072.0;
 /// Once a new sample weighs so much, all that came before is nothing.
 const DOMINANT_UNIT: f64 = MAX_UNIT * MAX_TOTAL as f64;
 
-/// How much a centroid may weigh at first, in all the weight divided by the compression: `k0`.
+/// [`Scale::share`] times the compression: `k0`.
 const SHARE: f64 = 1.6;
 
-/// The same in the middle of `k1`: most merges need one pass only.
+/// The same of `k1`: most merges need one pass only.
 const SHARE_IN_THE_MIDDLE: f64 = 3.0;
 
 /// Merging can always come down to so many centroids: the ends stay, and two more that a gap between clusters keeps apart.
 const LEAST_KEPT: usize = 4;
+
+/// A sample that weighs a greater share of what a centroid may is not taken in by one: of such few samples, each has its place.
+const TAKEN_SHARE: f64 = 0.25;
 
 /// Centroids that are searched at once.
 const GROUP: usize = 8;
@@ -86,6 +90,8 @@ pub struct Scale {
     capacity: usize,
     kept: usize,
     favours_tails: bool,
+    /// How much a centroid may weigh at first, of all the weight; with `k1`, in the middle.
+    share: f64,
 }
 
 impl Scale {
@@ -94,7 +100,7 @@ impl Scale {
     pub fn new(compression: u32) -> Self {
         let capacity = (compression as usize * 4).div_ceil(5) + 5;
         let kept = (capacity - (capacity / 12).max(4)).max(LEAST_KEPT);
-        Self { compression, capacity, kept, favours_tails: false }
+        Self { compression, capacity, kept, favours_tails: false, share: SHARE / f64::from(compression) }
     }
 
     /// `k1`, for quantiles near 0 and 1 too, with a compression of at least 1.
@@ -102,7 +108,7 @@ impl Scale {
     pub fn for_tails(compression: u32) -> Self {
         let scale = Self::new(compression);
         let kept = (scale.capacity - (scale.capacity / 6).max(4)).max(LEAST_KEPT);
-        Self { favours_tails: true, kept, ..scale }
+        Self { favours_tails: true, kept, share: SHARE_IN_THE_MIDDLE / f64::from(compression), ..scale }
     }
 
     /// As given.
@@ -364,23 +370,40 @@ impl Digest {
 
     /// Learns one finite value, after all earlier ones lost weight by `decay`.
     pub(crate) fn learn(&mut self, scale: Scale, decay: f64, value: f64) -> Change {
-        if !self.centroids.is_empty() {
+        self.learn_between(scale, decay, value, sum_before)
+    }
+
+    /// [`learn`](Self::learn) with a faster way to sum the weights of all centroids left of the one at an index, as they were
+    /// before.
+    #[inline]
+    pub(crate) fn learn_between(
+        &mut self,
+        scale: Scale,
+        decay: f64,
+        value: f64,
+        weight_before: impl FnOnce(&[Centroid], usize) -> u32,
+    ) -> Change {
+        if decay != 1.0 && !self.centroids.is_empty() {
             self.unit /= decay;
         }
-        let scaled = self.make_room();
+        let scaled = (self.unit > MAX_UNIT || self.total + self.weight_of_next() > MAX_TOTAL) && self.make_room();
         let weight = self.weight_of_next();
         self.total += weight;
         let value = value + 0.0;
-        let mut at = self.count_below(value);
-        let insertion = at;
-        while let Some(centroid) = self.centroids.get_mut(at)
-            && centroid.mean() == value
-        {
-            if !centroid.is_spread() {
-                centroid.set_weight(centroid.weight() + weight);
-                return if scaled { Change::Rebuilt } else { Change::Grown { at, weight } };
+        let insertion = self.count_below(value);
+        let taken = self.atom_of(insertion, value).or_else(|| {
+            let is_light = f64::from(weight) <= TAKEN_SHARE * scale.share * f64::from(self.total);
+            if !is_light {
+                None
+            } else if scaled {
+                self.neighbour_for(scale, insertion, value, weight, sum_before)
+            } else {
+                self.neighbour_for(scale, insertion, value, weight, weight_before)
             }
-            at += 1;
+        });
+        if let Some(at) = taken {
+            self.take_in(at, value, weight);
+            return if scaled { Change::Rebuilt } else { Change::Grown { at, weight } };
         }
         self.reserve(scale);
         self.centroids.insert(insertion, Centroid::new(value, weight, false));
@@ -389,6 +412,61 @@ impl Digest {
             self.merge(scale);
         }
         if full || scaled { Change::Rebuilt } else { Change::Inserted { at: insertion, weight } }
+    }
+
+    /// The index of the atom of a value, of which the first centroid that is not below it is known.
+    #[inline]
+    fn atom_of(&self, insertion: usize, value: f64) -> Option<usize> {
+        let mut same = self.centroids.get(insertion..)?.iter().take_while(|centroid| centroid.mean() == value);
+        same.position(|centroid| !centroid.is_spread()).map(|index| insertion + index)
+    }
+
+    /// The index of the neighbour that takes in a sample, if one does.
+    #[inline]
+    fn neighbour_for(
+        &self,
+        scale: Scale,
+        insertion: usize,
+        value: f64,
+        weight: u32,
+        weight_before: impl FnOnce(&[Centroid], usize) -> u32,
+    ) -> Option<usize> {
+        let (left, right) = (self.centroids.get(insertion.checked_sub(1)?)?, self.centroids.get(insertion)?);
+        let is_right = value - left.mean() > right.mean() - value;
+        let at = insertion - usize::from(!is_right);
+        let centroid = self.centroids.get(at).filter(|centroid| centroid.is_spread())?;
+        let together = centroid.weight() + weight;
+        let is_light = if scale.favours_tails {
+            let before = weight_before(&self.centroids, at);
+            let outside = before.min(self.total - together - before);
+            // Below 2^60.
+            let sides = (u64::from(outside) * u64::from(self.total - outside)) as i64 as f64;
+            let limit = 2.0 * scale.share;
+            f64::from(together) * f64::from(together) <= limit * limit * sides
+        } else {
+            f64::from(together) <= scale.share * f64::from(self.total)
+        };
+        is_light.then_some(at)
+    }
+
+    /// Adds a sample to a centroid. A spread one's mean moves towards the value by the share of the weight, of at most
+    /// `1 - 2^-30`, so that rounding does not carry it beyond.
+    #[inline]
+    fn take_in(&mut self, at: usize, value: f64, weight: u32) {
+        let Some(centroid) = self.centroids.get_mut(at) else {
+            return;
+        };
+        let together = centroid.weight() + weight;
+        if centroid.is_spread() {
+            let mean = centroid.mean();
+            let share = f64::from(weight) / f64::from(together);
+            let distance = value - mean;
+            let is_finite = distance.abs() < f64::INFINITY;
+            let moved = if is_finite { mean + distance * share } else { mean * (1.0 - share) + value * share };
+            *centroid = Centroid::new(moved, together, true);
+        } else {
+            centroid.set_weight(together);
+        }
     }
 
     /// How many centroids have a mean below `value`. Comparisons that do not wait for each other, of the last centroid of each group
@@ -400,8 +478,12 @@ impl Digest {
         }
         let (groups, rest) = self.centroids.as_chunks::<GROUP>();
         let below: usize = groups.iter().map(|group| usize::from(is_below(&group[GROUP - 1]))).sum();
-        let group = groups.get(below).map_or(rest, |group| group);
-        GROUP * below + group.iter().map(|centroid| usize::from(is_below(centroid))).sum::<usize>()
+        // The last few are looked at together with some before them, so that there is always as much to do.
+        let start = (GROUP * below).min(self.centroids.len().saturating_sub(GROUP));
+        match self.centroids.get(start..).and_then(|after| after.first_chunk::<GROUP>()) {
+            Some(group) => start + group.iter().map(|centroid| usize::from(is_below(centroid))).sum::<usize>(),
+            None => rest.iter().filter(|centroid| is_below(centroid)).count(),
+        }
     }
 
     /// Multiplies the weight of everything learnt so far.
@@ -465,8 +547,7 @@ impl Digest {
 
     /// Merges centroids until at most `scale.kept()` are left.
     fn merge(&mut self, scale: Scale) {
-        let share = if scale.favours_tails { SHARE_IN_THE_MIDDLE } else { SHARE };
-        let mut limit = share * f64::from(self.total) / f64::from(scale.compression());
+        let mut limit = scale.share * f64::from(self.total);
         while self.centroids.len() > scale.kept() {
             self.merge_pass(scale, limit);
             limit *= 1.0625;
@@ -510,6 +591,11 @@ impl Digest {
         let beside = at_least(mean(left) - mean(left - 1), mean(right + 1) - mean(right));
         mean(right) - mean(left) > CLUSTER_GAP * beside
     }
+}
+
+/// The weight of all centroids left of the one at an index.
+fn sum_before(centroids: &[Centroid], at: usize) -> u32 {
+    centroids.iter().take(at).map(Centroid::weight).sum()
 }
 
 /// A position between centroids with the weight to its left, so that nearby sums need few additions. The sums are of integers:
@@ -607,4 +693,70 @@ impl Cut {
             _ => centroid.mean(),
         }
     }
+}
+
+/// Runs of neighbouring centroids.
+const RUNS: usize = 16;
+
+/// The weights left of each of the [`RUNS`] of a digest's centroids, so that the weight left of any of them takes few additions:
+/// no part of what was learnt.
+#[derive(Debug, Clone)]
+pub(crate) struct RunWeights {
+    /// Binary logarithm of the length of a run.
+    shift: u32,
+    before: [u32; RUNS],
+    is_current: bool,
+}
+
+impl RunWeights {
+    /// Those of an empty digest.
+    pub fn new(scale: Scale) -> Self {
+        let length = scale.capacity().div_ceil(RUNS).next_power_of_two().max(GROUP);
+        Self { shift: length.trailing_zeros(), before: [0; RUNS], is_current: false }
+    }
+
+    /// The weight of all centroids left of the one at an index.
+    #[inline]
+    pub fn before(&mut self, centroids: &[Centroid], at: usize) -> u32 {
+        if !self.is_current {
+            let mut sum = 0;
+            for (before, run) in self.before.iter_mut().zip(centroids.chunks(1 << self.shift)) {
+                *before = sum;
+                sum += run.iter().map(Centroid::weight).sum::<u32>();
+            }
+            self.is_current = true;
+        }
+        let run = (at >> self.shift) % RUNS;
+        let first = run << self.shift;
+        let start = first.min(centroids.len().saturating_sub(GROUP));
+        let within: u32 = match centroids.get(start..).and_then(|after| after.first_chunk::<GROUP>()) {
+            Some(group) if 1 << self.shift == GROUP => {
+                // Always as much to do, side by side.
+                let (low, high) = ((first - start) as i32, (at - start) as i32);
+                let weights = group.each_ref().map(Centroid::weight);
+                weights.iter().zip(0..).map(|(weight, index)| weight & mask(low <= index) & mask(index < high)).sum()
+            }
+            _ => centroids.iter().take(at).skip(first).map(Centroid::weight).sum(),
+        };
+        self.before[run] + within
+    }
+
+    /// The same after a change.
+    #[inline]
+    pub fn follow(&mut self, change: Change) {
+        let Change::Grown { at, weight } = change else {
+            self.is_current = false;
+            return;
+        };
+        let run = (at >> self.shift) as i32;
+        for (before, index) in self.before.iter_mut().zip(0..) {
+            *before = before.wrapping_add(weight & mask(run < index));
+        }
+    }
+}
+
+/// All bits or none.
+#[inline]
+fn mask(is_set: bool) -> u32 {
+    0_u32.wrapping_sub(u32::from(is_set))
 }

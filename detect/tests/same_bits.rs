@@ -19,7 +19,7 @@ use detect::zscore::ZscoreOnlineArgs;
 use xxhash_rust::xxh3::Xxh3Default;
 
 /// Digest of the runs below.
-const FROZEN: u64 = 0x7961_01dc_796f_0595;
+const FROZEN: u64 = 0x5913_6517_1e6b_ff07;
 
 /// What glibc is told the CPU lacks; other C libraries ignore it.
 const TUNABLES: [&str; 4] = [

@@ -1,6 +1,7 @@
 //! The sum of squared errors and its derivatives, by going through the recursions once forwards and once backwards (the adjoint,
 //! or reverse-mode, method): all derivatives for the price of some two more sums, however many initial states there are.
 
+use super::additive;
 use super::recursion::{Composition, Form, Smoothing, States, base, for_each_form, step};
 
 /// Derivatives of the sum of squared errors.
@@ -16,9 +17,10 @@ pub(super) struct Tape {
     /// Before each step: level, trend, season of the step.
     steps: Vec<[f64; 3]>,
     /// The trends alone, which is all that additive forms need.
-    slopes: Vec<f64>,
-    seasons: Vec<f64>,
-    errors: Vec<f64>,
+    pub(super) slopes: Vec<f64>,
+    pub(super) seasons: Vec<f64>,
+    pub(super) errors: Vec<f64>,
+    pub(super) totals: Option<Box<additive::Totals>>,
 }
 
 /// The sum of squared errors of `values`. `gradient` is overwritten.
@@ -31,85 +33,14 @@ pub(super) fn squared_errors(
     gradient: &mut Gradient,
 ) -> f64 {
     match (form.is_multiplicative(), form.trend) {
-        (false, None) => additive(false, form.periods, smoothing, initial, values, tape, gradient),
-        (false, Some(_)) => additive(true, form.periods, smoothing, initial, values, tape, gradient),
+        (false, trend) => {
+            let form = (trend.is_some(), form.periods);
+            additive::squared_errors(form, smoothing, initial, values, tape, gradient)
+        }
         (true, _) => {
             for_each_form!(form, kind => there_and_back(kind, form.periods, smoothing, initial, values, tape, gradient))
         }
     }
-}
-
-/// Additive forms, by error correction: with the error `e`, all that a step does is to add multiples of it, so the way back needs the
-/// errors alone, and the trends for the damping. Sums are put so that a step waits for few operations of the one before.
-#[inline(always)]
-fn additive(
-    has_trend: bool,
-    periods: usize,
-    smoothing: Smoothing,
-    initial: &States,
-    values: &[f64],
-    tape: &mut Tape,
-    gradient: &mut Gradient,
-) -> f64 {
-    let Smoothing { level: alpha, trend: beta, season: gamma, damping } = smoothing;
-    let Tape { slopes, seasons, errors, .. } = tape;
-    seasons.clear();
-    seasons.extend_from_slice(&initial.seasons);
-    seasons.resize(periods.max(1), 0.0);
-    slopes.resize(values.len(), 0.0);
-    errors.resize(values.len(), 0.0);
-    let (mut level, mut slope) = (initial.level, initial.trend);
-    let mut sum = 0.0;
-    let cycle = seasons.len();
-    let records = slopes.chunks_mut(cycle).zip(errors.chunks_mut(cycle));
-    for (values, (slopes, errors)) in values.chunks(cycle).zip(records) {
-        let records = slopes.iter_mut().zip(errors);
-        for ((value, seasonal), (slope_before, error)) in values.iter().zip(seasons.iter_mut()).zip(records) {
-            let deseasonalised = value - *seasonal;
-            let damped = damping * slope;
-            let base = if has_trend { level + damped } else { level };
-            let surprise = deseasonalised - base;
-            *error = surprise;
-            sum += surprise * surprise;
-            level = alpha * deseasonalised + (1.0 - alpha) * base;
-            *seasonal += gamma * surprise;
-            if has_trend {
-                *slope_before = slope;
-                slope = damped + (alpha * beta) * surprise;
-            }
-        }
-    }
-    let (mut by_level, mut by_slope) = (0.0, 0.0);
-    let mut by = NO_SMOOTHING;
-    seasons.fill(0.0);
-    let records = slopes.chunks(cycle).zip(errors.chunks(cycle));
-    for (slopes, errors) in records.rev() {
-        for ((slope, error), by_seasonal) in slopes.iter().zip(errors).zip(&mut seasons[..errors.len()]).rev() {
-            let by_step = if has_trend { by_level + beta * by_slope } else { by_level };
-            by.level += error * by_step;
-            by.season += error * *by_seasonal;
-            let seen = 2.0 * error + gamma * *by_seasonal;
-            let next_by_level = if has_trend {
-                by.trend += alpha * error * by_slope;
-                ((1.0 - alpha) * by_level - seen) - (alpha * beta) * by_slope
-            } else {
-                (1.0 - alpha) * by_level - seen
-            };
-            *by_seasonal -= seen + alpha * by_step;
-            by_level = next_by_level;
-            if has_trend {
-                let by_damped = next_by_level + by_slope;
-                by.damping += slope * by_damped;
-                by_slope = damping * by_damped;
-            }
-        }
-    }
-    gradient.smoothing = by;
-    gradient.states.level = by_level;
-    gradient.states.trend = by_slope;
-    gradient.states.seasons.clear();
-    gradient.states.seasons.extend_from_slice(&seasons[..periods]);
-    sum
 }
 
 type Kind = (Option<Composition>, Option<Composition>);
@@ -261,5 +192,47 @@ impl Adjoint {
             }
         }
         by_seasonal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::recursion::forms;
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn eight_steps_at_a_time_are_as_many_single_ones(
+            (mut form, smoothing, mut initial) in forms::form(),
+            values in prop::collection::vec(8.0..12.0_f64, 2..200),
+            periods in 2..40_usize,
+            shape in prop::collection::vec(-0.5..0.5_f64, 40),
+        ) {
+            form.trend = form.trend.map(|_| Composition::Additive);
+            form.season = form.season.map(|_| Composition::Additive);
+            form.periods = if form.season.is_some() { periods } else { 0 };
+            initial.seasons = shape[..form.periods].to_vec();
+            let (mut tape, empty) = (Tape::default(), Gradient { smoothing: NO_SMOOTHING, states: initial.clone() });
+            let (mut wide, mut narrow) = (empty.clone(), empty);
+            let sum = squared_errors(form, smoothing, &initial, &values, &mut tape, &mut wide);
+            let kind = (form.trend, form.season);
+            let exact = there_and_back(kind, form.periods, smoothing, &initial, &values, &mut tape, &mut narrow);
+            prop_assert!((sum - exact).abs() <= 1e-12 * exact, "{sum} {exact}");
+            let numbers = |gradient: &Gradient| {
+                let Gradient { smoothing: Smoothing { level, trend, season, damping }, states } = gradient;
+                let mut numbers = vec![*level, *season, states.level];
+                if form.trend.is_some() {
+                    numbers.extend([*trend, *damping, states.trend]);
+                }
+                numbers.extend(&states.seasons);
+                numbers
+            };
+            let narrow = numbers(&narrow);
+            let scale = narrow.iter().fold(1.0, |scale: f64, number| scale.max(number.abs()));
+            for (one, other) in numbers(&wide).into_iter().zip(narrow) {
+                prop_assert!((one - other).abs() <= 1e-11 * scale, "{one} {other}");
+            }
+        }
     }
 }

@@ -49,6 +49,7 @@
 //! and the frequency (`u64`, as two's complement), `sigma`, `alpha`, `beta`, `gamma`, `phi`, `l`, `b` (`f64`), and `s` of each step, that
 //! of the next one first (`f64`). With a Box-Cox transform, `lambda` (`f64`) follows.
 
+mod additive;
 mod args;
 mod box_cox;
 mod estimate;

@@ -2,9 +2,10 @@
 
 use super::args::Bounds;
 use super::recursion::{Composition, Form, Smoothing, States, for_each_form, step};
+use crate::prophet::vector::widest;
 
 /// Candidates that are tried side by side.
-const LANES: usize = 8;
+const LANES: usize = 16;
 
 /// Where in its range a parameter is tried.
 const LEVELS: [f64; 12] = [0.001, 0.01, 0.03, 0.07, 0.13, 0.22, 0.33, 0.46, 0.6, 0.75, 0.88, 0.97];
@@ -37,7 +38,10 @@ pub(super) fn best(form: Form, known: Known, bounds: Bounds, initial: &States, v
     let mut seasons = Vec::new();
     let mut kinds = [(f64::INFINITY, last); 4];
     for candidates in candidates.chunks_exact(LANES) {
-        let sums = for_each_form!(form, kind => sums(kind, candidates, initial, values, &mut seasons));
+        let sums = widest(
+            #[inline(always)]
+            || for_each_form!(form, kind => sums(kind, candidates, initial, values, &mut seasons)),
+        );
         for (candidate, sum) in candidates.iter().zip(sums) {
             let lively_trend = candidate.trend > LIVELY_TREND * candidate.level;
             let kind = &mut kinds[2 * usize::from(candidate.level > LIVELY_LEVEL) + usize::from(lively_trend)];

@@ -390,7 +390,9 @@ impl Design {
                 let Growth::Logistic { cap, floor } = self.growth else { return Err(NoDescent) };
                 let cap = (cap - floor) / scaled.y_scale;
                 let modes = &self.layout.modes;
-                Self::descend(&mut Logistic::new(&self.rows, modes, cap, &scaled.values, &self.priors), point)
+                let times = (&self.times[..], self.span);
+                let mut objective = Logistic::new(&self.rows, times, modes, cap, &scaled.values, &self.priors);
+                Self::descend(&mut objective, point)
             }
         }
     }

@@ -48,10 +48,11 @@ mod layout;
 mod lbfgs;
 mod logistic;
 mod posterior;
+mod repeats;
 mod saved;
 mod segments;
 mod uncertainty;
-mod vector;
+pub(crate) mod vector;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

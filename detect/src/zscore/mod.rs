@@ -42,6 +42,7 @@ mod side_by_side;
 use crate::argument::{ArgumentError, Arguments};
 use crate::model::{OnlineBatch, OnlineModel, Samples, Scores, StateError};
 use crate::per_series::infer_row;
+use crate::prophet::vector::widest;
 use crate::score::{Interval, ScorePolicy, at_least, at_most};
 use crate::state::{Format, HEADER_BYTES, Reader, Writer, require};
 use side_by_side::{LANES, side_by_side};
@@ -272,7 +273,7 @@ impl ZscoreOnlineBatch {
 
     /// A tick of [`LANES`] series from a row on, by a policy that [is plain](ScorePolicy::is_plain): side by side if nothing is
     /// special about any of them.
-    #[inline]
+    #[inline(always)]
     fn infer_lanes(
         &mut self,
         slots: &[u32; LANES],
@@ -320,10 +321,15 @@ impl OnlineBatch for ZscoreOnlineBatch {
         let mut row = 0;
         if samples.times.len() == 1 && policy.is_plain() && !scores.gives_stage {
             let (slots, _) = samples.slots.as_chunks::<LANES>();
-            for slots in slots {
-                self.infer_lanes(slots, samples, row, policy, scores);
-                row += LANES;
-            }
+            widest(
+                #[inline(always)]
+                || {
+                    for slots in slots {
+                        self.infer_lanes(slots, samples, row, policy, scores);
+                        row += LANES;
+                    }
+                },
+            );
         }
         (row..samples.slots.len()).for_each(|row| self.infer_series(samples, row, policy, scores));
     }

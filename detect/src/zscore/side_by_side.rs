@@ -12,7 +12,7 @@ pub(super) type Outputs = [[f64; LANES]; 4];
 /// A tick of one sample of each series, by a plain policy, with the operations of [`ScorePolicy`] and [`Moments`] in their order,
 /// so that the bits are the same. `None` if a series has learnt nothing, a sample is not finite, a difference overflows,
 /// or a score is beyond [`LINEAR_SCORES`].
-#[inline]
+#[inline(always)]
 pub(super) fn side_by_side(
     before: &[Moments; LANES],
     values: &[f64; LANES],
@@ -67,7 +67,7 @@ pub(super) fn side_by_side(
 }
 
 /// [`Moments::learn`] of several, operation by operation.
-#[inline]
+#[inline(always)]
 fn learn(before: &[Moments; LANES], values: &[f64; LANES], decay: f64) -> [Moments; LANES] {
     let (mut weights, mut means) = (before.map(|moments| moments.weight), before.map(|moments| moments.mean));
     let mut rests = before.map(|moments| moments.mean_rest);
