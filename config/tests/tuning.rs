@@ -96,6 +96,10 @@ fn a_mistake_is_named_with_its_key_and_what_is_allowed() {
             "tuned_class_name: `calibrated` has no arguments that could be searched",
         ),
         (&format!("tuned_class_name: auto, {params}"), "tuned_class_name: `auto` does not tune itself"),
+        (
+            &format!("tuned_class_name: temporal_envelope_multivariate, {params}"),
+            "tuned_class_name: `temporal_envelope_multivariate` is not tuned yet",
+        ),
         (&format!("tuned_class_name: custom, {params}"), "tuned_class_name: not supported yet in this version: custom"),
         (&format!("tuned_class_name: mad_onlin, {params}"), "did you mean `mad_online`?"),
         (&format!("tuned_class_name: mad, tuned_model_class: mad, {params}"), "is the same as `tuned_class_name`"),

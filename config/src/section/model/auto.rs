@@ -174,7 +174,14 @@ fn tuned_class(fields: &Fields<'_>, problems: &mut Problems) -> Option<&'static 
         fields.conflict(key, "`auto` does not tune itself: write the class whose arguments are searched", problems);
         return None;
     }
-    CLASSES.iter().find(|class| class.name == name)
+    let class = CLASSES.iter().find(|class| class.name == name)?;
+    if class.sections().flat_map(|section| section.keys).any(|own| own.name == "groupby") {
+        let reason =
+            format!("`{name}` is not tuned yet: `auto` searches the arguments of single series; use the class itself");
+        fields.conflict(key, reason, problems);
+        return None;
+    }
+    Some(class)
 }
 
 /// What is known of the tuned class before a search.
