@@ -126,6 +126,15 @@ impl ModelSpec {
         matches!(self, Self::Calibrated(..))
     }
 
+    /// How many alarms a day and series the model promises to have by chance; `None` of a class that promises nothing.
+    #[must_use]
+    pub const fn false_alarms_per_day(&self) -> Option<f64> {
+        match self {
+            Self::Calibrated(..) => Some(calibrated::FALSE_ALARMS_PER_DAY),
+            _ => None,
+        }
+    }
+
     /// Whether a fit of the model needs its window as a whole, and not chunk by chunk.
     #[must_use]
     pub fn needs_window(&self) -> bool {

@@ -141,6 +141,8 @@ async fn every_class_fits_scores_and_sees_what_is_far_away() {
     let scores = written.iter().filter(|series| series.label("__name__") == "anomaly_score");
     let alarms: usize = scores.map(alarms).sum();
     assert_eq!(outcome.metric("vmanomaly_alarms_observed_total"), alarms as f64);
+    let promised = 0.1 * hosts.len() as f64 * (END - START) as f64 / (24 * HOUR) as f64;
+    assert!((outcome.metric("vmanomaly_alarms_expected_total") - promised).abs() < 1e-9, "of `calibrated` alone");
     let mut by_model: BTreeMap<&str, Vec<&Series>> = BTreeMap::new();
     for series in &written {
         by_model.entry(series.label("model_alias")).or_default().push(series);

@@ -8,7 +8,9 @@ mod reports;
 
 pub use reports::{HandoverStatus, ModelRun, ReloadStatus, SliceResult, Stage, WriteSize};
 
-use prometheus::{Gauge, GaugeVec, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder};
+use prometheus::{
+    CounterVec, Gauge, GaugeVec, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+};
 
 use kinds::Kind;
 
@@ -176,6 +178,8 @@ declare_metrics! {
     models_active: IntGaugeVec = "vmanomaly_models_active", MODEL, NO_BUCKETS;
     /// Alarms: series, or groups of them, whose score rose above 1 and had not been there shortly before.
     alarms_observed: IntCounterVec = "vmanomaly_alarms_observed_total", MODEL, NO_BUCKETS;
+    /// Alarms that a model promises to have by chance for the samples that it has scored. Only of models that promise a rate.
+    alarms_expected: CounterVec = "vmanomaly_alarms_expected_total", MODEL, NO_BUCKETS;
     /// Series, or groups of them, by how far their model is: starting (no score yet), learning (it has not seen all that it is to
     /// learn) or ready. Counted every ten seconds at most.
     models_by_stage: IntGaugeVec = "vmanomaly_models_by_stage", MODEL_STAGE, NO_BUCKETS;

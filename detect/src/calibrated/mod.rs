@@ -85,6 +85,10 @@ use crate::argument::{ArgumentError, Arguments};
 use crate::calendar::DAY_MS;
 use crate::readiness::NeededHistory;
 
+/// Alarms that a series is to have by chance, a day. It is what the factor of the threshold was chosen for, on labelled series; how
+/// near single series come to it says `docs/detection-quality.md`.
+pub const FALSE_ALARMS_PER_DAY: f64 = 0.1;
+
 /// Arguments of `calibrated`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CalibratedArgs {

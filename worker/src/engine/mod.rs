@@ -14,6 +14,7 @@ use std::collections::HashSet;
 
 use detect::{
     batch::Batch,
+    calendar::DAY_MS,
     calibrated::Yardstick,
     model::{Samples, Scores},
     safeguards::Safeguards,
@@ -81,6 +82,13 @@ pub struct JobState {
 }
 
 impl JobModel {
+    /// How many alarms it promises to have by chance for so many samples; `None` of a class that promises nothing.
+    #[must_use]
+    pub fn expected_alarms(&self, samples: u64, step: i64) -> Option<f64> {
+        let rate = self.spec.as_ref()?.false_alarms_per_day()?;
+        Some(rate * samples as f64 * step as f64 / DAY_MS as f64)
+    }
+
     /// Whether a scheduled fit that ends at a tick is one for this model.
     #[must_use]
     pub fn is_due_for(&self, fitted_to: i64) -> bool {

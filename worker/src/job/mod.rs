@@ -357,6 +357,11 @@ impl<E: Environment> Job<E> {
         self.view.journal().standing.writes = turn == WriteTurn::Own;
         if turn == WriteTurn::Own {
             self.note_alarms(input, &self.state.anomalies(input, &scores));
+            for model in self.state.models.iter().filter(|model| model.fitted_to.is_some()) {
+                if let Some(alarms) = model.expected_alarms(samples, input.grid.step) {
+                    self.context.metrics.alarms_were_expected(&self.labels.model(&model.plan.alias), alarms);
+                }
+            }
         }
         turn.into()
     }

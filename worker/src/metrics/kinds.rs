@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
-use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    CounterVec, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 use super::MetricsError;
 
@@ -69,7 +71,7 @@ macro_rules! single_kind {
     )+ };
 }
 
-vector_kind!(IntCounterVec, IntGaugeVec, GaugeVec);
+vector_kind!(CounterVec, IntCounterVec, IntGaugeVec, GaugeVec);
 single_kind!(IntGauge, Gauge);
 
 impl Kind for HistogramVec {

@@ -270,6 +270,11 @@ impl Metrics {
         self.alarms_observed.with_label_values(&model.values()).inc_by(alarms);
     }
 
+    /// So many alarms of a model were to be expected.
+    pub fn alarms_were_expected(&self, model: &ModelLabels, alarms: f64) {
+        self.alarms_expected.with_label_values(&model.values()).inc_by(alarms);
+    }
+
     /// How many states of a model are at each stage, in the order of [`Stage::ALL`](detect::readiness::Stage::ALL).
     pub fn models_by_stage(&self, model: &ModelLabels, counts: [u64; detect::readiness::Stage::ALL.len()]) {
         for (stage, count) in detect::readiness::Stage::ALL.into_iter().zip(counts) {
