@@ -72,7 +72,9 @@ mod maxima;
 mod pace;
 mod prediction;
 mod profile;
+mod recipe;
 mod state;
+mod views;
 
 pub use batch::{CalibratedBatch, Progress};
 pub use codec::{FORMAT, Stored, max_state_bytes};
@@ -81,22 +83,34 @@ pub use maxima::BLOCKS;
 pub use prediction::FIRST_SCORED;
 
 use self::pace::Pace;
+use self::recipe::Recipe;
 use crate::argument::{ArgumentError, Arguments};
 use crate::calendar::DAY_MS;
 use crate::readiness::NeededHistory;
 
 /// Arguments of `calibrated`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CalibratedArgs {
     /// Distance of the series' samples, ms; above 0. All that is remembered follows from it.
     pub step: i64,
+    recipe: &'static Recipe,
 }
 
 impl CalibratedArgs {
     /// For series of this step, ms.
     #[must_use]
     pub const fn new(step: i64) -> Self {
-        Self { step }
+        Self { step, recipe: &Recipe::CURRENT }
+    }
+
+    /// The class as it was at first, to compare with: see the module's "Original recipe".
+    #[must_use]
+    pub const fn original(step: i64) -> Self {
+        Self { step, recipe: &Recipe::ORIGINAL }
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::new(self.step, self.recipe)
     }
 
     /// Checks every argument against its range.
@@ -104,19 +118,23 @@ impl CalibratedArgs {
     /// # Errors
     /// Names the first argument that is outside its range.
     pub fn validate(&self) -> Result<(), ArgumentError> {
-        let Self { step } = self;
+        let Self { step, .. } = self;
         Arguments("calibrated").require("step", format!("{step} ms"), "above 0", *step > 0)
     }
 
     /// All of a week, and enough blocks for a threshold of the series' own.
     pub(crate) fn needed_history(&self, warm_up: u64) -> NeededHistory {
-        let pace = Pace::new(self.step);
+        let pace = self.pace();
         let week = pace.weekly_slots as u64;
         NeededHistory { samples: warm_up.max(FIRST_SCORED).max(week), span: pace.own_threshold_after().max(7 * DAY_MS) }
     }
 
     /// The arguments that act on learning; see [`crate::spec::ModelSpec::learning_signature`]. The zone acts on learning too.
     pub(crate) fn learning_signature(&self) -> String {
-        format!("step={}", self.step)
+        let recipe = match self.recipe.name {
+            "" => String::new(),
+            name => format!(" recipe={name}"),
+        };
+        format!("step={}{recipe}", self.step)
     }
 }
