@@ -52,10 +52,10 @@ use std::collections::BTreeMap;
     .message("exactly one of calibrated, zscoreOnline, madOnline, quantileOnline, rollingQuantile, std, temporalEnvelope, prophet, holtwinters, isolationForest, temporalEnvelopeMultivariate, isolationForestMultivariate and auto must be set"))]
 #[x_kube(validation = Rule::new("!has(self.provideSeries) || has(self.std) || has(self.auto) && has(self.auto.tuned.std) || !self.provideSeries.exists(series, series == 'trend' && !has(self.prophet) && !(has(self.auto) && has(self.auto.tuned.prophet)) || series in ['resid', 'seasonal'])")
     .message("provideSeries: resid and seasonal are of std only, trend of std and prophet"))]
-#[x_kube(validation = Rule::new("!has(self.provideSeries) || has(self.prophet) || has(self.auto) && has(self.auto.tuned.prophet) || self.provideSeries.all(series, series in ['anomaly_score', 'y', 'yhat', 'yhat_lower', 'yhat_upper', 'stage', 'resid', 'trend', 'seasonal', 'season', 'view', 'usual_deviation', 'hour_factor', 'unrest_factor', 'threshold'])")
-    .message("provideSeries: series must be of anomaly_score, y, yhat, yhat_lower, yhat_upper, stage, resid, trend, seasonal, season, view, usual_deviation, hour_factor, unrest_factor and threshold; only prophet has others"))]
-#[x_kube(validation = Rule::new("!has(self.provideSeries) || has(self.calibrated) || has(self.prophet) || has(self.auto) && has(self.auto.tuned.prophet) || !self.provideSeries.exists(series, series in ['season', 'view', 'usual_deviation', 'hour_factor', 'unrest_factor', 'threshold'])")
-    .message("provideSeries: season, view, usual_deviation, hour_factor, unrest_factor and threshold are of calibrated only"))]
+#[x_kube(validation = Rule::new("!has(self.provideSeries) || has(self.prophet) || has(self.auto) && has(self.auto.tuned.prophet) || self.provideSeries.all(series, series in ['anomaly_score', 'y', 'yhat', 'yhat_lower', 'yhat_upper', 'stage', 'resid', 'trend', 'seasonal', 'season', 'view', 'usual_deviation', 'hour_factor', 'unrest_factor', 'threshold', 'hold'])")
+    .message("provideSeries: series must be of anomaly_score, y, yhat, yhat_lower, yhat_upper, stage, resid, trend, seasonal, season, view, usual_deviation, hour_factor, unrest_factor, threshold and hold; only prophet has others"))]
+#[x_kube(validation = Rule::new("!has(self.provideSeries) || has(self.calibrated) || has(self.prophet) || has(self.auto) && has(self.auto.tuned.prophet) || !self.provideSeries.exists(series, series in ['season', 'view', 'usual_deviation', 'hour_factor', 'unrest_factor', 'threshold', 'hold'])")
+    .message("provideSeries: season, view, usual_deviation, hour_factor, unrest_factor, threshold and hold are of calibrated only"))]
 #[x_kube(validation = Rule::new("!has(self.provideSeries) || !has(self.isolationForest) && !(has(self.auto) && has(self.auto.tuned.isolationForest)) || !self.provideSeries.exists(series, series in ['yhat', 'yhat_lower', 'yhat_upper'])")
     .message("provideSeries: isolationForest expects no value, so it has no yhat, yhat_lower and yhat_upper"))]
 #[x_kube(validation = Rule::new("!has(self.influenceLimit) || self.influenceLimit == 0.0 || self.influenceLimit >= 1.0")
@@ -129,7 +129,7 @@ pub struct AnomalyModelSpec {
     /// Output series to write. Absent: `anomaly_score`, `"y"` (in quotes, or YAML takes it for `true`), `yhat`, `yhat_lower` and
     /// `yhat_upper`, of `prophet` also `trend`. `std` can also give `resid`, `trend` and `seasonal`; `prophet` `additive_terms`,
     /// `multiplicative_terms`, `holidays`, and each season and holiday under its name; `calibrated` what a score comes from: `season`,
-    /// `view`, `usual_deviation`, `hour_factor`, `unrest_factor` and `threshold`. Every class can give `stage`, how far a
+    /// `view`, `usual_deviation`, `hour_factor`, `unrest_factor`, `threshold` and `hold`. Every class can give `stage`, how far a
     /// series' model is: below 1 it has no score yet, below 2 it has not seen all that it is to learn, 2 is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 127)), extend("x-kubernetes-list-type" = "set"))]

@@ -15,7 +15,7 @@ use crate::score::{Interval, ScorePolicy};
 pub struct Progress {
     /// Finite samples; the first [`FIRST_SCORED`](super::FIRST_SCORED) are not scored.
     pub samples: u64,
-    /// Blocks of 8 hours, or of 12 samples if that is longer, that have ended. The threshold is the series' own from 3 on, and half
+    /// Blocks of 12 hours, or of 12 samples if that is longer, that have ended. The threshold is the series' own from 3 on, and half
     /// of what it has to say counts with 5.
     pub blocks: u64,
     /// Share of the slots of the week in which there was a sample, 0 to 1.
@@ -38,7 +38,7 @@ impl<S: Stored> CalibratedBatch<S> {
     /// A batch without slots. Arguments are [validated](CalibratedArgs::validate).
     #[must_use]
     pub fn new(args: CalibratedArgs, zone: Zone) -> Self {
-        let pace = Pace::new(args.step);
+        let pace = args.pace();
         Self { pace, zone, drivers: Vec::new(), states: Vec::new(), moments: Vec::new() }
     }
 
@@ -106,7 +106,7 @@ impl<S: Stored> OnlineBatch for CalibratedBatch<S> {
             let score = outlook.score(policy, prepared, value, &residuals);
             scores.put(at, prepared, score);
             if !drivers.is_empty() {
-                state.drivers(&drivers, (&outlook, moment), &residuals, &mut scores.components);
+                state.drivers(&drivers, (&outlook, pace, moment), &residuals, &mut scores.components);
             }
             scores.put_stage(at, || state.readiness(pace).after_warm_up(state.samples_seen, policy.min_n_samples_seen));
             if value.is_finite() {
@@ -141,7 +141,7 @@ impl<S: Stored> OnlineBatch for CalibratedBatch<S> {
     }
 
     fn save(&self, slot: u32, out: &mut Vec<u8>) {
-        self.states[slot as usize].save(out);
+        self.states[slot as usize].save(&self.pace, out);
     }
 
     fn load(&mut self, slot: u32, bytes: &[u8]) -> Result<(), StateError> {

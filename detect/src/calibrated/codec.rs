@@ -1,16 +1,20 @@
 //! How a state is written to bytes: see the module's "State".
 
 use super::CalibratedArgs;
-use super::maxima::{BLOCKS, BlockMaxima, MAX_Z, VIEWS};
+use super::maxima::{BLOCKS, BlockMaxima, MAX_Z};
 use super::pace::{Pace, SPEEDS};
 use super::profile::Profile;
 use super::state::{EXPERTS, State};
+use super::views::Trail;
 use crate::model::StateError;
 use crate::score::{at_least, at_most};
 use crate::state::{Format, HEADER_BYTES, Reader, Writer, require};
 
 /// Tag and version of the state.
-pub const FORMAT: Format = Format { tag: *b"cb", version: 1 };
+pub const FORMAT: Format = Format { tag: *b"cb", version: 2 };
+
+/// The logarithm of the greatest number: of no height is it more.
+const MAX_HOLD: f64 = 709.8;
 
 /// How profiles and block maxima are kept: `f32`, or `f64` to compare with the reference.
 pub trait Stored: Copy + Default + PartialEq + Into<f64> + Send + Sync + std::fmt::Debug + 'static {
@@ -66,23 +70,30 @@ impl Stored for f64 {
 /// Greatest size of a saved state.
 #[must_use]
 pub fn max_state_bytes(args: &CalibratedArgs) -> usize {
-    let pace = Pace::new(args.step);
-    let numbers = VIEWS + 2 * EXPERTS * SPEEDS + EXPERTS + 3 * SPEEDS;
+    /// What there is of each view, in numbers beside its ring, and what there is once.
+    const OF_VIEW: usize = 4;
+    const OTHERS: usize = 2 * EXPERTS * SPEEDS + EXPERTS + 6;
+    let (pace, views) = (args.pace(), args.recipe.views);
+    let numbers = views * OF_VIEW + OTHERS;
     let slots = pace.daily_slots + pace.weekly_slots;
-    HEADER_BYTES + 3 * 8 + 8 * numbers + 24 * 12 + slots * 6 + VIEWS * BLOCKS * 4
+    HEADER_BYTES + 4 * 8 + 8 * numbers + 24 * 12 + slots * 6 + views * BLOCKS * 4
 }
 
 impl<S: Stored> State<S> {
-    pub(super) fn save(&self, out: &mut Vec<u8>) {
+    pub(super) fn save(&self, pace: &Pace, out: &mut Vec<u8>) {
+        let views = pace.recipe.views;
         let mut writer = Writer::new(FORMAT, out);
         writer.u64(self.samples_seen);
         // Two's complement.
         writer.u64(self.block.cast_unsigned());
+        writer.u64(self.latest_time.cast_unsigned());
         writer.u64(self.maxima.blocks);
+        let Trail { latest, drift } = self.trail;
+        let latest = [self.latest_value, latest, drift, self.quantum, self.hold, self.mid_size];
         let by_expert = self.levels.iter().chain(&self.errors).flatten();
-        let numbers = self.maxima.current.iter().chain(by_expert).chain(&self.losses);
+        let numbers = self.maxima.current.iter().take(views).chain(by_expert).chain(&self.losses).chain(&latest);
         numbers.for_each(|number| writer.f64(*number));
-        for sizes in self.sizes {
+        for sizes in self.sizes.iter().take(views) {
             [sizes.mean, sizes.mean_square, sizes.recent].iter().for_each(|number| writer.f64(*number));
         }
         for hour in self.hours {
@@ -92,18 +103,21 @@ impl<S: Stored> State<S> {
         for profile in [&self.daily, &self.weekly] {
             profile.save(&mut writer);
         }
-        for ring in &self.maxima.ring {
+        for ring in self.maxima.ring.iter().take(views) {
             ring[..self.maxima.remembered()].iter().for_each(|maximum| maximum.write(&mut writer));
         }
     }
 
     pub(super) fn load(pace: &Pace, bytes: &[u8]) -> Result<Self, StateError> {
+        require(version_of(bytes) != Some(1), "it is of version 1, whose blocks and views were others")?;
+        let views = pace.recipe.views;
         let mut reader = Reader::new(FORMAT, bytes)?;
         let mut state = Self::new(pace);
         state.samples_seen = reader.u64()?;
         state.block = reader.u64()?.cast_signed();
+        state.latest_time = reader.u64()?.cast_signed();
         let blocks = reader.u64()?;
-        for current in &mut state.maxima.current {
+        for current in state.maxima.current.iter_mut().take(views) {
             *current = size(&mut reader)?;
             require(*current <= MAX_Z, "a block's maximum is out of range")?;
         }
@@ -113,7 +127,14 @@ impl<S: Stored> State<S> {
         for number in state.errors.as_flattened_mut().iter_mut().chain(&mut state.losses) {
             *number = size(&mut reader)?;
         }
-        for sizes in &mut state.sizes {
+        state.latest_value = reader.finite()?;
+        state.trail = Trail { latest: reader.finite()?, drift: reader.finite()? };
+        for number in [&mut state.quantum, &mut state.hold, &mut state.mid_size] {
+            *number = size(&mut reader)?;
+        }
+        let has_hold = pace.recipe.hold.is_some() || state.hold == 0.0;
+        require(has_hold && state.hold <= MAX_HOLD, "the height of an alarm is out of range")?;
+        for sizes in state.sizes.iter_mut().take(views) {
             for number in [&mut sizes.mean, &mut sizes.mean_square, &mut sizes.recent] {
                 *number = size(&mut reader)?;
             }
@@ -126,13 +147,19 @@ impl<S: Stored> State<S> {
         for profile in [&mut state.daily, &mut state.weekly] {
             profile.load(&mut reader)?;
         }
-        state.maxima.load(blocks, &mut reader)?;
+        state.maxima.load(blocks, views, &mut reader)?;
         reader.finish()?;
-        state.maxima.update_thresholds(pace.prior_threshold);
+        state.maxima.update_thresholds(pace);
         require(blocks <= state.samples_seen, "there are more blocks than samples")?;
         require(state.samples_seen > 0 || state == Self::new(pace), "numbers without samples")?;
         Ok(state)
     }
+}
+
+/// What the header says, if there is one.
+fn version_of(bytes: &[u8]) -> Option<u16> {
+    let version = bytes.strip_prefix(&FORMAT.tag)?.first_chunk()?;
+    Some(u16::from_le_bytes(*version))
 }
 
 /// A number that cannot be below 0.
@@ -162,10 +189,10 @@ impl<S: Stored> Profile<S> {
 }
 
 impl<S: Stored> BlockMaxima<S> {
-    fn load(&mut self, blocks: u64, reader: &mut Reader<'_>) -> Result<(), StateError> {
+    fn load(&mut self, blocks: u64, views: usize, reader: &mut Reader<'_>) -> Result<(), StateError> {
         self.blocks = blocks;
         let remembered = self.remembered();
-        for ring in &mut self.ring {
+        for ring in self.ring.iter_mut().take(views) {
             for maximum in &mut ring[..remembered] {
                 *maximum = S::read(reader)?;
                 let number: f64 = (*maximum).into();

@@ -3,7 +3,7 @@
 use super::codec::Stored;
 use super::maxima::FEW_BLOCKS;
 use super::pace::{Moment, Pace};
-use super::prediction::{Outlook, Residuals, SPEED_OF_VIEW};
+use super::prediction::{Outlook, Residuals};
 use super::state::{DAILY, State, WEEKLY};
 
 /// What of the time a prediction comes from, mostly: the expert with the greatest weight.
@@ -37,16 +37,18 @@ pub(super) enum Driver {
     HourFactor,
     UnrestFactor,
     Threshold,
+    Hold,
 }
 
 impl Driver {
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 7] = [
         (Self::Season, "season"),
         (Self::View, "view"),
         (Self::UsualDeviation, "usual_deviation"),
         (Self::HourFactor, "hour_factor"),
         (Self::UnrestFactor, "unrest_factor"),
         (Self::Threshold, "threshold"),
+        (Self::Hold, "hold"),
     ];
 
     pub(super) fn named(name: &str) -> Option<Self> {
@@ -55,14 +57,16 @@ impl Driver {
 }
 
 /// Names of what the model can write beside its interval, all of the view that gives the score. The margin of its band is
-/// `usual_deviation * hour_factor * unrest_factor * threshold`.
+/// `usual_deviation * hour_factor * unrest_factor * threshold * hold`.
 ///
 /// - `season`: 0 the level alone, 1 the time of the day, 2 the time of the week has the greatest weight in what is expected;
-/// - `view`: 0 the fast one, which expects that a series stays where it is, 1 the slow one, which expects what was a day ago;
+/// - `view`: 0 the fast one, which expects that a series stays where it is, 1 the slow one, which expects what was a day ago, 2 the
+///   pair, which sees two slow deviations in a row, 3 the drift, which sees many small ones;
 /// - `usual_deviation`: `sigma` without its factors, in the unit of the series;
 /// - `hour_factor`: `h`, how much wider deviations are at this hour of the day;
 /// - `unrest_factor`: `v`, how much wider the band is after recent deviations;
-/// - `threshold`: `T`, how many usual deviations make a score of 1.
+/// - `threshold`: `T f`, how many usual deviations make a score of 1; more where the value's quantum asks for more;
+/// - `hold`: the height of the latest alarm as far as it is left, by which the band is wider; 1 without one.
 pub fn component_names() -> impl Iterator<Item = &'static str> {
     Driver::ALL.iter().map(|(_, name)| *name)
 }
@@ -78,13 +82,13 @@ impl<S: Stored> State<S> {
     pub(super) fn drivers(
         &self,
         drivers: &[Option<Driver>],
-        (outlook, moment): (&Outlook, &Moment),
+        (outlook, pace, moment): (&Outlook, &Pace, &Moment),
         residuals: &Residuals,
         out: &mut Vec<f64>,
     ) {
         let view = outlook.greatest_view(residuals);
         let hour = self.hour_factor(moment.hour);
-        let parts = self.sigma_parts(SPEED_OF_VIEW[view]);
+        let parts = self.sigma_parts(pace, view);
         out.extend(drivers.iter().map(|driver| match driver {
             None => f64::NAN,
             Some(Driver::Season) => match season(outlook.weights) {
@@ -96,7 +100,8 @@ impl<S: Stored> State<S> {
             Some(Driver::UsualDeviation) => parts.map_or(0.0, |(usual, _)| usual),
             Some(Driver::HourFactor) => hour,
             Some(Driver::UnrestFactor) => parts.map_or(1.0, |(_, unrest)| unrest),
-            Some(Driver::Threshold) => outlook.thresholds[view],
+            Some(Driver::Threshold) => outlook.threshold(view).unwrap_or(pace.prior_threshold),
+            Some(Driver::Hold) => outlook.height,
         }));
     }
 }

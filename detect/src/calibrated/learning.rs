@@ -1,11 +1,11 @@
 //! What a sample teaches.
 
 use super::codec::Stored;
-use super::maxima::VIEWS;
 use super::pace::{MID, Moment, Pace, SLOW, SPEEDS};
-use super::prediction::{FIRST_SCORED, Outlook};
+use super::prediction::{FIRST_SCORED, Outlook, Residuals};
 use super::state::{DAILY, EXPERTS, State, WEEKLY, bounded};
-use crate::score::{at_least, at_most};
+use super::views::{DRIFT_VIEW, Trail, VIEWS};
+use crate::score::{Direction, at_least, at_most};
 
 /// Samples before the first one that is clipped.
 const FREE_SAMPLES: u64 = 10;
@@ -23,7 +23,7 @@ impl<S: Stored> State<S> {
         }
         let residuals = self.residuals(outlook, value);
         if self.ends_block(moment) {
-            self.maxima.end_block(pace.prior_threshold);
+            self.maxima.end_block(pace);
         }
         if moment.block != self.block || self.samples_seen == 0 {
             self.block = moment.block;
@@ -34,31 +34,49 @@ impl<S: Stored> State<S> {
                 *current = at_least(*current, size.unwrap_or_default());
             }
         }
+        self.learn_latest(pace, moment, value, outlook, &residuals);
         let of_mean = 1.0 / (self.samples_seen as f64 + 1.0);
-        self.learn_sizes(pace, moment.hour, &residuals.all, of_mean);
+        self.learn_sizes(pace, &residuals, of_mean);
+        self.learn_hour(pace, moment.hour, residuals.all[MID].abs(), of_mean);
         self.learn_levels(pace, &residuals.of_expert, of_mean);
         self.learn_profiles(pace, moment, value);
         self.samples_seen += 1;
     }
 
-    /// `L1`, `L2`, `E` and `H`.
-    fn learn_sizes(&mut self, pace: &Pace, hour: usize, residuals: &[f64; SPEEDS], of_mean: f64) {
-        let is_free = self.samples_seen < FREE_SAMPLES;
-        for (speed, (sizes, residual)) in self.sizes.iter_mut().zip(residuals).enumerate() {
-            let size = residual.abs();
-            let has_moved = sizes.mean > 0.0;
-            let usual = if has_moved && !is_free { at_most(size, SIZE_REACH * sizes.mean) } else { size };
-            let recent = if has_moved { at_most(size, RECENT_REACH * sizes.mean) } else { size };
-            let gain = at_least(pace.size_gain, of_mean);
-            sizes.mean += gain * (usual - sizes.mean);
-            sizes.mean_square += gain * (at_most(residual * residual, f64::MAX) - sizes.mean_square);
-            sizes.recent += at_least(pace.recent_gain, of_mean) * (recent - sizes.recent);
-            if speed == MID {
-                let hour = &mut self.hours[hour];
-                hour.visits = hour.visits.saturating_add(1);
-                hour.mean += at_least(pace.hour_gain, 1.0 / f64::from(hour.visits)) * (usual - hour.mean);
-            }
+    /// What the next sample is compared with: this one, and the height of the latest alarm.
+    fn learn_latest(&mut self, pace: &Pace, moment: &Moment, value: f64, outlook: &Outlook, residuals: &Residuals) {
+        let moved = bounded(value - self.latest_value).abs();
+        if self.samples_seen > 0 && moved > 0.0 {
+            self.quantum = if self.quantum > 0.0 { at_most(self.quantum, moved) } else { moved };
         }
+        (self.latest_time, self.latest_value) = (moment.time, value);
+        self.trail = Trail { latest: residuals.all[SLOW], drift: residuals.of_view[DRIFT_VIEW] };
+        if pace.recipe.hold.is_some() {
+            let height = outlook.greatest(residuals.of_view, Direction::Both);
+            self.hold = if height > 1.0 { at_least(outlook.hold, libm::log(height)) } else { outlook.hold };
+        }
+    }
+
+    /// `L1`, `L2` and `E` of the views.
+    fn learn_sizes(&mut self, pace: &Pace, residuals: &Residuals, of_mean: f64) {
+        let is_free = self.samples_seen < FREE_SAMPLES;
+        let (gain, recent_gain) = (at_least(pace.size_gain, of_mean), at_least(pace.recent_gain, of_mean));
+        for (sizes, deviation) in self.sizes.iter_mut().zip(residuals.of_view).take(pace.recipe.views) {
+            let size = deviation.abs();
+            let recent = if sizes.mean > 0.0 { at_most(size, RECENT_REACH * sizes.mean) } else { size };
+            sizes.recent += recent_gain * (recent - sizes.recent);
+            sizes.mean_square += gain * (at_most(deviation * deviation, f64::MAX) - sizes.mean_square);
+            sizes.mean += gain * (usual(size, sizes.mean, is_free) - sizes.mean);
+        }
+    }
+
+    /// `L1[mid]`, and `H` of an hour.
+    fn learn_hour(&mut self, pace: &Pace, hour: usize, size: f64, of_mean: f64) {
+        let size = usual(size, self.mid_size, self.samples_seen < FREE_SAMPLES);
+        self.mid_size += at_least(pace.size_gain, of_mean) * (size - self.mid_size);
+        let hour = &mut self.hours[hour];
+        hour.visits = hour.visits.saturating_add(1);
+        hour.mean += at_least(pace.hour_gain, 1.0 / f64::from(hour.visits)) * (size - hour.mean);
     }
 
     /// Levels with their mean errors, and the losses of the experts, one expert after the other.
@@ -92,6 +110,12 @@ impl<S: Stored> State<S> {
         // What the day adds counts as a visit.
         self.weekly.learn(weekly, clip(by_week, self.errors[WEEKLY][SLOW]), pace.weekly_gain, 1.0);
     }
+}
+
+/// A size as a mean learns it.
+#[inline]
+fn usual(size: f64, mean: f64, is_free: bool) -> f64 {
+    if mean > 0.0 && !is_free { at_most(size, SIZE_REACH * mean) } else { size }
 }
 
 /// Limited to the reach of a level's mean error; as it is where that is 0.

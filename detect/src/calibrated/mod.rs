@@ -18,26 +18,44 @@
 //!    day adds.
 //! 2. Each expert has a level `L[a][b]` of each speed. They are weighted by `w[a] ~ (min loss / loss[a])^4`; the residual of a speed is
 //!    `r[b] = sum w[a] (x - S[a] - L[a][b])`, its prediction `p[b] = x - r[b]`.
-//! 3. The residual's usual size is `sigma[b] = (L1^0.6 (L2 / 1.25)^0.4 + 0.1 L2) h v`, with the mean `L1` of the residuals' sizes, which
+//! 3. Four views look at the residuals, each with a deviation `u` of its own:
+//!
+//!    | view | deviation | sees |
+//!    |---|---|---|
+//!    | fast | `r[fast]` | that a series leaves the level that it has right now |
+//!    | slow | `r[slow]` | that it is not where it was a day ago |
+//!    | pair | `sqrt(r[slow] r'[slow])` with that of the sample before, 0 if their signs differ | two in a row that are weak alone |
+//!    | drift | `m`, a mean of `r[slow]` over 8 hours, at least 10 samples | a small change that stays |
+//! 4. A view's usual size is `sigma = (L1^0.6 (L2 / 1.25)^0.4 + 0.2 L2) h v`, with the mean `L1` of the deviations' sizes, which
 //!    rare excursions hardly move, and their root mean square `L2`, which knows of them. With `n` samples at this hour of the day and
-//!    the mean size `H` at it, `h = max(1, (n H + 100 L1[mid]) / (n + 100) / L1[mid])`. With the mean `E` of the latest sizes,
-//!    `v = max(1, E / L1)^0.6`: after an incident the band is wide for a while, so that it is not reported again and again.
-//! 4. A block is 8 hours, at least 12 samples. Its greatest `z = |r| / sigma` goes into a ring of the latest [`BLOCKS`] blocks. With
-//!    the 3rd quartile `Q` of `q >= 3` of them, `A = 1.475 Q q / (q + 5)` and `T = (A^4 + T0^4)^(1/4)`; before that `T = T0`, with
-//!    `T0 = 4.13 (nd / 1440)^0.05`. So the band is a statement about how far this series goes in a third of a day.
-//! 5. The bands of two views, the fast and the slow one, are `p ± sigma T`. The interval is what they have in common, `yhat` the fast
-//!    prediction limited to it. Where they have nothing in common, which is so at one sample of 5,000, right after the level changed,
-//!    it is the middle between them.
+//!    the mean size `H` of `r[mid]` at it, `h = max(1, (n H + 100 L1[mid]) / (n + 100) / L1[mid])`. With the mean `E` of the latest
+//!    sizes, `v = max(1, E / L1)^0.5`: after an incident the band is wide for a while, so that it is not reported again and again.
+//! 5. A block is 12 hours, at least 12 samples. Its greatest `z = |u| / sigma` goes into a ring of the latest [`BLOCKS`] blocks of the
+//!    view. With the 65 % quantile `Q` of `q >= 3` of them, `A = 1.587 Q q / (q + 5)` and `T = (A^4 + T0^4)^(1/4)`; before that
+//!    `T = T0`, with `T0 = 4.13 (nd / 1440)^0.05`. So the band is a statement about how far this series goes in half a day.
+//! 6. Half a band is `max(sigma T f, 1.5 d)`, with `f` 1 of the fast and the slow view, 1.3 of the pair and 1.1 of the drift, and the
+//!    value's quantum `d`, the least difference of two samples in a row that differ: a step of a counter is none by itself. Of the pair
+//!    it is half of that, and of the drift, which is a mean over `t` samples, `sqrt(1 / t)` of it.
+//! 7. The band of a view is where its deviation is at most half a band: around `p[fast]`; around `p[slow]`; with the residual
+//!    `r'` of the sample before above 0, up to `p[slow] + half^2 / r'`, below 0 from there on; and, with the gain `g` of `m`, from
+//!    `p[slow] + (-half - (1 - g) m) / g` to `p[slow] + (half - (1 - g) m) / g`. The interval is what they have in common, `yhat` the
+//!    fast prediction limited to it. Where they have nothing in common, which is so at one sample of 2,000, right after the level
+//!    changed, it is the middle between them.
+//! 8. After an alarm half a band is multiplied by its height. An alarm of the score `s` has the height `s`; its logarithm falls to
+//!    its e-th part in 5 hours, or in 30 steps if that is shorter, whether there are samples or not. Of two heights the greater one
+//!    counts.
 //!
 //! # Score
 //!
-//! `max |x - p| / (sigma T)` over both views: above 1 exactly outside the interval. It is not 0 at `yhat` where that is not what the
-//! slow view expects. The first [`FIRST_SCORED`] samples score 0, and so does the first sample that differs from all before it: of a
+//! `s = max |u| / half` over all views, with half a band as it is without an alarm before. After one of the height `e`, what is above it
+//! scores `s / e`, and all else at most 0.999: the rest of an incident ranks above what is usual, and is no alarm. So the score is above
+//! 1 exactly outside the interval. It is not 0 at `yhat` where that is not what the other views expect. The first [`FIRST_SCORED`] samples score 0, and so does the first sample that differs from all before it: of a
 //! series that has never moved it is not known how far it goes. The interval of such a series is its value. How a
 //! [`ScorePolicy`](crate::score::ScorePolicy) acts on it:
 //!
 //! - `scale` multiplies the margins of the interval, and leaves `yhat` alone. The score is that of the value whose distance from `yhat`
 //!   is divided by the same number, so it still is 1 at the bounds, and 1 itself changes nothing.
+//! - Heights are those of the scores without a policy: what is learnt does not know of policies.
 //! - `direction`: a deviation from a view's prediction counts if it is to that side, and the score is 0 on the other side of `yhat`.
 //! - Minimal deviations are those from `yhat`.
 //! - `data_range` and `clip_predictions` act on the interval as with every class. A clipped bound changes what is written, not which
@@ -47,22 +65,30 @@
 //!
 //! # Learning
 //!
-//! - `L1` from `|r|` clipped at 6 `L1`, `L2^2` from `r^2` as it is, both over 5 days, at least 200 samples; `E` from `|r|` clipped at 50
-//!   `L1`, over 16 hours, at least 6 samples; `H` from what `L1[mid]` learns; `loss[a]` from the size of the expert's residual of mid
-//!   speed, over 3 days, at least 50 samples, clipped at 6 mean errors of the first expert.
+//! - `L1` from `|u|` clipped at 6 `L1`, `L2^2` from `u^2` as it is, both over 4 days, at least 200 samples; `E` from `|u|` clipped at 50
+//!   `L1`, over 16 hours, at least 6 samples; `L1[mid]` from `|r[mid]|` as the others, and `H` from what it learns; `loss[a]` from the
+//!   size of the expert's residual of mid speed, over 3 days, at least 50 samples, clipped at 6 mean errors of the first expert.
 //! - `L[a][b]` from its own residual clipped at 3.5 of its mean errors, which are means over two days.
 //! - `D` from `x - D - L[daily][slow]`, clipped alike, with the gain `max(0.15 / samples a slot and day, 1 / visits)`; `W` likewise with
 //!   0.3 and `L[weekly][slow]`, starting from what the day adds.
 //!
+//! # Original recipe
+//!
+//! [`CalibratedArgs::original`] is the class as it was at first, and is not reachable by configuration: the fast and the slow view alone,
+//! no quantum, no hold; `sigma` with `0.1 L2` and the exponent 0.6 of `E / L1`, `L1` and `L2` over 5 days, blocks of 8 hours, and
+//! `A = 1.475 Q q / (q + 5)` of the 3rd quartile. What each of the changes does is in `docs/detection-quality.md`.
+//!
 //! # State
 //!
-//! At most [`max_state_bytes`], which is 5.3 kB for steps of five minutes and less, and 2.7 kB for an hour. Profiles and ring are `f32`:
-//! with `f64` no figure of `docs/detection-quality.md` is another. What exceeds `f32` saturates.
+//! At most [`max_state_bytes`], which is 6.4 kB for steps of five minutes and less, and 3.8 kB for an hour. Profiles and rings are `f32`:
+//! with `f64` scores are the same to 4 digits. What exceeds `f32` saturates.
 //!
-//! The [header](crate::state) `cb`, then `samples_seen` (`u64`), the block of the latest sample (`i64`), the number of blocks (`u64`),
-//! the greatest `z` of the current one by view, levels and their mean errors by expert and speed, losses by expert, `L1`, `L2^2` and
-//! `E` by speed (`f64`), `H` (`f64`) and visits (`u32`) by hour, value (`f32`) and visits (`u16`) of each slot of both profiles, and the
-//! maxima of the blocks in the ring by view (`f32`).
+//! The [header](crate::state) `cb`, then `samples_seen` (`u64`), the block of the latest sample (`i64`), its time in ms (`i64`), the
+//! number of blocks (`u64`), the greatest `z` of the current one by view, levels and their mean errors by expert and speed, losses by
+//! expert, the latest value and its `r[slow]`, `m`, `d` (0: none yet), the logarithm of the height, `L1[mid]`, `L1`, `L2^2` and `E` by
+//! view (`f64`), `H` (`f64`) and visits (`u32`) by hour, value (`f32`) and visits (`u16`) of each slot of both profiles, and the maxima
+//! of the blocks in the ring by view (`f32`). Version 1 was that of the original recipe; it is refused, since its blocks and views say
+//! nothing of these, and the model learns anew.
 
 mod batch;
 mod codec;
@@ -72,7 +98,9 @@ mod maxima;
 mod pace;
 mod prediction;
 mod profile;
+mod recipe;
 mod state;
+mod views;
 
 pub use batch::{CalibratedBatch, Progress};
 pub use codec::{FORMAT, Stored, max_state_bytes};
@@ -81,6 +109,7 @@ pub use maxima::BLOCKS;
 pub use prediction::FIRST_SCORED;
 
 use self::pace::Pace;
+use self::recipe::Recipe;
 use crate::argument::{ArgumentError, Arguments};
 use crate::calendar::DAY_MS;
 use crate::readiness::NeededHistory;
@@ -90,17 +119,28 @@ use crate::readiness::NeededHistory;
 pub const FALSE_ALARMS_PER_DAY: f64 = 0.1;
 
 /// Arguments of `calibrated`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CalibratedArgs {
     /// Distance of the series' samples, ms; above 0. All that is remembered follows from it.
     pub step: i64,
+    recipe: &'static Recipe,
 }
 
 impl CalibratedArgs {
     /// For series of this step, ms.
     #[must_use]
     pub const fn new(step: i64) -> Self {
-        Self { step }
+        Self { step, recipe: &Recipe::CURRENT }
+    }
+
+    /// The class as it was at first, to compare with: see the module's "Original recipe".
+    #[must_use]
+    pub const fn original(step: i64) -> Self {
+        Self { step, recipe: &Recipe::ORIGINAL }
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::new(self.step, self.recipe)
     }
 
     /// Checks every argument against its range.
@@ -108,19 +148,23 @@ impl CalibratedArgs {
     /// # Errors
     /// Names the first argument that is outside its range.
     pub fn validate(&self) -> Result<(), ArgumentError> {
-        let Self { step } = self;
+        let Self { step, .. } = self;
         Arguments("calibrated").require("step", format!("{step} ms"), "above 0", *step > 0)
     }
 
     /// All of a week, and enough blocks for a threshold of the series' own.
     pub(crate) fn needed_history(&self, warm_up: u64) -> NeededHistory {
-        let pace = Pace::new(self.step);
+        let pace = self.pace();
         let week = pace.weekly_slots as u64;
         NeededHistory { samples: warm_up.max(FIRST_SCORED).max(week), span: pace.own_threshold_after().max(7 * DAY_MS) }
     }
 
     /// The arguments that act on learning; see [`crate::spec::ModelSpec::learning_signature`]. The zone acts on learning too.
     pub(crate) fn learning_signature(&self) -> String {
-        format!("step={}", self.step)
+        let recipe = match self.recipe.name {
+            "" => String::new(),
+            name => format!(" recipe={name}"),
+        };
+        format!("step={}{recipe}", self.step)
     }
 }

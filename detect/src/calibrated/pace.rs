@@ -2,6 +2,7 @@
 
 use super::maxima::FEW_BLOCKS;
 use super::prediction::FIRST_SCORED;
+use super::recipe::Recipe;
 use crate::calendar::{DAY_MS, WallClock, Zone};
 use crate::score::{at_least, at_most};
 
@@ -17,9 +18,10 @@ pub(super) const SLOW: usize = 2;
 const DAILY_SLOTS: f64 = 288.0;
 const WEEKLY_SLOTS_A_DAY: f64 = 48.0;
 
-/// The numbers that a step gives. Gains are those of a memory that is full.
+/// The numbers that a step and a recipe give. Gains are those of a memory that is full.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Pace {
+    pub(super) recipe: &'static Recipe,
     /// `nd`.
     samples_a_day: f64,
     pub(super) daily_slots: usize,
@@ -34,13 +36,16 @@ pub(super) struct Pace {
     pub(super) hour_gain: f64,
     pub(super) daily_gain: f64,
     pub(super) weekly_gain: f64,
+    pub(super) drift_gain: f64,
+    /// In which the logarithm of an alarm's height falls to its e-th part, ms.
+    pub(super) hold: f64,
     /// `T0`.
     pub(super) prior_threshold: f64,
 }
 
 impl Pace {
     /// Of a step in ms; one that is not above 0 is 1 ms.
-    pub(super) fn new(step: i64) -> Self {
+    pub(super) fn new(step: i64, recipe: &'static Recipe) -> Self {
         let step = step.max(1);
         let samples_in = |span: i64| span as f64 / step as f64;
         let samples_a_day = samples_in(DAY_MS);
@@ -48,12 +53,14 @@ impl Pace {
         let (daily_slots, weekly_slots) = (slots_a_day(DAILY_SLOTS), 7 * slots_a_day(WEEKLY_SLOTS_A_DAY));
         let slow = at_least(samples_a_day, 48.0);
         let levels = [5.0, at_least(samples_in(HOUR_MS), 24.0), slow];
-        let sizes = at_least(5.0 * samples_a_day, 200.0);
+        let sizes = at_least(recipe.size_days * samples_a_day, 200.0);
+        let hold = recipe.hold.map_or(1.0, |hold| at_most(hold.hours * HOUR_MS as f64, hold.steps * step as f64));
         Self {
+            recipe,
             samples_a_day,
             daily_slots,
             weekly_slots,
-            block: step.saturating_mul(12).max(8 * HOUR_MS),
+            block: step.saturating_mul(12).max(recipe.block_hours * HOUR_MS),
             level_gains: levels.map(|samples| 1.0 / samples),
             error_gain: 1.0 / at_least(2.0 * samples_a_day, slow),
             size_gain: 1.0 / sizes,
@@ -62,6 +69,8 @@ impl Pace {
             hour_gain: 1.0 / at_least(sizes / 24.0, 20.0),
             daily_gain: 0.15 / at_least(samples_a_day / daily_slots as f64, 1.0),
             weekly_gain: 0.3 / at_least(7.0 * samples_a_day / weekly_slots as f64, 1.0),
+            drift_gain: 1.0 / at_least(samples_in(8 * HOUR_MS), 10.0),
+            hold,
             prior_threshold: 4.13 * libm::pow(samples_a_day / 1440.0, 0.05),
         }
     }
@@ -85,6 +94,7 @@ impl Pace {
         let of_week = (clock.days() + 4).rem_euclid(7) * DAY_MS + of_day;
         let is_shared = |slots: usize, days: f64| days * self.samples_a_day > slots as f64;
         Moment {
+            time,
             block: time.div_euclid(self.block),
             hour: hour(clock),
             daily: Spot::new(of_day, DAY_MS, self.daily_slots, is_shared(self.daily_slots, 1.0)),
@@ -100,6 +110,8 @@ fn hour(clock: WallClock) -> usize {
 /// A time, as far as it matters.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Moment {
+    /// ms.
+    pub(super) time: i64,
     /// Number of the block.
     pub(super) block: i64,
     /// 0 to 23.
@@ -142,7 +154,7 @@ mod tests {
     #[test]
     fn slots_are_those_of_the_samples_of_a_day_up_to_five_and_thirty_minutes() {
         let slots = |step| {
-            let pace = Pace::new(step);
+            let pace = Pace::new(step, &Recipe::CURRENT);
             (pace.daily_slots, pace.weekly_slots)
         };
         assert_eq!([1_000, 60_000, 300_000].map(slots), [(288, 336); 3]);
@@ -154,11 +166,11 @@ mod tests {
     #[test]
     fn between_the_centres_of_slots_a_place_belongs_to_both() {
         // A slot of the day is five minutes: a quarter past its centre at 3:45.
-        let spot = Pace::new(60_000).moment(&Zone::default(), 225_000).daily;
+        let spot = Pace::new(60_000, &Recipe::CURRENT).moment(&Zone::default(), 225_000).daily;
         assert_eq!((spot.slot, spot.earlier, spot.later, spot.share), (0, 0, 1, 0.25));
-        let before_midnight = Pace::new(60_000).moment(&Zone::default(), 0).daily;
+        let before_midnight = Pace::new(60_000, &Recipe::CURRENT).moment(&Zone::default(), 0).daily;
         assert_eq!((before_midnight.slot, before_midnight.earlier, before_midnight.later), (0, 287, 0));
-        let single = Pace::new(300_000).moment(&Zone::default(), 225_000).daily;
+        let single = Pace::new(300_000, &Recipe::CURRENT).moment(&Zone::default(), 225_000).daily;
         assert_eq!((single.slot, single.earlier, single.later, single.share), (0, 0, 0, 0.0));
     }
 
@@ -167,9 +179,9 @@ mod tests {
         let kolkata = Zone::named("Asia/Kolkata").unwrap();
         // Saturday, 1970-01-03 20:00 UTC is Sunday 01:30 in Kolkata.
         let time = 2 * DAY_MS + 20 * HOUR_MS;
-        let pace = Pace::new(1_800_000);
+        let pace = Pace::new(1_800_000, &Recipe::CURRENT);
         let (here, there) = (pace.moment(&Zone::default(), time), pace.moment(&kolkata, time));
-        assert_eq!((here.hour, here.weekly.slot, here.block), (20, 6 * 48 + 40, 8));
-        assert_eq!((there.hour, there.weekly.slot, there.block), (1, 3, 8));
+        assert_eq!((here.hour, here.weekly.slot, here.block), (20, 6 * 48 + 40, 5));
+        assert_eq!((there.hour, there.weekly.slot, there.block), (1, 3, 5));
     }
 }

@@ -1,16 +1,14 @@
 //! What is expected of a sample, and how far it is from that.
 
 use super::codec::Stored;
-use super::maxima::{MAX_Z, VIEWS};
-use super::pace::{FAST, MID, Moment, Pace, SLOW, SPEEDS};
+use super::maxima::MAX_Z;
+use super::pace::{FAST, Moment, Pace, SLOW, SPEEDS};
 use super::state::{EXPERTS, State, bounded};
+use super::views::{DRIFT_VIEW, FAST_VIEW, SLOW_VIEW, Trail, VIEWS};
 use crate::score::{Direction, Interval, ScorePolicy, at_least, at_most};
 
 /// Samples before the first one that is scored.
 pub const FIRST_SCORED: u64 = 30;
-
-/// The speeds of the views.
-pub(super) const SPEED_OF_VIEW: [usize; VIEWS] = [FAST, SLOW];
 
 /// What the state says of a moment.
 #[derive(Debug, Clone, Copy)]
@@ -19,13 +17,19 @@ pub(super) struct Outlook {
     seasonal: [f64; EXPERTS],
     /// `w` by expert; their sum is 1.
     pub(super) weights: [f64; EXPERTS],
-    /// `sigma` by view; `None` while no residual was anything but 0.
+    /// `sigma` by view; `None` while no deviation was anything but 0.
     sigmas: [Option<f64>; VIEWS],
-    /// `T` by view.
-    pub(super) thresholds: [f64; VIEWS],
-    /// `sigma T` by view.
+    /// Half a band by view, before the height widens it.
     margins: [f64; VIEWS],
-    /// What both views have in common; no interval while nothing was learnt.
+    /// `hold` at this moment, and the height that follows from it: 1 without an alarm before.
+    pub(super) hold: f64,
+    pub(super) height: f64,
+    /// Highest score of what is no alarm.
+    highest_held: f64,
+    trail: Trail,
+    /// Of the drift.
+    drift_gain: f64,
+    /// What all views have in common; no interval while nothing was learnt.
     pub(super) interval: Interval,
     samples_seen: u64,
 }
@@ -37,6 +41,8 @@ pub(super) struct Residuals {
     pub(super) of_expert: [[f64; SPEEDS]; EXPERTS],
     /// `r` by speed.
     pub(super) all: [f64; SPEEDS],
+    /// `u` by view.
+    pub(super) of_view: [f64; VIEWS],
 }
 
 impl<S: Stored> State<S> {
@@ -51,19 +57,69 @@ impl<S: Stored> State<S> {
             }
         }
         let hour = self.hour_factor(moment.hour);
-        let sigmas = SPEED_OF_VIEW.map(|speed| self.sigma(speed, hour));
-        let thresholds = if self.ends_block(moment) {
-            self.maxima.thresholds_after_block(pace.prior_threshold)
-        } else {
-            self.maxima.thresholds()
-        };
-        let mut margins = [0.0; VIEWS];
-        for ((margin, sigma), threshold) in margins.iter_mut().zip(sigmas).zip(thresholds) {
-            *margin = bounded(sigma.unwrap_or_default() * threshold);
+        let mut sigmas = [None; VIEWS];
+        for (view, sigma) in sigmas.iter_mut().enumerate().take(pace.recipe.views) {
+            *sigma = self.sigma(pace, view, hour);
         }
-        let centres = SPEED_OF_VIEW.map(|speed| predictions[speed]);
-        let interval = if self.samples_seen == 0 { Interval::NONE } else { common(centres, margins) };
-        Outlook { seasonal, weights, sigmas, thresholds, margins, interval, samples_seen: self.samples_seen }
+        let margins = self.margins(pace, moment, sigmas);
+        let hold = self.hold_at(pace, moment.time);
+        let height = if hold > 0.0 { bounded(libm::exp(hold)) } else { 1.0 };
+        let drift_gain = at_least(pace.drift_gain, 1.0 / (self.samples_seen as f64 + 1.0));
+        let mut bands = [None; VIEWS];
+        for (view, (band, margin)) in bands.iter_mut().zip(margins).enumerate() {
+            // A series that has never moved is expected to stay where it is.
+            let has_band = sigmas[view].is_some() || view == FAST_VIEW || view == SLOW_VIEW;
+            *band = has_band.then(|| bounded(margin * height));
+        }
+        let (fast, slow) = (predictions[FAST], predictions[SLOW]);
+        let interval = match self.samples_seen {
+            0 => Interval::NONE,
+            _ => self.trail.common(fast, slow, bands, drift_gain),
+        };
+        let highest_held = pace.recipe.hold.map_or(1.0, |hold| hold.highest_held);
+        let (trail, samples_seen) = (self.trail, self.samples_seen);
+        Outlook {
+            seasonal,
+            weights,
+            sigmas,
+            margins,
+            hold,
+            height,
+            highest_held,
+            trail,
+            drift_gain,
+            interval,
+            samples_seen,
+        }
+    }
+
+    /// Half a band of each view. A factor of the threshold must not act on the least margins: it says how rare an alarm is to be, and
+    /// they what a value is made of.
+    fn margins(&self, pace: &Pace, moment: &Moment, sigmas: [Option<f64>; VIEWS]) -> [f64; VIEWS] {
+        let recipe = pace.recipe;
+        let thresholds =
+            if self.ends_block(moment) { self.maxima.thresholds_after_block(pace) } else { self.maxima.thresholds() };
+        let mut margins = [0.0; VIEWS];
+        for (view, margin) in margins.iter_mut().enumerate() {
+            let Some(sigma) = sigmas[view] else { continue };
+            // The quantum of a mean over n samples is as much smaller as its noise is.
+            let of_mean = if view == DRIFT_VIEW { pace.drift_gain.sqrt() } else { 1.0 };
+            let least = bounded(recipe.quanta[view] * of_mean * self.quantum);
+            *margin = at_least(bounded(sigma * thresholds[view] * recipe.view_factors[view]), least);
+        }
+        margins
+    }
+
+    /// `hold` as far as it is left at a time, ms.
+    fn hold_at(&self, pace: &Pace, time: i64) -> f64 {
+        /// The height of less than this is 1.
+        const GONE: f64 = f64::EPSILON / 4.0;
+        if self.hold == 0.0 {
+            return 0.0;
+        }
+        let elapsed = time.saturating_sub(self.latest_time).max(0) as f64;
+        let hold = self.hold * libm::exp(-elapsed / pace.hold);
+        if hold < GONE { 0.0 } else { hold }
     }
 
     /// Whether a sample at this moment ends a block that counts.
@@ -88,7 +144,7 @@ impl<S: Stored> State<S> {
     pub(super) fn hour_factor(&self, hour: usize) -> f64 {
         /// Samples that count as if they had been usual ones.
         const USUAL: f64 = 100.0;
-        let (hour, usual) = (self.hours[hour], self.sizes[MID].mean);
+        let (hour, usual) = (self.hours[hour], self.mid_size);
         if usual == 0.0 {
             return 1.0;
         }
@@ -96,14 +152,14 @@ impl<S: Stored> State<S> {
         at_least(bounded((visits * bounded(hour.mean / usual) + USUAL) / (visits + USUAL)), 1.0)
     }
 
-    /// `sigma` of a speed with the factor of an hour.
-    fn sigma(&self, speed: usize, hour: f64) -> Option<f64> {
-        self.sigma_parts(speed).map(|(usual, unrest)| bounded(bounded(usual * hour) * unrest))
+    /// `sigma` of a view with the factor of an hour.
+    fn sigma(&self, pace: &Pace, view: usize, hour: f64) -> Option<f64> {
+        self.sigma_parts(pace, view).map(|(usual, unrest)| bounded(bounded(usual * hour) * unrest))
     }
 
-    /// `sigma` of a speed without its factors, and `v`.
-    pub(super) fn sigma_parts(&self, speed: usize) -> Option<(f64, f64)> {
-        let sizes = self.sizes[speed];
+    /// `sigma` of a view without its factors, and `v`.
+    pub(super) fn sigma_parts(&self, pace: &Pace, view: usize) -> Option<(f64, f64)> {
+        let (recipe, sizes) = (pace.recipe, self.sizes[view]);
         if sizes.mean == 0.0 {
             return None;
         }
@@ -111,8 +167,8 @@ impl<S: Stored> State<S> {
         // L1^0.6 (L2 / 1.25)^0.4
         let between = sizes.mean * bounded(libm::pow(bounded(root / 1.25 / sizes.mean), 0.4));
         let unrest = bounded(sizes.recent / sizes.mean);
-        let volatility = if unrest > 1.0 { libm::pow(unrest, 0.6) } else { 1.0 };
-        Some((bounded(bounded(between) + 0.1 * root), volatility))
+        let volatility = if unrest > 1.0 { libm::pow(unrest, recipe.unrest) } else { 1.0 };
+        Some((bounded(bounded(between) + recipe.floor * root), volatility))
     }
 
     /// How far a sample is from what an outlook says.
@@ -128,22 +184,9 @@ impl<S: Stored> State<S> {
                 all[speed] = bounded(all[speed] + weight * residual);
             }
         }
-        Residuals { of_expert, all }
+        let of_view = outlook.trail.deviations(all[FAST], all[SLOW], outlook.drift_gain);
+        Residuals { of_expert, all, of_view }
     }
-}
-
-/// What bands of these centres and margins have in common, around the first centre; the middle between them if that is nothing.
-fn common(centres: [f64; VIEWS], margins: [f64; VIEWS]) -> Interval {
-    let (mut lower, mut upper) = (-f64::MAX, f64::MAX);
-    for (centre, margin) in centres.into_iter().zip(margins) {
-        lower = at_least(lower, bounded(centre - margin));
-        upper = at_most(upper, bounded(centre + margin));
-    }
-    if lower > upper {
-        let middle = 0.5 * lower + 0.5 * upper;
-        return Interval { yhat: middle, lower: middle, upper: middle };
-    }
-    Interval { yhat: at_most(at_least(centres[0], lower), upper), lower, upper }
 }
 
 impl Outlook {
@@ -151,17 +194,27 @@ impl Outlook {
     #[inline]
     pub(super) fn sizes(&self, residuals: &Residuals) -> [Option<f64>; VIEWS] {
         let mut sizes = [None; VIEWS];
-        for ((size, sigma), speed) in sizes.iter_mut().zip(self.sigmas).zip(SPEED_OF_VIEW) {
-            *size = sigma.map(|sigma| at_most(quotient(residuals.all[speed].abs(), sigma), MAX_Z));
+        for ((size, sigma), deviation) in sizes.iter_mut().zip(self.sigmas).zip(residuals.of_view) {
+            *size = sigma.map(|sigma| at_most(quotient(deviation.abs(), sigma), MAX_Z));
         }
         sizes
     }
 
     /// The view from whose prediction the residuals are farthest, in its margins.
     pub(super) fn greatest_view(&self, residuals: &Residuals) -> usize {
-        let [fast, slow] = SPEED_OF_VIEW.map(|speed| residuals.all[speed].abs());
-        let [of_fast, of_slow] = self.margins;
-        usize::from(quotient(slow, of_slow) > quotient(fast, of_fast))
+        let (mut found, mut greatest) = (FAST_VIEW, 0.0);
+        for (view, deviation) in residuals.of_view.into_iter().enumerate() {
+            let distance = quotient(deviation.abs(), self.margins[view]);
+            if self.sigmas[view].is_some() && distance > greatest {
+                (found, greatest) = (view, distance);
+            }
+        }
+        found
+    }
+
+    /// Half a band of a view in its `sigma`; `None` while no deviation was anything but 0.
+    pub(super) fn threshold(&self, view: usize) -> Option<f64> {
+        self.sigmas[view].map(|sigma| quotient(self.margins[view], sigma))
     }
 
     /// The score of a value by a policy whose interval is prepared; see the module's "Score".
@@ -173,19 +226,28 @@ impl Outlook {
         })
     }
 
-    /// The greatest distance from a view's prediction in margins of that view.
+    /// The greatest distance from a view's prediction in margins of that view, beyond the height of the latest alarm.
     fn base_score(&self, policy: &ScorePolicy, value: f64, residuals: &Residuals) -> f64 {
         let from_expected = bounded(value - self.interval.yhat);
         let scale = if from_expected > 0.0 { policy.scale.above } else { policy.scale.below };
         // From the value to the one that is nearer by the scale.
         let shift = bounded(from_expected * bounded(1.0 / scale - 1.0));
+        let [fast, slow] = [FAST, SLOW].map(|speed| bounded(residuals.all[speed] + shift));
+        let greatest = self.greatest(self.trail.deviations(fast, slow, self.drift_gain), policy.direction);
+        if greatest > self.height { greatest / self.height } else { at_most(greatest, self.highest_held) }
+    }
+
+    /// The greatest of the views' deviations to a side, in margins; 0 of a sample that is not scored.
+    pub(super) fn greatest(&self, of_view: [f64; VIEWS], direction: Direction) -> f64 {
         let mut greatest = 0.0;
-        for (view, speed) in SPEED_OF_VIEW.into_iter().enumerate() {
-            let residual = bounded(residuals.all[speed] + shift);
-            let deviation = match policy.direction {
-                Direction::Both => residual.abs(),
-                Direction::AboveExpected => at_least(residual, 0.0),
-                Direction::BelowExpected => at_least(-residual, 0.0),
+        if self.samples_seen < FIRST_SCORED {
+            return greatest;
+        }
+        for (view, deviation) in of_view.into_iter().enumerate() {
+            let deviation = match direction {
+                Direction::Both => deviation.abs(),
+                Direction::AboveExpected => at_least(deviation, 0.0),
+                Direction::BelowExpected => at_least(-deviation, 0.0),
             };
             if self.sigmas[view].is_some() {
                 greatest = at_least(greatest, quotient(deviation, self.margins[view]));

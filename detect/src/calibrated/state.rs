@@ -5,6 +5,7 @@ use super::maxima::{BlockMaxima, FEW_BLOCKS};
 use super::pace::{Pace, SPEEDS};
 use super::prediction::FIRST_SCORED;
 use super::profile::Profile;
+use super::views::{Trail, VIEWS};
 use crate::calendar::DAY_MS;
 use crate::readiness::Readiness;
 use crate::score::{at_least, at_most};
@@ -14,7 +15,7 @@ pub(super) const EXPERTS: usize = 3;
 pub(super) const DAILY: usize = 1;
 pub(super) const WEEKLY: usize = 2;
 
-/// Sizes of the residuals of one speed.
+/// Sizes of the deviations of one view.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Sizes {
     /// `L1`.
@@ -40,14 +41,24 @@ pub(super) struct State<S> {
     pub(super) samples_seen: u64,
     /// Number of the block that the latest sample was in.
     pub(super) block: i64,
+    /// Of the latest sample: its time, ms, and its value.
+    pub(super) latest_time: i64,
+    pub(super) latest_value: f64,
+    /// The least difference of two samples in a row that differ; 0 while none did.
+    pub(super) quantum: f64,
+    pub(super) trail: Trail,
+    /// `hold` at the latest sample: the logarithm of the height that only a new alarm exceeds.
+    pub(super) hold: f64,
     /// `L` by expert and speed.
     pub(super) levels: [[f64; SPEEDS]; EXPERTS],
     /// Mean sizes of what the levels learn.
     pub(super) errors: [[f64; SPEEDS]; EXPERTS],
     /// By expert.
     pub(super) losses: [f64; EXPERTS],
-    /// By speed.
-    pub(super) sizes: [Sizes; SPEEDS],
+    /// By view.
+    pub(super) sizes: [Sizes; VIEWS],
+    /// `L1[mid]`: the mean size of the residuals of mid speed.
+    pub(super) mid_size: f64,
     pub(super) hours: [Hour; 24],
     pub(super) daily: Profile<S>,
     pub(super) weekly: Profile<S>,
@@ -60,14 +71,20 @@ impl<S: Stored> State<S> {
         Self {
             samples_seen: 0,
             block: 0,
+            latest_time: 0,
+            latest_value: 0.0,
+            quantum: 0.0,
+            trail: Trail::default(),
+            hold: 0.0,
             levels: Default::default(),
             errors: Default::default(),
             losses: Default::default(),
             sizes: Default::default(),
+            mid_size: 0.0,
             hours: Default::default(),
             daily: Profile::new(pace.daily_slots),
             weekly: Profile::new(pace.weekly_slots),
-            maxima: BlockMaxima::new(pace.prior_threshold),
+            maxima: BlockMaxima::new(pace),
         }
     }
 

@@ -16,12 +16,19 @@ use crate::{Finding, numbers};
 const EXACT: f64 = 1e-9;
 
 /// Greatest deviation of what is kept as `f32`, of scores, and of bounds in half-widths of the band, or thousandths of the value where
-/// that is more.
+/// that is more. A band that is one point has no width: its deviation is that of the value.
 const STORED: f64 = 1e-4;
+
+/// The class itself, and as it was at first: which of the recipes of the reference is compared with.
+const CURRENT: Recipe = CalibratedArgs::new;
+const ORIGINAL: Recipe = CalibratedArgs::original;
+
+/// Of a step, ms.
+type Recipe = fn(i64) -> CalibratedArgs;
 
 /// A series and what the reference gives for some of its samples.
 struct Case {
-    step: i64,
+    args: CalibratedArgs,
     zone: Zone,
     times: Vec<i64>,
     values: Vec<f64>,
@@ -32,6 +39,14 @@ struct Case {
 }
 
 pub fn check(_: &crate::Golden, reference: &Value) -> Vec<Finding> {
+    check_recipe(CURRENT, reference)
+}
+
+pub fn check_original(_: &crate::Golden, reference: &Value) -> Vec<Finding> {
+    check_recipe(ORIGINAL, reference)
+}
+
+fn check_recipe(recipe: Recipe, reference: &Value) -> Vec<Finding> {
     let number = |key: &str| reference[key].as_i64().unwrap();
     let zone = Zone::named(reference["zone"].as_str().unwrap()).unwrap();
     let step = 1000 * number("step");
@@ -41,7 +56,7 @@ pub fn check(_: &crate::Golden, reference: &Value) -> Vec<Finding> {
     let sum: f64 = rows.iter().map(|row| values[*row]).filter(|value| !value.is_nan()).sum();
     let sum = Finding::of_number("sum of values", sum, reference["values_sum"].as_f64().unwrap(), 1e-9 * sum.abs());
     let outputs = ["anomaly_score", "yhat", "yhat_lower", "yhat_upper"].map(|key| numbers(&reference[key]));
-    let mut findings = compare(&Case { step, zone, times, values, rows, outputs });
+    let mut findings = compare(&Case { args: recipe(step), zone, times, values, rows, outputs });
     findings.push(sum);
     findings
 }
@@ -83,7 +98,7 @@ fn values(name: &str, zone: &Zone, times: &[i64]) -> Vec<f64> {
 
 /// Scores, expected values, lower and upper bounds of a whole series.
 fn infer<S: Stored>(case: &Case) -> [Vec<f64>; 4] {
-    let mut batch = CalibratedBatch::<S>::new(CalibratedArgs::new(case.step), case.zone.clone());
+    let mut batch = CalibratedBatch::<S>::new(case.args, case.zone.clone());
     batch.grow(1);
     let mut scores = Scores::default();
     let samples = Samples { times: &case.times, slots: &[0], values: &case.values };
@@ -122,7 +137,8 @@ fn compare(case: &Case) -> Vec<Finding> {
         }
         for (output, reference) in [(1, yhat), (2, lower), (3, upper)] {
             note(output, (exact[output][*row] - reference).abs() / reference.abs().max(value.abs()));
-            let size = (0.5 * (upper - lower)).max(1e-3 * yhat.abs().max(value.abs())).max(f64::MIN_POSITIVE);
+            let least = if lower == upper { 1.0 } else { 1e-3 };
+            let size = (0.5 * (upper - lower)).max(least * yhat.abs().max(value.abs())).max(f64::MIN_POSITIVE);
             note(6, (stored[output][*row] - reference).abs() / size);
         }
     }
@@ -130,7 +146,7 @@ fn compare(case: &Case) -> Vec<Finding> {
 }
 
 /// `<source>/<series>.csv` of the reference's outputs.
-fn labelled(path: &Path) -> Case {
+fn labelled(recipe: Recipe, path: &Path) -> Case {
     let text = std::fs::read_to_string(path).unwrap();
     let mut columns: [Vec<f64>; 7] = Default::default();
     for line in text.lines().skip(1) {
@@ -141,7 +157,7 @@ fn labelled(path: &Path) -> Case {
     }
     let [seconds, values, steps, score, yhat, lower, upper] = columns;
     Case {
-        step: (1000.0 * steps[0]) as i64,
+        args: recipe((1000.0 * steps[0]) as i64),
         zone: Zone::default(),
         times: seconds.iter().map(|second| (1000.0 * second) as i64).collect(),
         rows: (0..values.len()).collect(),
@@ -150,9 +166,9 @@ fn labelled(path: &Path) -> Case {
     }
 }
 
-#[test]
-fn calibrated_gives_what_its_reference_gives_for_labelled_series() {
-    let Some(folder) = std::env::var_os("CALIBRATED_DIR").map(PathBuf::from) else { return };
+/// Compares with the folder that a variable names, if it does.
+fn check_labelled(variable: &str, recipe: Recipe) {
+    let Some(folder) = std::env::var_os(variable).map(PathBuf::from) else { return };
     let files = |folder: &Path| -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()).collect();
         files.sort();
@@ -161,8 +177,15 @@ fn calibrated_gives_what_its_reference_gives_for_labelled_series() {
     let (mut checked, mut failed) = (0, 0);
     for path in files(&folder).iter().flat_map(|source| files(source)) {
         checked += 1;
-        failed += usize::from(crate::report("calibrated", &path.display().to_string(), &compare(&labelled(&path))));
+        let findings = compare(&labelled(recipe, &path));
+        failed += usize::from(crate::report("calibrated", &path.display().to_string(), &findings));
     }
     println!("calibrated: {checked} labelled series, {failed} failed");
     assert!(checked > 0 && failed == 0);
+}
+
+#[test]
+fn calibrated_gives_what_its_reference_gives_for_labelled_series() {
+    check_labelled("CALIBRATED_DIR", CURRENT);
+    check_labelled("CALIBRATED_ORIGINAL_DIR", ORIGINAL);
 }

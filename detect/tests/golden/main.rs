@@ -5,7 +5,8 @@
 //! folder of the same form: `series/<name>.json` with the inputs, and a folder for each kind of reference.
 //!
 //! The reference of `calibrated`, which no library has, is `tests/reference/calibrated.py`; its inputs are made, not stored. What it
-//! gives for labelled series is checked too where `CALIBRATED_DIR=<folder>` names it.
+//! gives for labelled series is checked too where `CALIBRATED_DIR=<folder>` names it, and `CALIBRATED_ORIGINAL_DIR=<folder>` that of
+//! the original recipe.
 
 mod calibrated;
 mod compare;
@@ -23,8 +24,9 @@ use std::{
 use serde_json::Value;
 
 /// A kind of reference: its folder, and what checks a file.
-const KINDS: [(&str, Check); 6] = [
+const KINDS: [(&str, Check); 7] = [
     ("calibrated", calibrated::check),
+    ("calibrated_original", calibrated::check_original),
     ("decompose", decompose::check),
     ("holtwinters", holtwinters::check),
     ("iforest", iforest::check),

@@ -1,20 +1,34 @@
 #!/usr/bin/env python3
 """Reference of the class `calibrated` in numpy and numba, in the order of its description: to check the implementation, not for speed.
 
-usage: calibrated.py golden OUT_DIR               writes OUT_DIR/<case>.json, a part of the outputs for each series of CASES
-       calibrated.py labelled SPLIT_DIR OUT_DIR   writes OUT_DIR/<source>/<series>.csv for each series of SPLIT_DIR/manifest.csv that
-                                                  has one channel: timestamp,value,step,anomaly_score,yhat,yhat_lower,yhat_upper
+usage: calibrated.py golden OUT_DIR RECIPE               writes OUT_DIR/<case>.json, a part of the outputs for each series of CASES
+       calibrated.py labelled SPLIT_DIR OUT_DIR RECIPE   writes OUT_DIR/<source>/<series>.csv for each series of
+                                                         SPLIT_DIR/manifest.csv that has one channel:
+                                                         timestamp,value,step,anomaly_score,yhat,yhat_lower,yhat_upper
+
+RECIPE is `current`, what the class does, or `original`, what it did at first: see RECIPES.
 
 needs: numpy, numba, pandas (for `labelled`)
 """
 import json
 import os
 import sys
+from collections import namedtuple
 from datetime import datetime, timezone
 from zoneinfo import ZoneInfo
 
 import numba
 import numpy as np
+
+# views: fast residual, slow residual, pair of slow residuals, drift; the first so many of them
+# floor: share of L2 in sigma; unrest: exponent of E / L1; scale_days: memory of L1 and L2
+# block_hours, quantile, factor: of the block maxima and of what follows from them
+# quanta: least margin of a view in value quanta; held: highest score of what is held, 1 where nothing is
+Recipe = namedtuple("Recipe", "views floor unrest scale_days block_hours quantile factor quanta held")
+RECIPES = {
+    "original": Recipe(2, 0.1, 0.6, 5.0, 8.0, 0.75, 1.475, 0.0, 1.0),
+    "current": Recipe(4, 0.2, 0.5, 4.0, 12.0, 0.65, 1.587, 1.5, 0.999),
+}
 
 
 @numba.njit(cache=True)
@@ -23,12 +37,12 @@ def clip(value, limit):
 
 
 @numba.njit(cache=True)
-def calibrated(x, ts, civil, step):
+def calibrated(x, ts, civil, step, recipe):
     """Columns score, yhat, lower and upper of values at times in seconds, which a clock on the wall shows as `civil`."""
     n = x.size
     nd = 86400.0 / step
     tau = np.array([5.0, max(24.0, 3600.0 / step), max(48.0, 86400.0 / step)])
-    t_scale = max(200.0, 5 * nd)
+    t_scale = max(200.0, recipe.scale_days * nd)
     t_recent = max(6.0, 16 * 3600 / step)
     t_loss = max(50.0, 3 * nd)
     kd_count = int(min(288, max(1, nd)))
@@ -38,14 +52,23 @@ def calibrated(x, ts, civil, step):
     L, errors = np.zeros((3, 3)), np.zeros((3, 3))
     loss = np.zeros(3)
     H, NH = np.zeros(24), np.zeros(24)
-    L1, L2, E = np.zeros(3), np.zeros(3), np.zeros(3)
-    block_length = max(8 * 3600.0, 12 * step)
-    ring = np.zeros((2, 120))
+    views = recipe.views
+    L1, L2, E = np.zeros(4), np.zeros(4), np.zeros(4)
+    L1_mid = 0.0
+    u = np.zeros(4)
+    g_drift = 1.0 / max(10.0, 8 * 3600 / step)
+    factors = np.array([1.0, 1.0, 1.3, 1.1])
+    quanta = recipe.quanta * np.array([1.0, 1.0, 0.5, np.sqrt(g_drift)])
+    quantum, x_before = np.inf, np.nan
+    r_before, drift = 0.0, 0.0
+    hold, ts_before = 0.0, 0
+    t_hold = min(5 * 3600.0, 30 * step)
+    block_length = max(recipe.block_hours * 3600.0, 12 * step)
+    ring = np.zeros((4, 120))
     blocks, block = 0, -1
-    current = np.zeros(2)
+    current = np.zeros(4)
     T0 = 4.13 * (nd / 1440.0) ** 0.05
-    T = np.full(2, T0)
-    speed_of_view = np.array([0, 2])
+    T = np.full(4, T0)
     out = np.full((n, 4), np.nan)
     c = 0
     S, r, rs, w = np.zeros(3), np.zeros((3, 3)), np.zeros(3), np.zeros(3)
@@ -86,8 +109,8 @@ def calibrated(x, ts, civil, step):
             w[a] = ((least + 1e-300) / (loss[a] + 1e-300)) ** 4 if loss[a] > 0 else 1.0
             total += w[a]
         h = 1.0
-        if L1[1] > 0:
-            h = max(1.0, (H[hour] * NH[hour] + 100 * L1[1]) / (NH[hour] + 100) / L1[1])
+        if L1_mid > 0:
+            h = max(1.0, (H[hour] * NH[hour] + 100 * L1_mid) / (NH[hour] + 100) / L1_mid)
         now = int(ts[i] // block_length)
         if now != block:
             if block >= 0 and c >= 30:
@@ -95,12 +118,12 @@ def calibrated(x, ts, civil, step):
                 blocks += 1
                 k = min(blocks, 120)
                 if k >= 3:
-                    for q in range(2):
+                    for q in range(views):
                         sorted_ = np.sort(ring[q, :k])
-                        position = 0.75 * (k - 1)
+                        position = recipe.quantile * (k - 1)
                         j = int(position)
-                        quartile = sorted_[j] + (position - j) * (sorted_[min(j + 1, k - 1)] - sorted_[j])
-                        A = 1.475 * quartile * k / (k + 5.0)
+                        quantile = sorted_[j] + (position - j) * (sorted_[min(j + 1, k - 1)] - sorted_[j])
+                        A = recipe.factor * quantile * k / (k + 5.0)
                         M = max(A, T0)
                         T[q] = M * ((A / M) ** 4 + (T0 / M) ** 4) ** 0.25
             block = now
@@ -110,17 +133,44 @@ def calibrated(x, ts, civil, step):
             for a in range(3):
                 r[a, b] = x[i] - S[a] - L[a, b]
                 rs[b] += w[a] / total * r[a, b]
-        score, lower, upper = 0.0, -np.inf, np.inf
-        for q in range(2):
-            b = speed_of_view[q]
-            if c >= 30 and L1[b] > 0:
-                between = L1[b] ** 0.6 * (np.sqrt(L2[b]) / 1.25) ** 0.4
-                sigma = (between + 0.1 * np.sqrt(L2[b])) * h * max(1.0, E[b] / L1[b]) ** 0.6
-                z = abs(rs[b]) / sigma
-                score = max(score, z / T[q])
+        gd = max(g_drift, 1 / (c + 1.0))
+        drift_now = drift + gd * (rs[2] - drift)
+        u[0], u[1], u[3] = rs[0], rs[2], drift_now
+        u[2] = np.sqrt(abs(rs[2]) * abs(r_before)) if rs[2] * r_before > 0 else 0.0
+        if hold > 0:
+            hold *= np.exp(-(ts[i] - ts_before) / t_hold)
+        height = np.exp(hold)
+        raw, lower, upper = 0.0, -np.inf, np.inf
+        p_slow = x[i] - rs[2]
+        for q in range(views):
+            if c >= 30 and L1[q] > 0:
+                root = np.sqrt(L2[q])
+                between = L1[q] ** 0.6 * (root / 1.25) ** 0.4
+                sigma = (between + recipe.floor * root) * h * max(1.0, E[q] / L1[q]) ** recipe.unrest
+                z = abs(u[q]) / sigma
                 current[q] = max(current[q], z)
-                lower = max(lower, x[i] - rs[b] - sigma * T[q])
-                upper = min(upper, x[i] - rs[b] + sigma * T[q])
+                half = sigma * T[q] * factors[q]
+                if quantum < 1e300:
+                    half = max(half, quanta[q] * quantum)
+                raw = max(raw, abs(u[q]) / half)
+                half *= height
+                if q == 0:
+                    lower = max(lower, x[i] - rs[0] - half)
+                    upper = min(upper, x[i] - rs[0] + half)
+                elif q == 1:
+                    lower = max(lower, p_slow - half)
+                    upper = min(upper, p_slow + half)
+                elif q == 2:
+                    if r_before > 0:
+                        upper = min(upper, p_slow + half * half / r_before)
+                    elif r_before < 0:
+                        lower = max(lower, p_slow + half * half / r_before)
+                else:
+                    lower = max(lower, p_slow + (-half - (1 - gd) * drift) / gd)
+                    upper = min(upper, p_slow + (half - (1 - gd) * drift) / gd)
+        score = raw / height if raw > height else min(raw, recipe.held)
+        if recipe.held < 1 and raw > 1:
+            hold = max(hold, np.log(raw))
         yhat = x[i] - rs[0]
         if lower <= upper:
             yhat = min(max(yhat, lower), upper)
@@ -129,18 +179,24 @@ def calibrated(x, ts, civil, step):
             lower = upper = yhat
         out[i, 0], out[i, 1], out[i, 2], out[i, 3] = score, yhat, lower, upper
         of_mean = 1 / (c + 1.0)
-        for b in range(3):
-            size = abs(rs[b])
-            if c >= 10 and L1[b] > 0 and size > 6 * L1[b]:
-                size = 6 * L1[b]
-            recent = min(abs(rs[b]), 50 * L1[b]) if L1[b] > 0 else abs(rs[b])
-            g = max(1 / t_scale, of_mean)
-            L1[b] += g * (size - L1[b])
-            L2[b] += g * (rs[b] * rs[b] - L2[b])
-            E[b] += max(1 / t_recent, of_mean) * (recent - E[b])
-            if b == 1:
-                NH[hour] += 1
-                H[hour] += max(1 / max(20.0, t_scale / 24), 1 / NH[hour]) * (size - H[hour])
+        if c > 0 and x[i] != x_before:
+            quantum = min(quantum, abs(x[i] - x_before))
+        x_before, r_before, drift, ts_before = x[i], rs[2], drift_now, ts[i]
+        g = max(1 / t_scale, of_mean)
+        for q in range(views):
+            size = abs(u[q])
+            recent = min(size, 50 * L1[q]) if L1[q] > 0 else size
+            if c >= 10 and L1[q] > 0 and size > 6 * L1[q]:
+                size = 6 * L1[q]
+            L1[q] += g * (size - L1[q])
+            L2[q] += g * (u[q] * u[q] - L2[q])
+            E[q] += max(1 / t_recent, of_mean) * (recent - E[q])
+        size = abs(rs[1])
+        if c >= 10 and L1_mid > 0 and size > 6 * L1_mid:
+            size = 6 * L1_mid
+        L1_mid += g * (size - L1_mid)
+        NH[hour] += 1
+        H[hour] += max(1 / max(20.0, t_scale / 24), 1 / NH[hour]) * (size - H[hour])
         for a in range(3):
             size, limit = abs(r[a, 1]), 6 * errors[0, 1]
             if limit > 0 and size > limit:
@@ -239,12 +295,12 @@ def series(name, step, zone, start, count):
     return times, civil, values
 
 
-def golden(folder):
+def golden(folder, recipe):
     os.makedirs(folder, exist_ok=True)
     listed = lambda column: [None if np.isnan(number) else float(number) for number in column]
     for name, step, zone, start, count in CASES:
         times, civil, values = series(name, step, zone, start, count)
-        out = calibrated(values, times, civil, float(step))
+        out = calibrated(values, times, civil, float(step), recipe)
         out[np.isinf(out)] = np.nan
         # Some in the first two blocks, the others spread over the rest.
         rows = sorted({*range(28, 48), *(int(i) for i in np.linspace(48, count - 1, 100))})
@@ -257,14 +313,14 @@ def golden(folder):
             file.write("\n")
 
 
-def labelled(split, folder):
+def labelled(split, folder, recipe):
     import pandas
 
     manifest = pandas.read_csv(os.path.join(split, "manifest.csv"))
     for row in manifest[manifest.channels == 1].itertuples():
         data = pandas.read_csv(os.path.join(split, row.source, os.path.basename(row.path)))
         times = data.timestamp.to_numpy(np.int64)
-        out = calibrated(data.value.to_numpy(float), times, times, float(row.step_s))
+        out = calibrated(data.value.to_numpy(float), times, times, float(row.step_s), recipe)
         columns = {"timestamp": times, "value": data.value, "step": int(row.step_s)}
         columns |= dict(zip(["anomaly_score", "yhat", "yhat_lower", "yhat_upper"], out.T))
         os.makedirs(os.path.join(folder, row.source), exist_ok=True)
@@ -273,9 +329,10 @@ def labelled(split, folder):
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["golden"] and len(sys.argv) == 3:
-        golden(sys.argv[2])
-    elif sys.argv[1:2] == ["labelled"] and len(sys.argv) == 4:
-        labelled(*sys.argv[2:])
+    recipe = RECIPES.get(sys.argv[-1])
+    if sys.argv[1:2] == ["golden"] and len(sys.argv) == 4 and recipe:
+        golden(sys.argv[2], recipe)
+    elif sys.argv[1:2] == ["labelled"] and len(sys.argv) == 5 and recipe:
+        labelled(sys.argv[2], sys.argv[3], recipe)
     else:
         sys.exit(__doc__)
