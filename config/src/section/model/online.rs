@@ -52,8 +52,7 @@ pub(crate) const REMEMBERING: Section = Section {
 pub(super) const PREDICTIVE: &[&str] = &["anomaly_score", "y", "yhat", "yhat_lower", "yhat_upper"];
 
 /// What a score of `calibrated` comes from, as it can be written.
-const DRIVERS: [&str; 7] =
-    ["season", "view", "usual_deviation", "hour_factor", "unrest_factor", "threshold", "hold"];
+const DRIVERS: [&str; 7] = ["season", "view", "usual_deviation", "hour_factor", "unrest_factor", "threshold", "hold"];
 
 /// The class of a configuration without models.
 pub(super) const CALIBRATED: Class = Class {
