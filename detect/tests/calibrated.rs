@@ -7,6 +7,7 @@ use detect::calibrated::{
 };
 use detect::model::{OnlineBatch, Samples, Scores};
 use detect::score::{Direction, ScorePolicy, Sides};
+use detect::spec::ModelSpec;
 use proptest::prelude::*;
 
 const MINUTE: i64 = 60_000;
@@ -330,6 +331,17 @@ fn a_series_takes_at_most_8_kib_on_disk_and_in_memory() {
         };
         assert!((held(1001) - held(1)) / 1000 <= 8 * 1024, "{}", held(1001));
     }
+}
+
+#[test]
+fn a_state_of_the_first_version_is_refused_by_its_number() {
+    let mut batch = batch::<f32>(HOUR);
+    let mut state = Vec::new();
+    batch.save(0, &mut state);
+    state[2] = 1;
+    assert!(batch.load(0, &state).unwrap_err().to_string().contains("version 1"));
+    let signature = |args| ModelSpec::Calibrated(args, Zone::default()).learning_signature();
+    assert_ne!(signature(CalibratedArgs::new(HOUR)), signature(CalibratedArgs::original(HOUR)));
 }
 
 #[test]
