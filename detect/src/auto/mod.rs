@@ -51,8 +51,12 @@
 
 mod args;
 mod batch;
+mod found;
+pub mod joint;
+mod objective;
 mod search;
 mod space;
+mod trials;
 mod tunable;
 
 pub use args::{AutoArgs, MAX_SPLITS, Running, TuningArgs, ValidationScheme};
