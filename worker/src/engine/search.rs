@@ -23,6 +23,7 @@ pub struct Searching {
     timeout: Option<Duration>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "every search is on the heap by itself, and moved as a pointer")]
 enum Fit {
     Series(TunedFit),
     Group(GroupSearch),
