@@ -71,6 +71,26 @@ fn what_a_class_requires_is_searched_or_required() {
 }
 
 #[test]
+fn a_class_of_several_series_is_tuned_for_each_of_the_groups_that_are_frozen() {
+    for class in ["temporal_envelope_multivariate", "model.isolation_forest.IsolationForestMultivariateModel"] {
+        let text = format!(
+            "tuned_class_name: {class}, optimization_params: {{anomaly_percentage: 0.1, frozen_params: {{groupby: [zone, host]}}}}"
+        );
+        let model = model(&text);
+        let ModelClass::Auto(auto) = &model.class else { panic!("another class") };
+        assert_eq!(model.class.groupby(), Some(["host", "zone"].map(str::to_owned).as_slice()));
+        assert_eq!((model.provide_series.join(" "), auto.frozen.join(" ")), ("anomaly_score".into(), "groupby".into()));
+    }
+    let text = "tuned_class_name: temporal_envelope_multivariate, provide_series: [anomaly_score, yhat], optimization_params: \
+                {anomaly_percentage: 0.1, frozen_params: {forecast_at: [1h], max_channels: 7, min_n_samples_seen: 5}}";
+    let model = model(text);
+    let ModelClass::Auto(auto) = &model.class else { panic!("another class") };
+    let ModelClass::TemporalEnvelopeMultivariate(joint) = &auto.start else { panic!("another class") };
+    assert_eq!((joint.max_channels, joint.recommended_max_channels, model.min_n_samples_seen), (7, 7, 5));
+    assert_eq!(model.provide_series.join(" "), "anomaly_score yhat yhat_1h");
+}
+
+#[test]
 fn what_has_no_effect_is_accepted_with_a_reason() {
     let text = format!(
         "{MAD}, n_jobs: -1, beta: 1, show_progress_bar: true, gc_after_trial: true, \
@@ -97,8 +117,18 @@ fn a_mistake_is_named_with_its_key_and_what_is_allowed() {
         ),
         (&format!("tuned_class_name: auto, {params}"), "tuned_class_name: `auto` does not tune itself"),
         (
-            &format!("tuned_class_name: temporal_envelope_multivariate, {params}"),
-            "tuned_class_name: `temporal_envelope_multivariate` is not tuned yet",
+            &format!("tuned_class_name: temporal_envelope_multivariate, groupby: [host], {params}"),
+            "models.m.groupby: is an argument of temporal_envelope_multivariate, isolation_forest_multivariate, not of auto",
+        ),
+        (
+            "tuned_class_name: isolation_forest_multivariate, \
+             optimization_params: {anomaly_percentage: 0.1, frozen_params: {groupby: [preset]}}",
+            "models.m.optimization_params.frozen_params.groupby: has `preset`, which the writer replaces",
+        ),
+        (
+            "tuned_class_name: temporal_envelope_multivariate, \
+             optimization_params: {anomaly_percentage: 0.1, frozen_params: {max_channels: 5, recommended_max_channels: 6}}",
+            "frozen_params.recommended_max_channels: is 6, more than `max_channels`, 5",
         ),
         (&format!("tuned_class_name: custom, {params}"), "tuned_class_name: not supported yet in this version: custom"),
         (&format!("tuned_class_name: mad_onlin, {params}"), "did you mean `mad_online`?"),

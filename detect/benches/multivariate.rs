@@ -91,7 +91,7 @@ fn classes(criterion: &mut Criterion, channels: usize) {
         });
         let most = match &spec {
             MultivariateSpec::TemporalEnvelope(args, _) => format!(", at most {}", max_state_bytes(args, channels)),
-            MultivariateSpec::IsolationForest(..) => String::new(),
+            MultivariateSpec::IsolationForest(..) | MultivariateSpec::Auto(_) => String::new(),
         };
         println!("{}: {} bytes on disk, {} a channel{most}", name("state"), saved.len(), saved.len() / channels);
     }

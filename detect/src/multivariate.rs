@@ -4,6 +4,7 @@
 //! brings the channels in one order, that of the fit; where they differ, there is nothing to score.
 
 use crate::argument::ArgumentError;
+use crate::auto::joint::{self, JointAutoArgs, JointFit, TunedGroup};
 use crate::calendar::Zone;
 use crate::isolation_forest::{self, DEFAULT_SEED, IsolationForestArgs, IsolationForestMultivariate};
 use crate::model::{StateError, is_missing};
@@ -25,6 +26,8 @@ pub enum MultivariateSpec {
     /// `temporal_envelope_multivariate`, whose calendar is that of the clocks of a zone: see
     /// [`crate::temporal_envelope::multivariate`].
     TemporalEnvelope(TemporalEnvelopeMultivariateArgs, Zone),
+    /// `auto`, which searches the arguments of one of the others for each group: see [`crate::auto::joint`].
+    Auto(Box<JointAutoArgs>),
 }
 
 /// A multivariate model of one group of channels.
@@ -34,6 +37,8 @@ pub enum MultivariateModel {
     IsolationForest(IsolationForestMultivariate),
     /// Learns every sample that it scores.
     TemporalEnvelope(Box<TemporalEnvelopeMultivariate>),
+    /// One of these, with arguments of its own.
+    Tuned(Box<TunedGroup>),
 }
 
 /// The scores of some times.
@@ -57,6 +62,7 @@ impl MultivariateSpec {
         match self {
             Self::IsolationForest(..) => "isolation_forest_multivariate",
             Self::TemporalEnvelope(..) => "temporal_envelope_multivariate",
+            Self::Auto(_) => "auto",
         }
     }
 
@@ -68,10 +74,12 @@ impl MultivariateSpec {
         match self {
             Self::IsolationForest(args, _) => args.validate(self.class()),
             Self::TemporalEnvelope(args, _) => args.validate(),
+            Self::Auto(args) => args.validate(),
         }
     }
 
     /// Canonical text of exactly what the learnt state depends on; see [`crate::spec::ModelSpec::learning_signature`].
+    /// That of `auto` is not all: a search also depends on the policies of the channels.
     #[must_use]
     pub fn learning_signature(&self) -> String {
         let (version, arguments, zone) = match self {
@@ -79,6 +87,9 @@ impl MultivariateSpec {
                 (isolation_forest::MULTIVARIATE_FORMAT.version, args.learning_signature(), zone)
             }
             Self::TemporalEnvelope(args, zone) => (envelope::FORMAT.version, args.learning_signature(), zone),
+            Self::Auto(args) => {
+                return format!("{} v{} {}", self.class(), joint::FORMAT.version, args.learning_signature());
+            }
         };
         format!("{} v{version} {arguments} zone={}", self.class(), zone.name())
     }
@@ -91,6 +102,7 @@ impl MultivariateSpec {
             Self::TemporalEnvelope(args, _) => {
                 NeededHistory { samples: min_n_samples_seen.max(1), span: args.envelope.longest_period() }
             }
+            Self::Auto(args) => args.start.needed_history(min_n_samples_seen),
         }
     }
 
@@ -100,6 +112,7 @@ impl MultivariateSpec {
         match self {
             Self::IsolationForest(..) => false,
             Self::TemporalEnvelope(..) => true,
+            Self::Auto(args) => args.start.learns_online(),
         }
     }
 
@@ -109,6 +122,7 @@ impl MultivariateSpec {
         match self {
             Self::IsolationForest(..) => 0,
             Self::TemporalEnvelope(args, _) => args.envelope.forecast_at.len(),
+            Self::Auto(args) => args.start.horizons(),
         }
     }
 
@@ -118,6 +132,7 @@ impl MultivariateSpec {
         match self {
             Self::IsolationForest(..) => false,
             Self::TemporalEnvelope(args, _) => channels > args.recommended_max_channels as usize,
+            Self::Auto(args) => args.start.exceeds_recommendation(channels),
         }
     }
 
@@ -128,6 +143,7 @@ impl MultivariateSpec {
     pub fn holds(&self, channels: usize) -> Result<(), FitError> {
         match self {
             _ if channels == 0 => Err(FitError::Failed { what: "there are no series" }),
+            Self::Auto(args) => args.start.holds(channels),
             Self::TemporalEnvelope(args, _) if channels > args.max_channels as usize => {
                 Err(FitError::TooManyChannels { found: channels, most: args.max_channels as usize })
             }
@@ -151,10 +167,25 @@ impl MultivariateSpec {
                     .map_err(|_| FitError::Failed { what: "two channels have one name" })?;
                 Ok(MultivariateModel::TemporalEnvelope(Box::new(model)))
             }
+            Self::Auto(args) => Ok(MultivariateModel::Tuned(Box::new(TunedGroup::new(args, names)?))),
         }
     }
 
-    /// A model of channels with these names, each once, that is fitted to what `channels` has of them, in this order.
+    /// Begins the fit of a model that searches, of channels with these names, each once and with its policy, to what `channels` has
+    /// of them, in this order; `None` of another.
+    ///
+    /// # Panics
+    /// If there are not as many values as channels and times, or as many policies as channels: the caller's bug.
+    #[must_use]
+    pub fn begin_fit(&self, names: &[&str], channels: Channels<'_>, policies: &[ScorePolicy]) -> Option<JointFit> {
+        match self {
+            Self::Auto(args) => Some(JointFit::new(args, names, channels, policies)),
+            Self::IsolationForest(..) | Self::TemporalEnvelope(..) => None,
+        }
+    }
+
+    /// A model of channels with these names, each once, that is fitted to what `channels` has of them, in this order. That of
+    /// `auto` makes all trials, with channels that have no policies: see [`begin_fit`](Self::begin_fit).
     ///
     /// # Errors
     /// If there are no channels, more than the model may have, or not enough samples.
@@ -162,10 +193,16 @@ impl MultivariateSpec {
     /// # Panics
     /// If there are not as many values as channels and times: the caller's bug.
     pub fn fit(&self, names: &[&str], channels: Channels<'_>) -> Result<MultivariateModel, FitError> {
+        if let Self::Auto(args) = self {
+            let policies = vec![ScorePolicy::default(); names.len()];
+            let mut fit = JointFit::new(args, names, channels, &policies);
+            while fit.step() {}
+            return fit.finish(channels);
+        }
         let mut model = self.new_model(names)?;
         match &mut model {
             MultivariateModel::IsolationForest(forest) => forest.fit(channels)?,
-            MultivariateModel::TemporalEnvelope(_) => {
+            MultivariateModel::TemporalEnvelope(_) | MultivariateModel::Tuned(_) => {
                 if channels.values.iter().all(|value| !value.is_finite()) {
                     return Err(FitError::TooFewSamples { needed: 1, found: 0 });
                 }
@@ -226,6 +263,7 @@ impl MultivariateModel {
                 }
                 JointScores { anomaly_score, intervals, stage, forecasts }
             }
+            Self::Tuned(tuned) => tuned.infer(channels, policies),
         }
     }
 
@@ -237,6 +275,17 @@ impl MultivariateModel {
             Self::TemporalEnvelope(envelope) => {
                 envelope.readiness().after_warm_up(envelope.samples_seen(), warm_up(policies))
             }
+            Self::Tuned(tuned) => tuned.readiness(policies),
+        }
+    }
+
+    /// Whether it is fitted to so many channels; one that knows its channels by name always is.
+    #[must_use]
+    pub fn is_of(&self, channels: usize) -> bool {
+        match self {
+            Self::IsolationForest(forest) => forest.channels() == Some(channels),
+            Self::TemporalEnvelope(_) => true,
+            Self::Tuned(tuned) => tuned.model().is_of(channels),
         }
     }
 
@@ -246,6 +295,7 @@ impl MultivariateModel {
         match self {
             Self::IsolationForest(_) => None,
             Self::TemporalEnvelope(envelope) => Some(envelope.samples_seen()),
+            Self::Tuned(tuned) => tuned.model().samples_seen(),
         }
     }
 
@@ -254,7 +304,11 @@ impl MultivariateModel {
     /// # Panics
     /// If there are not as many values as channels and times: the caller's bug.
     pub fn learn(&mut self, channels: Channels<'_>) {
-        let Self::TemporalEnvelope(envelope) = self else { return };
+        let envelope = match self {
+            Self::IsolationForest(_) => return,
+            Self::TemporalEnvelope(envelope) => envelope,
+            Self::Tuned(tuned) => return tuned.learn(channels),
+        };
         let mut values = Vec::with_capacity(channels.count);
         for (index, time) in channels.times.iter().enumerate() {
             values.clear();
@@ -270,6 +324,7 @@ impl MultivariateModel {
         match self {
             Self::IsolationForest(forest) => forest.save(out),
             Self::TemporalEnvelope(envelope) => envelope.save(out),
+            Self::Tuned(tuned) => tuned.save(out),
         }
     }
 
@@ -281,6 +336,7 @@ impl MultivariateModel {
         match self {
             Self::IsolationForest(forest) => forest.load(bytes),
             Self::TemporalEnvelope(envelope) => envelope.load(bytes),
+            Self::Tuned(tuned) => tuned.load(bytes),
         }
     }
 }

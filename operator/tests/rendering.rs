@@ -167,9 +167,11 @@ fn a_tuned_class_is_the_block_that_is_set_and_what_is_in_it_is_frozen() {
         "anomalyPercentage": 0.02, "timeout": "2s500ms", "nTrials": 7, "validationScheme": "leaky",
     });
     let forest = json!({ "isolationForest": { "nEstimators": 50, "seasonalFeatures": ["hod"] } });
+    let joint = json!({ "temporalEnvelopeMultivariate": { "groupby": ["host"], "maxChannels": 9 } });
     let models = [
         model("tuned", json!({ "auto": tuning, "clipPredictions": true })),
         model("forest", json!({ "auto": { "tuned": forest, "anomalyPercentage": 0.0 } })),
+        model("joint", json!({ "auto": { "tuned": joint, "anomalyPercentage": 0.0 } })),
         model("rolling", json!({ "auto": { "tuned": { "rollingQuantile": {} }, "anomalyPercentage": 0.0 } })),
     ];
     let mut selection = selection(&anomaly, &models, &[query("cpu", json!({}))]);
@@ -189,6 +191,8 @@ fn a_tuned_class_is_the_block_that_is_set_and_what_is_in_it_is_frozen() {
     assert!(config.models["tuned"].clip_predictions);
     assert_eq!(auto("forest").frozen, ["args.n_estimators", "seasonal_features"]);
     assert_eq!(config.models["forest"].provide_series, ["anomaly_score", "y"]);
+    assert_eq!(auto("joint").frozen, ["groupby", "max_channels"]);
+    assert_eq!(config.models["joint"].class.groupby(), Some(["host".to_owned()].as_slice()));
     assert_eq!((auto("rolling").tuned_class.as_str(), auto("rolling").frozen.len()), ("rolling_quantile", 0));
 }
 

@@ -7,7 +7,7 @@ use config::worker::{
     Validation,
 };
 use detect::{
-    auto::{AutoArgs, TuningArgs, ValidationScheme},
+    auto::{AutoArgs, TuningArgs, ValidationScheme, joint::JointAutoArgs},
     calendar::{DAY_MS, Date, WallClock, Zone},
     calibrated::CalibratedArgs,
     decomposition::StdArgs,
@@ -122,6 +122,16 @@ pub fn multivariate_spec(query: &Query, model: &Model) -> Option<MultivariateSpe
             };
             Some(MultivariateSpec::TemporalEnvelope(args, zone))
         }
+        ModelClass::Auto(auto) => {
+            let start = multivariate_spec(query, &Model { class: auto.start.clone(), ..model.clone() })?;
+            Some(MultivariateSpec::Auto(Box::new(JointAutoArgs {
+                start,
+                frozen: auto.frozen.clone(),
+                tuning: tuning(auto),
+                timeout: timeout(auto),
+                exclude_incidents: model.exclude_incidents,
+            })))
+        }
         _ => None,
     }
 }
@@ -138,26 +148,33 @@ fn auto_args(query: &Query, model: &Model, auto: &Auto) -> Option<AutoArgs> {
         safeguards: safeguards_of_class(&start, model),
         start,
         frozen: auto.frozen.clone(),
-        tuning: TuningArgs {
-            anomaly_percentage: auto.anomaly_percentage,
-            n_trials: auto.n_trials,
-            n_splits: auto.n_splits,
-            validation_scheme: match auto.validation {
-                Validation::Regular => ValidationScheme::Regular,
-                Validation::Leaky => ValidationScheme::Leaky,
-            },
-            train_val_ratio: auto.train_val_ratio,
-            seed: auto.seed,
-            exact: auto.exact,
-            optimize_complexity: auto.optimize_complexity,
-        },
-        // Longer than a Duration is no limit, shorter than its unit is the least there is.
-        timeout: auto.timeout.and_then(|seconds| {
-            Duration::try_from_secs_f64(seconds).ok().map(|timeout| timeout.max(Duration::from_nanos(1)))
-        }),
+        tuning: tuning(auto),
+        timeout: timeout(auto),
         policy: score_policy(query, model),
         exclude_incidents: model.exclude_incidents,
     })
+}
+
+fn tuning(auto: &Auto) -> TuningArgs {
+    TuningArgs {
+        anomaly_percentage: auto.anomaly_percentage,
+        n_trials: auto.n_trials,
+        n_splits: auto.n_splits,
+        validation_scheme: match auto.validation {
+            Validation::Regular => ValidationScheme::Regular,
+            Validation::Leaky => ValidationScheme::Leaky,
+        },
+        train_val_ratio: auto.train_val_ratio,
+        seed: auto.seed,
+        exact: auto.exact,
+        optimize_complexity: auto.optimize_complexity,
+    }
+}
+
+/// Longer than a Duration is no limit, shorter than its unit is the least there is.
+fn timeout(auto: &Auto) -> Option<Duration> {
+    let timeout = Duration::try_from_secs_f64(auto.timeout?).ok()?;
+    Some(timeout.max(Duration::from_nanos(1)))
 }
 
 /// Canonical text of exactly what a model's state depends on besides the input.

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use config::ownership::{Spread, ownership_key, shard_of_key};
 use config::placement::placements;
 use config::topology::Topology;
-use config::worker::{HttpClient, Model, Query, Scheduler, WorkerConfig, Writer};
+use config::worker::{HttpClient, Model, ModelClass, Query, Scheduler, WorkerConfig, Writer};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -354,10 +354,16 @@ impl JobPlan {
             "fit_window": scheduler.fit_window, "fit_every": scheduler.fit_every,
             "infer_every": scheduler.infer_every, "start_from": scheduler.start_from, "start_tz": scheduler.tz,
         });
-        if let Some(Joint { groupby, queries }) = &self.joint {
+        if let Some(joint @ Joint { groupby, queries }) = &self.joint {
             let read = |(alias, query): (&String, &Query)| (alias.clone(), (query.expr.clone(), query.max_lookback));
             let queries: std::collections::BTreeMap<_, _> = queries.iter().map(read).collect();
             learnt_from["joint"] = serde_json::json!({ "groupby": groupby, "queries": queries });
+            if matches!(model.model.class, ModelClass::Auto(_)) {
+                // A search of single series has its query's own in its arguments.
+                let policy = |query: &Query| format!("{:?}", crate::detector::score_policy(query, &model.model));
+                let policies: Vec<String> = joint.queries.values().map(policy).collect();
+                learnt_from["joint"]["policies"] = serde_json::json!(policies);
+            }
         }
         learnt_from.to_string()
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ModelClass;
 
-/// A class whose arguments every fit searches for each series.
+/// A class whose arguments every fit searches for each series, or for each group of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Auto {
     /// Short name of the tuned class.
@@ -19,7 +19,7 @@ pub struct Auto {
     pub anomaly_percentage: f64,
     /// The most trials, at least 1.
     pub n_trials: u32,
-    /// The longest time of the search for one series, s, above 0.
+    /// The longest time of the search for one series or group, s, above 0.
     pub timeout: Option<f64>,
     /// Number of folds, 1 to 100.
     pub n_splits: u32,

@@ -96,6 +96,7 @@ impl ModelClass {
         match self {
             Self::IsolationForestMultivariate(JointForest { groupby, .. })
             | Self::TemporalEnvelopeMultivariate(JointEnvelope { groupby, .. }) => Some(groupby),
+            Self::Auto(auto) => auto.start.groupby(),
             _ => None,
         }
     }

@@ -4,10 +4,13 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{HoltWinters, IsolationForest, MadOnline, Prophet, QuantileOnline, Std, TemporalEnvelope, ZscoreOnline};
+use super::{
+    HoltWinters, IsolationForest, IsolationForestMultivariate, MadOnline, Prophet, QuantileOnline, Std,
+    TemporalEnvelope, TemporalEnvelopeMultivariate, ZscoreOnline,
+};
 use crate::duration::{Duration, at_least};
 
-/// Another class, whose arguments every fit searches for each series.
+/// Another class, whose arguments every fit searches for each series, or for each group of them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.anomalyPercentage < 0.5").message("anomalyPercentage must be below 0.5").field_path(".anomalyPercentage"))]
@@ -24,7 +27,7 @@ pub struct Auto {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub n_trials: Option<i32>,
-    /// The longest time of the search for one series, longer than 0. It ends with the trial that is under way. Absent: no
+    /// The longest time of the search for one series or group, longer than 0. It ends with the trial that is under way. Absent: no
     /// limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
@@ -55,8 +58,8 @@ pub struct Auto {
 /// The class to tune.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.zscoreOnline), has(self.madOnline), has(self.quantileOnline), has(self.rollingQuantile), has(self.std), has(self.temporalEnvelope), has(self.prophet), has(self.holtwinters), has(self.isolationForest)].filter(set, set).size() == 1")
-    .message("exactly one of zscoreOnline, madOnline, quantileOnline, rollingQuantile, std, temporalEnvelope, prophet, holtwinters and isolationForest must be set"))]
+#[x_kube(validation = Rule::new("[has(self.zscoreOnline), has(self.madOnline), has(self.quantileOnline), has(self.rollingQuantile), has(self.std), has(self.temporalEnvelope), has(self.prophet), has(self.holtwinters), has(self.isolationForest), has(self.temporalEnvelopeMultivariate), has(self.isolationForestMultivariate)].filter(set, set).size() == 1")
+    .message("exactly one of zscoreOnline, madOnline, quantileOnline, rollingQuantile, std, temporalEnvelope, prophet, holtwinters, isolationForest, temporalEnvelopeMultivariate and isolationForestMultivariate must be set"))]
 pub struct Tuned {
     /// Running mean and standard deviation.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,6 +98,14 @@ pub struct Tuned {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub isolation_forest: Option<IsolationForest>,
+    /// Temporal envelopes of several series, and what they have in common: arguments of their own for each group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub temporal_envelope_multivariate: Option<TemporalEnvelopeMultivariate>,
+    /// How soon random cuts isolate what several series have at one time: arguments of their own for each group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub isolation_forest_multivariate: Option<IsolationForestMultivariate>,
 }
 
 /// Quantiles of the newest samples, of which nothing is required: what is absent is searched.

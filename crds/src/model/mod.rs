@@ -60,7 +60,7 @@ use std::collections::BTreeMap;
     .message("provideSeries: isolationForest expects no value, so it has no yhat, yhat_lower and yhat_upper"))]
 #[x_kube(validation = Rule::new("!has(self.influenceLimit) || self.influenceLimit == 0.0 || self.influenceLimit >= 1.0")
     .message("influenceLimit must be 0, for none, or at least 1").field_path(".influenceLimit"))]
-#[x_kube(validation = Rule::new("!has(self.provideSeries) || !has(self.isolationForestMultivariate) || self.provideSeries.all(series, series in ['anomaly_score', 'stage'])")
+#[x_kube(validation = Rule::new("!has(self.provideSeries) || !has(self.isolationForestMultivariate) && !(has(self.auto) && has(self.auto.tuned.isolationForestMultivariate)) || self.provideSeries.all(series, series in ['anomaly_score', 'stage'])")
     .message("provideSeries: isolationForestMultivariate gives anomaly_score and stage only"))]
 pub struct AnomalyModelSpec {
     /// What is usual at this time of the day and week, in a band that the series itself leaves rarely. Nothing has to be set: `{}`.
@@ -114,7 +114,7 @@ pub struct AnomalyModelSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub isolation_forest_multivariate: Option<IsolationForestMultivariate>,
-    /// Another class, whose arguments every fit searches for each series.
+    /// Another class, whose arguments every fit searches for each series, or for each group of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub auto: Option<Auto>,

@@ -1,23 +1,21 @@
 //! The models of many series, each with arguments of its own.
 
 use super::args::AutoArgs;
+use super::found::Found;
 use super::search::{Search, Tuned};
 use super::space::Tunable;
 use crate::batch::Batch;
 use crate::incidents;
 use crate::model::{Provides, Samples, Scores, StateError, is_missing};
 use crate::offline::{FitError, Window};
-use crate::readiness::{Readiness, Stage};
+use crate::readiness::Readiness;
 use crate::safeguards::Safeguards;
 use crate::score::{Interval, ScorePolicy};
 use crate::spec::ModelSpec;
-use crate::state::{Format, HEADER_BYTES, Reader, Writer, damaged, require};
+use crate::state::{Format, HEADER_BYTES, damaged, require};
 
 /// Tag and version of the state. Another space to search is another version.
 pub const FORMAT: Format = Format { tag: *b"at", version: 2 };
-
-/// Of the number of found values in a state: set if they were searched.
-const SEARCHED: u16 = 1 << 15;
 
 /// Size of a saved state with so many found values, beside the state of the class.
 #[must_use]
@@ -33,29 +31,13 @@ struct Slot {
     model: Batch,
 }
 
-/// What a search has found for a series.
-#[derive(Debug, Clone, Default)]
-struct Found {
-    /// Whether there was one.
-    is_searched: bool,
-    /// See [`Tuned::values`].
-    values: Vec<f64>,
-}
-
 impl Slot {
     fn new(spec: ModelSpec, found: Found, safeguards: Safeguards, components: &[String]) -> Self {
         let mut model = spec.new_batch_with(safeguards, components);
         model.grow(1);
         Self { spec, found, model }
     }
-
-    fn most_ready(&self) -> Readiness {
-        if self.found.is_searched { Readiness::READY } else { UNSEARCHED }
-    }
 }
-
-/// The most that a series is that no search has been made for.
-const UNSEARCHED: Readiness = Readiness { stage: Stage::Learning, share: 0.999 };
 
 /// `auto` of many series. A slot is a series; a new slot has learnt nothing.
 ///
@@ -118,7 +100,7 @@ impl TunedBatch {
     pub fn readiness(&self, slot: u32, policy: &ScorePolicy) -> Readiness {
         self.slots[slot as usize]
             .as_deref()
-            .map_or(Readiness::NONE, |slot| slot.model.readiness(0, policy).and(slot.most_ready()))
+            .map_or(Readiness::NONE, |slot| slot.model.readiness(0, policy).and(slot.found.most_ready()))
     }
 
     /// Begins a fit of a series. No slot changes: fits can run beside scoring and beside each other, and their states are put in
@@ -175,7 +157,7 @@ impl TunedBatch {
             scores.yhat_upper[cells.clone()].copy_from_slice(&self.row.yhat_upper);
             if scores.gives_stage {
                 scores.stage[cells.clone()].copy_from_slice(&self.row.stage);
-                let most = slot.most_ready();
+                let most = slot.found.most_ready();
                 scores.stage[cells].iter_mut().for_each(|stage| *stage = stage.min(most.value()));
             }
             scores.components.extend_from_slice(&self.row.components);
@@ -215,7 +197,7 @@ impl TunedBatch {
     /// Appends one slot's state in its versioned binary form.
     pub fn save(&self, slot: u32, out: &mut Vec<u8>) {
         let slot = self.slots[slot as usize].as_deref();
-        write(slot.map_or(&Found::default(), |slot| &slot.found), out);
+        slot.map_or(&Found::default(), |slot| &slot.found).write(FORMAT, out);
         if let Some(slot) = slot {
             slot.model.save(0, out);
         }
@@ -226,18 +208,12 @@ impl TunedBatch {
     /// # Errors
     /// When the bytes are no state of this model; the slot is unchanged then.
     pub fn load(&mut self, slot: u32, bytes: &[u8]) -> Result<(), StateError> {
-        let mut reader = Reader::new(FORMAT, bytes)?;
-        let count = reader.u16()?;
-        let is_searched = count & SEARCHED != 0;
-        let count = count & !SEARCHED;
-        let values = (0..count).map(|_| reader.finite()).collect::<Result<Vec<f64>, StateError>>()?;
-        let class = reader.bytes(reader.remaining())?;
-        require(is_searched || values.is_empty(), "found values without a search")?;
-        let loaded = if class.is_empty() && !is_searched {
+        let (found, class) = Found::read(FORMAT, bytes)?;
+        let loaded = if class.is_empty() && !found.is_searched {
             None
         } else {
-            let spec = with_values(&self.args, &values)?;
-            let mut loaded = Slot::new(spec, Found { is_searched, values }, self.args.safeguards, &self.components);
+            let spec = with_values(&self.args, &found.values)?;
+            let mut loaded = Slot::new(spec, found, self.args.safeguards, &self.components);
             loaded.model.load(0, class)?;
             Some(Box::new(loaded))
         };
@@ -252,14 +228,6 @@ impl TunedBatch {
         let slots = self.slots.iter().flatten().map(|slot| of_slot(slot)).sum::<usize>();
         self.slots.capacity() * size_of::<Option<Box<Slot>>>() + slots
     }
-}
-
-fn write(found: &Found, out: &mut Vec<u8>) {
-    let Found { is_searched, values } = found;
-    let mut writer = Writer::new(FORMAT, out);
-    // A class has a handful of parameters.
-    writer.u16(values.len() as u16 | if *is_searched { SEARCHED } else { 0 });
-    values.iter().for_each(|value| writer.f64(*value));
 }
 
 /// A fit of one series under way.
@@ -291,13 +259,13 @@ impl TunedFit {
         let window = Window { values: &values, ..window };
         let before = state.len();
         if let Some(Ok(Tuned { args, values, .. })) = self.search.map(AnySearch::finish) {
-            write(&Found { is_searched: true, values }, state);
+            Found { is_searched: true, values }.write(FORMAT, state);
             if args.fit(self.safeguards, window, state).is_ok() {
                 return Ok(());
             }
             state.truncate(before);
         }
-        write(&Found::default(), state);
+        Found::default().write(FORMAT, state);
         self.start.fit(self.safeguards, window, state).inspect_err(|_| state.truncate(before))
     }
 }

@@ -43,6 +43,8 @@
 //! Until the next fit the model does what its class does. One that learns online learns every sample that it scores, and a series
 //! that no fit has seen starts with the arguments that searches start from. One that does not has no output before its first fit.
 //!
+//! Classes that see several series together are tuned for each group: see [`joint`].
+//!
 //! # State
 //!
 //! The [header](crate::state) `at`, the number of values that were found (`u16`, with the highest bit set if there was a search; 0 if
@@ -51,8 +53,12 @@
 
 mod args;
 mod batch;
+mod found;
+pub mod joint;
+mod objective;
 mod search;
 mod space;
+mod trials;
 mod tunable;
 
 pub use args::{AutoArgs, MAX_SPLITS, Running, TuningArgs, ValidationScheme};

@@ -416,6 +416,17 @@ impl TemporalEnvelopeMultivariate {
     /// # Panics
     /// If there are not as many values and policies as channels: the caller's bug.
     pub fn infer(&mut self, time: i64, values: &[f64], policies: &[ScorePolicy]) -> f64 {
+        let score = self.score(time, values, policies);
+        self.forecast(time, values, policies);
+        self.update(time, values);
+        score
+    }
+
+    /// The same without learning and without forecasts.
+    ///
+    /// # Panics
+    /// If there are not as many values and policies as channels: the caller's bug.
+    pub fn score(&mut self, time: i64, values: &[f64], policies: &[ScorePolicy]) -> f64 {
         assert_eq!((values.len(), policies.len()), (self.channels.len(), self.channels.len()), "one for each channel");
         self.look(time, values);
         let of_tick = (self.ticks_seen, self.args.safeguards);
@@ -424,8 +435,6 @@ impl TemporalEnvelopeMultivariate {
             let guess = channel.guess(&self.directions);
             self.scores[channel.index] = channel.score(time, value, guess, policy, of_tick);
         }
-        self.forecast(time, values, policies);
-        self.update(time, values);
         self.args.score_aggregation.joint(self.channels.iter().map(|channel| self.scores[channel.index].score))
     }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::config::Section;
 use super::models::{offline, online};
+use super::multivariate::multivariate;
 
 /// What only `auto` takes: the tuned class with its own words, and how it is searched.
 pub(super) fn auto(common: Section, own: &Auto) -> Section {
@@ -45,6 +46,8 @@ fn tuned(tuned: &Tuned) -> Section {
         prophet,
         holtwinters,
         isolation_forest,
+        temporal_envelope_multivariate,
+        isolation_forest_multivariate,
         ..
     } = tuned.clone();
     let spec = AnomalyModelSpec {
@@ -56,7 +59,9 @@ fn tuned(tuned: &Tuned) -> Section {
         prophet,
         holtwinters,
         isolation_forest,
+        temporal_envelope_multivariate,
+        isolation_forest_multivariate,
         ..AnomalyModelSpec::default()
     };
-    offline(online(Section::default(), &spec), &spec)
+    multivariate(offline(online(Section::default(), &spec), &spec), &spec)
 }

@@ -40,7 +40,7 @@ const JOINT_SERIES: [&str; 2] = ["anomaly_score", STAGE];
 
 /// The groups of one model.
 pub(super) struct Groups {
-    spec: MultivariateSpec,
+    pub(super) spec: MultivariateSpec,
     joint: Joint,
     /// By query.
     policies: BTreeMap<String, ScorePolicy>,
@@ -54,7 +54,7 @@ pub(super) struct Groups {
     /// group began anew with another first channel, and that one's from after it.
     groups: ByLabels<Group>,
     /// The channels of the groups to fit, each group sorted, with their slots.
-    to_fit: Vec<Vec<(Labels, u32)>>,
+    pub(super) to_fit: Vec<Vec<(Labels, u32)>>,
 }
 
 struct Group {
@@ -196,7 +196,7 @@ impl Groups {
         crowded
     }
 
-    fn policy_of(&self, channel: &Labels) -> ScorePolicy {
+    pub(super) fn policy_of(&self, channel: &Labels) -> ScorePolicy {
         let query = channel.get(crate::joint::QUERY_LABEL).unwrap_or_default();
         self.policies.get(query).copied().unwrap_or_default()
     }
@@ -420,9 +420,7 @@ impl Groups {
         let refused = |_| StateError::Damaged { what: "it has more channels than the model may have" };
         let mut model = self.spec.new_model(&names).map_err(refused)?;
         model.load(state)?;
-        if let MultivariateModel::IsolationForest(forest) = &model
-            && forest.channels() != Some(channels.len())
-        {
+        if !model.is_of(channels.len()) {
             return Err(StateError::Damaged { what: "it was fitted to another number of channels" });
         }
         self.insert(slot, channels, model);
@@ -453,8 +451,12 @@ impl Groups {
         (0..end).step_by(length).map(slice).collect()
     }
 
-    /// Fits the groups of a [slice](Self::slices), and returns the slots of the first channels of those that cannot be.
+    /// Fits the groups of a [slice](Self::slices), and returns the slots of the first channels of those that cannot be. Those of a
+    /// model that searches are fitted by [searches](Self::begin_searches).
     pub(super) fn fit(&mut self, window: &FitWindow, slice: &Range<u32>) -> Vec<(u32, FitError)> {
+        if self.are_searched() {
+            return Vec::new();
+        }
         let Some(to_fit) = self.to_fit.get(slice.start as usize..slice.end as usize) else { return Vec::new() };
         let (spec, excludes_incidents) = (&self.spec, self.excludes_incidents);
         let fits: Vec<(u32, Result<MultivariateModel, FitError>)> = to_fit
@@ -462,14 +464,11 @@ impl Groups {
             .map(|channels| {
                 let names: Vec<String> = channels.iter().map(|(labels, _)| labels.to_string()).collect();
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                let mut values = Vec::with_capacity(channels.len() * window.len());
-                let mut of_one = Vec::new();
-                for (_, slot) in channels {
-                    window.series(*slot, &mut of_one);
-                    if excludes_incidents {
-                        incidents::leave_out(window.times(), &mut of_one);
+                let mut values = window.channels(channels);
+                if excludes_incidents {
+                    for of_one in values.chunks_mut(window.len().max(1)) {
+                        incidents::leave_out(window.times(), of_one);
                     }
-                    values.extend_from_slice(&of_one);
                 }
                 let channels_of = Channels { times: window.times(), count: channels.len(), values: &values };
                 let slot = channels.first().map_or(0, |(_, slot)| *slot);
@@ -495,13 +494,20 @@ impl Groups {
 
 impl Group {
     fn save(&self, out: &mut Vec<u8>) {
-        out.push(STATE_VERSION);
-        put_unsigned(out, self.channels.len() as u64);
-        for channel in &self.channels {
-            put_labels(out, channel);
-        }
-        self.model.save(out);
+        write(self.channels.iter(), &self.model, out);
     }
+}
+
+/// Appends the state of a group of these channels, which are sorted.
+pub(super) fn write<'a>(
+    channels: impl ExactSizeIterator<Item = &'a Labels>,
+    model: &MultivariateModel,
+    out: &mut Vec<u8>,
+) {
+    out.push(STATE_VERSION);
+    put_unsigned(out, channels.len() as u64);
+    channels.for_each(|channel| put_labels(out, channel));
+    model.save(out);
 }
 
 /// What a model writes for each channel.
@@ -540,16 +546,39 @@ fn read_channels(state: &[u8]) -> Result<(Vec<Labels>, &[u8]), StateError> {
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Arc, time::Duration};
+
     use super::*;
-    use crate::{engine::JobState, environment::Grid, joint::Joint, plan};
+    use crate::{
+        engine::JobState,
+        environment::{Grid, Stopwatch},
+        joint::Joint,
+        plan,
+    };
 
     const MINUTE: i64 = 60_000;
 
+    const CLASSES: [&str; 4] = [
+        "temporal_envelope_multivariate",
+        "isolation_forest_multivariate",
+        "tuned temporal_envelope_multivariate",
+        "tuned isolation_forest_multivariate",
+    ];
+
+    /// The groups of hosts of a class with its arguments, tuned where it begins with `tuned `.
     fn job(class: &str) -> JobState {
+        let class = match class.strip_prefix("tuned ") {
+            Some(tuned) => format!(
+                "auto, tuned_class_name: {tuned}, optimization_params: \
+                 {{anomaly_percentage: 0.1, n_trials: 8, frozen_params: {{groupby: [host]}}}}"
+            ),
+            None if class.starts_with("auto,") => class.to_owned(),
+            None => format!("{class}, groupby: [host]"),
+        };
         let text = format!(
             "
 schedulers: {{s: {{class: periodic, infer_every: 1m, fit_every: 1d, fit_window: 1d}}}}
-models: {{m: {{class: {class}, groupby: [host], queries: all, schedulers: all}}}}
+models: {{m: {{class: {class}, queries: all, schedulers: all}}}}
 reader: {{datasource_url: 'http://tsdb:8428', sampling_period: 1m, queries: {{cpu: {{expr: cpu}}, memory: {{expr: mem}}}}}}
 writer: {{datasource_url: 'http://tsdb:8428'}}
 "
@@ -589,16 +618,26 @@ writer: {{datasource_url: 'http://tsdb:8428'}}
         state.models[0].fitted_to = Some(199 * MINUTE);
         state.gather(&window);
         for slice in state.slices() {
-            assert_eq!(state.fit_slice(&window, &slice), []);
+            fit(&mut state, &window, &slice);
         }
         assert_eq!(state.instances(), 1);
         state
     }
 
+    /// Fits a slice, with all trials of its searches.
+    fn fit(state: &mut JobState, window: &FitWindow, slice: &Range<u32>) {
+        let unlimited: Stopwatch = Arc::new(|| Duration::ZERO);
+        assert_eq!(state.fit_slice(window, slice), []);
+        let mut searches = state.begin_searches(window, slice);
+        while !searches.is_empty() {
+            assert_eq!(state.search(&mut searches, window, &unlimited).refused, []);
+        }
+    }
+
     #[test]
     fn a_tick_without_all_channels_of_a_group_or_with_others_has_no_score_and_teaches_nothing() {
         let (cpu, memory, disk) = (channel("cpu", "a"), channel("memory", "a"), channel("disk", "a"));
-        for class in ["temporal_envelope_multivariate", "isolation_forest_multivariate"] {
+        for class in CLASSES {
             let mut state = fitted(class);
             let first = state.series.slot_of(&cpu).unwrap();
             let before = state.save(first, 0).unwrap();
@@ -708,7 +747,7 @@ writer: {{datasource_url: 'http://tsdb:8428'}}
 
     #[test]
     fn a_fit_leaves_out_incidents_of_single_channels_where_it_is_told_to() {
-        for class in ["temporal_envelope_multivariate", "isolation_forest_multivariate"] {
+        for class in &CLASSES[..2] {
             // The state after a fit to a window in which a channel has these values for ten minutes.
             let state_of = |arguments: &str, incident: f64| {
                 let mut state = job(&format!("{class}{arguments}"));
@@ -722,7 +761,7 @@ writer: {{datasource_url: 'http://tsdb:8428'}}
                 state.models[0].fitted_to = Some(199 * MINUTE);
                 state.gather(&window);
                 let slices = state.slices();
-                slices.iter().for_each(|slice| assert_eq!(state.fit_slice(&window, slice), []));
+                slices.iter().for_each(|slice| fit(&mut state, &window, slice));
                 state.save(state.series.slot_of(&cpu).unwrap(), 0).unwrap()
             };
             let missing = state_of("", detect::model::MISSING);
@@ -734,7 +773,7 @@ writer: {{datasource_url: 'http://tsdb:8428'}}
     #[test]
     fn the_state_of_a_group_goes_with_its_first_channel_and_to_no_other_one() {
         let (cpu, memory) = (channel("cpu", "a"), channel("memory", "a"));
-        for class in ["temporal_envelope_multivariate", "isolation_forest_multivariate"] {
+        for class in CLASSES {
             let mut state = fitted(class);
             let [first, second] = [&cpu, &memory].map(|channel| state.series.slot_of(channel).unwrap());
             assert_eq!(state.save(second, 0), None);
@@ -762,5 +801,65 @@ writer: {{datasource_url: 'http://tsdb:8428'}}
             other.reset(&[slot]);
             assert_eq!(other.instances(), 0);
         }
+    }
+
+    #[test]
+    fn a_group_has_arguments_of_its_own_after_a_search_whatever_other_groups_there_are() {
+        // The states of two groups of other noise after fits of the groups of these hosts.
+        let states_of = |hosts: &[&str], arguments: &str| {
+            let mut state = job("tuned temporal_envelope_multivariate");
+            if !arguments.is_empty() {
+                state = job(&format!(
+                    "auto, tuned_class_name: temporal_envelope_multivariate, optimization_params: \
+                     {{anomaly_percentage: 0.1, n_trials: 8, frozen_params: {{groupby: [host]}}}}, {arguments}"
+                ));
+            }
+            let mut window = FitWindow::default();
+            for minute in 0..300 {
+                let values: Vec<(Labels, f64)> = hosts
+                    .iter()
+                    .flat_map(|host| {
+                        let wild = if *host == "b" && minute % 23 == 0 { 500.0 } else { 0.0 };
+                        let value = (minute * 7 % 13) as f64 + wild;
+                        [(channel("cpu", host), value), (channel("memory", host), 10.0 * value)]
+                    })
+                    .collect();
+                let values: Vec<(&Labels, f64)> = values.iter().map(|(labels, value)| (labels, *value)).collect();
+                window.push(tick(&mut state, minute, &values));
+            }
+            state.models[0].fitted_to = Some(299 * MINUTE);
+            state.gather(&window);
+            state.slices().iter().for_each(|slice| fit(&mut state, &window, slice));
+            let saved = |host: &&str| state.save(state.series.slot_of(&channel("cpu", host)).unwrap(), 0).unwrap();
+            let found = |group: &Group| match &group.model {
+                MultivariateModel::Tuned(tuned) => tuned.spec().clone(),
+                other => panic!("not tuned: {other:?}"),
+            };
+            let specs = hosts.iter().map(|host| found(&state.groups.as_ref().unwrap().groups[&channel("cpu", host)]));
+            (hosts.iter().map(saved).collect::<Vec<_>>(), specs.collect::<Vec<_>>())
+        };
+        let (together, specs) = states_of(&["a", "b"], "");
+        assert_ne!(specs[0], specs[1]);
+        assert!(together[0] == states_of(&["a"], "").0[0] && together[1] == states_of(&["b"], "").0[0]);
+        let fixed = states_of(&["b"], "scale: 3");
+        assert!(fixed.0[0] != together[1], "a search depends on how scores are made");
+    }
+
+    #[test]
+    fn a_change_of_a_policy_begins_a_tuned_group_anew_and_no_other_one() {
+        let signature = |class: &str| {
+            let state = job(class);
+            state.models[0].signature.clone()
+        };
+        let auto = |arguments: &str| {
+            signature(&format!(
+                "auto, tuned_class_name: isolation_forest_multivariate, \
+                 optimization_params: {{anomaly_percentage: 0.1}}{arguments}"
+            ))
+        };
+        let own = |arguments: &str| signature(&format!("isolation_forest_multivariate{arguments}"));
+        let changed = ", anomaly_score_outside_data_range: 7";
+        assert_ne!(auto(""), auto(changed));
+        assert_eq!(own(""), own(changed));
     }
 }

@@ -3,6 +3,7 @@
 
 mod alarming;
 mod blocks;
+mod group_search;
 mod groups;
 mod scores;
 mod search;

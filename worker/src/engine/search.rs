@@ -1,5 +1,5 @@
-//! Fits of models that search the arguments of each series: trial by trial, so that ticks that are due wait for a trial of some
-//! series and never for a whole search.
+//! Fits of models that search the arguments of each series, or of each group of them: trial by trial, so that ticks that are due wait for a trial of some
+//! of them and never for a whole search.
 
 use std::{ops::Range, time::Duration};
 
@@ -10,23 +10,29 @@ use detect::{
 };
 use rayon::prelude::*;
 
-use super::{BLOCK_SERIES, FitWindow, JobState, Refused};
+use super::{BLOCK_SERIES, FitWindow, JobState, Refused, group_search::GroupSearch};
 use crate::environment::Stopwatch;
 
-/// The search for one series.
+/// The search for one series, or for one group of them by its first one.
 pub struct Searching {
     slot: u32,
     model: usize,
-    fit: TunedFit,
+    fit: Fit,
     /// Time spent on it.
     spent: Duration,
     timeout: Option<Duration>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "every search is on the heap by itself, and moved as a pointer")]
+enum Fit {
+    Series(TunedFit),
+    Group(GroupSearch),
+}
+
 /// What came of searches that are over.
 #[derive(Debug, Default)]
 pub struct Searched {
-    /// Series that the model could not be fitted to.
+    /// Series, or groups by their first ones, that the model could not be fitted to.
     pub refused: Vec<Refused>,
     /// For each search that its time limit has cut short, the model.
     pub cut: Vec<usize>,
@@ -42,24 +48,40 @@ impl Searching {
     /// A trial; after the last one, the fit of what was found.
     fn advance(mut self: Box<Self>, window: &FitWindow, stopwatch: &Stopwatch) -> Round {
         let started = stopwatch();
-        let goes_on = self.fit.step();
+        let goes_on = match &mut self.fit {
+            Fit::Series(fit) => fit.step(),
+            Fit::Group(fit) => fit.step(),
+        };
         self.spent += stopwatch().saturating_sub(started);
         let is_cut = goes_on && self.timeout.is_some_and(|timeout| self.spent >= timeout);
         if goes_on && !is_cut {
             return Round::GoesOn(self);
         }
         let Self { slot, model, fit, .. } = *self;
-        let (mut values, mut state) = (Vec::new(), Vec::new());
-        window.series(slot, &mut values);
-        let fitted = fit.finish(Window { times: &window.times, values: &values }, &mut state);
-        Round::Over { slot, model, is_cut, state: fitted.map(|()| state) }
+        let state = match fit {
+            Fit::Series(fit) => {
+                let (mut values, mut state) = (Vec::new(), Vec::new());
+                window.series(slot, &mut values);
+                fit.finish(Window { times: &window.times, values: &values }, &mut state).map(|()| state)
+            }
+            Fit::Group(fit) => fit.finish(window),
+        };
+        Round::Over { slot, model, is_cut, state }
     }
 }
 
 impl JobState {
-    /// The searches for the series in a [slice](Self::slices), in the models that search.
+    /// The searches for the series or groups in a [slice](Self::slices), in the models that search.
     #[must_use]
     pub fn begin_searches(&self, window: &FitWindow, slice: &Range<u32>) -> Vec<Box<Searching>> {
+        if let Some(groups) = &self.groups {
+            let timeout = groups.timeout();
+            let begun = groups.begin_searches(window, slice).into_iter().map(|search| {
+                let (slot, fit) = (search.slot(), Fit::Group(search));
+                Box::new(Searching { slot, model: 0, fit, spent: Duration::ZERO, timeout })
+            });
+            return begun.collect();
+        }
         let Some(block) = self.blocks.get((slice.start / BLOCK_SERIES) as usize) else { return Vec::new() };
         let slots: Vec<u32> = slice.clone().filter(|slot| self.series.get(*slot).is_some()).collect();
         let mut searches = Vec::new();
@@ -67,7 +89,7 @@ impl JobState {
             let Batch::Tuned(batch) = batch else { continue };
             searches.par_extend(slots.par_iter().map_init(Vec::new, |values, slot| {
                 window.series(*slot, values);
-                let fit = batch.begin_fit(Window { times: &window.times, values });
+                let fit = Fit::Series(batch.begin_fit(Window { times: &window.times, values }));
                 let (spent, timeout) = (Duration::ZERO, batch.timeout());
                 Box::new(Searching { slot: *slot, model, fit, spent, timeout })
             }));

@@ -12,6 +12,7 @@ use detect::{
 use rayon::prelude::*;
 
 use super::{BLOCK_SERIES, JobModel, JobState, TickInput};
+use crate::labels::Labels;
 
 /// What has been read of a window, chunk by chunk in the order of time.
 #[derive(Default)]
@@ -72,6 +73,17 @@ impl FitWindow {
         if model.plan.model.exclude_incidents {
             incidents::leave_out(&self.times, values);
         }
+    }
+
+    /// The values of several series, one after the other.
+    pub(super) fn channels(&self, channels: &[(Labels, u32)]) -> Vec<f64> {
+        let mut values = Vec::with_capacity(channels.len() * self.len());
+        let mut of_one = Vec::new();
+        for (_, slot) in channels {
+            self.series(*slot, &mut of_one);
+            values.extend_from_slice(&of_one);
+        }
+        values
     }
 
     /// Puts the values of a series in the place of `values`, one for each time.

@@ -1,4 +1,4 @@
-//! `auto`: another class, whose arguments every fit searches for each series.
+//! `auto`: another class, whose arguments every fit searches for each series, or for each group of them.
 
 use crate::class;
 use crate::fields::{Fields, wrong_type};
@@ -15,7 +15,7 @@ pub(super) const AUTO: Class = Class {
     name: "auto",
     section: Section {
         title: "`models.<alias>` of class `auto`",
-        about: "Another class, whose arguments every fit searches for each series. It writes what the tuned class does.",
+        about: "Another class, whose arguments every fit searches for each series, or for each group of a class whose name ends in `_multivariate`. It writes what the tuned class does.",
         keys: &[
             Key::new(
                 "tuned_class_name",
@@ -64,7 +64,7 @@ pub(crate) const OPTIMIZATION: Section = Section {
             "timeout",
             Kind::Number(Domain::Positive),
             Presence::Absent("no limit"),
-            "The longest time of the search for one series, in seconds; it ends with the trial that is under way. What is found then depends on the machine.",
+            "The longest time of the search for one series or group, in seconds; it ends with the trial that is under way. What is found then depends on the machine.",
         ),
         Key::new(
             "n_splits",
@@ -107,7 +107,7 @@ pub(crate) const OPTIMIZATION: Section = Section {
             "frozen_params",
             Kind::Special("section", "a map of arguments of the tuned class"),
             Presence::Absent("all are the class's defaults, or searched"),
-            "Arguments of the tuned class that are not searched, as its own section has them. Those that it requires are required here.",
+            "Arguments of the tuned class that are not searched, as its own section has them, `groupby` among them. Those that it requires are required here.",
         ),
         Key::ignored(
             "optimized_business_params",
@@ -174,14 +174,7 @@ fn tuned_class(fields: &Fields<'_>, problems: &mut Problems) -> Option<&'static 
         fields.conflict(key, "`auto` does not tune itself: write the class whose arguments are searched", problems);
         return None;
     }
-    let class = CLASSES.iter().find(|class| class.name == name)?;
-    if class.sections().flat_map(|section| section.keys).any(|own| own.name == "groupby") {
-        let reason =
-            format!("`{name}` is not tuned yet: `auto` searches the arguments of single series; use the class itself");
-        fields.conflict(key, reason, problems);
-        return None;
-    }
-    Some(class)
+    CLASSES.iter().find(|class| class.name == name)
 }
 
 /// What is known of the tuned class before a search.

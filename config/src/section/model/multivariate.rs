@@ -150,8 +150,11 @@ pub(crate) fn check(
         let generated = |label: &&String| own.contains(&label.as_str()) || writer.labels.contains_key(*label);
         if let Some(label) = groupby.iter().find(generated) {
             let reason = format!("has `{label}`, which the writer replaces: two groups would write one series");
-            let place = place_of(root, &["models", alias, "groupby"]);
-            problems.error(place, format!("models.{alias}.groupby"), Fault::Conflict { reason });
+            let keys: &[&str] = match model.class {
+                ModelClass::Auto(_) => &["models", alias, "optimization_params", "frozen_params", "groupby"],
+                _ => &["models", alias, "groupby"],
+            };
+            problems.error(place_of(root, keys), keys.join("."), Fault::Conflict { reason });
         }
         let attached: Vec<(&String, &Query)> =
             model.queries.iter().filter_map(|query| queries.get_key_value(query)).collect();
