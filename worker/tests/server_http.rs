@@ -157,9 +157,9 @@ async fn alarms_are_listed_by_query_model_and_labels_highest_score_first() {
         let excursion = Excursion { time: 60_000, score, value: Some(50.0), expected, yardstick: None };
         open.note("m", &Labels::new([("instance", instance)]), &[excursion], 1);
     }
-    let list_of = |query: &str, most: usize| open.list(("s", query), &Zone::default(), most);
-    board.show("s/cpu", Listed { alarms: list_of("cpu", 2), total: 3 });
-    board.show("s/disk", Listed { alarms: list_of("disk", 10), total: 3 });
+    let list_of = |query: &str, most: usize| open.list(("s", query), Zone::default(), most);
+    board.show("s/cpu", list_of("cpu", 2));
+    board.show("s/disk", list_of("disk", 10));
     let (_, answer) = list("?query=cpu&limit=1");
     assert_eq!((&answer["total"], answer["alarms"].as_array().unwrap().len()), (&3.into(), 1));
     let first = serde_json::json!({

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use detect::{calendar::Zone, calibrated::Yardstick, score::Interval};
 use serde::Serialize;
 
-pub use board::{AlarmBoard, Alarms, Listed, MOST_OF_A_JOB};
+pub use board::{AlarmBoard, Alarms, MOST_OF_A_JOB};
 pub use sentence::sentence;
 
 use crate::{labels::Labels, series::ByLabels};
@@ -103,12 +103,8 @@ impl OpenAlarms {
     /// Takes in what a tick has of a series; returns how many alarms begin with it.
     pub fn note(&mut self, model: &str, labels: &Labels, excursions: &[Excursion], gap: i64) -> u64 {
         let mut begun = 0;
+        let of_model = self.by_model.entry(model.to_owned()).or_default();
         for excursion in excursions {
-            // No clone of the alias for each sample: nearly always it is there.
-            if !self.by_model.contains_key(model) {
-                self.by_model.insert(model.to_owned(), ByLabels::default());
-            }
-            let Some(of_model) = self.by_model.get_mut(model) else { continue };
             match of_model.get_mut(labels) {
                 Some(open) if excursion.time - open.last.time <= gap => {
                     open.peak = open.peak.max(excursion.score);
@@ -141,9 +137,9 @@ impl OpenAlarms {
         self.by_model.values().map(ByLabels::len).sum()
     }
 
-    /// The `most` with the highest scores, highest first, as they are shown of a job whose query has this zone.
+    /// What is shown of a job whose query has this zone: the `most` with the highest scores, highest first.
     #[must_use]
-    pub fn list(&self, (scheduler, query): (&str, &str), zone: &Zone, most: usize) -> Vec<Alarm> {
+    pub fn list(&self, (scheduler, query): (&str, &str), zone: Zone, most: usize) -> Listed {
         let all = self.by_model.iter();
         let mut all: Vec<(&str, &Labels, &Open)> = all
             .flat_map(|(model, alarms)| alarms.iter().map(|(labels, open)| (model.as_str(), labels, open)))
@@ -153,8 +149,37 @@ impl OpenAlarms {
             let by_score = other.last.score.total_cmp(&open.last.score);
             by_score.then_with(|| model.cmp(other_model)).then_with(|| labels.hash().cmp(&other_labels.hash()))
         });
+        let total = all.len();
         all.truncate(most);
-        all.into_iter().map(|(model, labels, open)| alarm((scheduler, query, model), zone, labels, open)).collect()
+        let alarms = all.into_iter().map(|(model, labels, open)| (model.to_owned(), labels.clone(), *open)).collect();
+        Listed { scheduler: scheduler.to_owned(), query: query.to_owned(), zone, alarms, total }
+    }
+}
+
+/// What is shown of one job. It becomes text only for who asks: ticks do not wait for that.
+#[derive(Debug, Clone, Default)]
+pub struct Listed {
+    scheduler: String,
+    query: String,
+    /// Of the query.
+    zone: Zone,
+    /// Model, series and alarm, highest score first.
+    alarms: Vec<(String, Labels, Open)>,
+    total: usize,
+}
+
+impl Listed {
+    /// How many alarms there are, shown or not.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.total
+    }
+
+    /// Those that are shown, highest score first.
+    pub fn alarms(&self) -> impl Iterator<Item = Alarm> {
+        self.alarms
+            .iter()
+            .map(|(model, labels, open)| alarm((&self.scheduler, &self.query, model), &self.zone, labels, open))
     }
 }
 
@@ -195,7 +220,7 @@ mod tests {
         assert_eq!(gap, 15 * MINUTE);
         assert_eq!(alarms.note("m", &series, &[excursion(0, 2.0), excursion(2, 5.0), excursion(17, 1.5)], gap), 1);
         assert_eq!(alarms.note("other", &series, &[excursion(17, 3.0)], gap), 1);
-        let listed = alarms.list(("s", "q"), &Zone::default(), 10);
+        let listed: Vec<Alarm> = alarms.list(("s", "q"), Zone::default(), 10).alarms().collect();
         assert_eq!(listed.iter().map(|alarm| alarm.model.as_str()).collect::<Vec<_>>(), ["other", "m"]);
         assert_eq!((listed[1].since_ms, listed[1].last_ms), (0, 17 * MINUTE));
         assert_eq!((listed[1].score, listed[1].peak_score), (1.5, 5.0));
@@ -211,9 +236,9 @@ mod tests {
         assert!(!alarms.end(15 * MINUTE, 15 * MINUTE, |_| true));
         assert!(alarms.end(16 * MINUTE, 15 * MINUTE, |model| model != "gone"));
         assert_eq!(
-            alarms.list(("s", "q"), &Zone::default(), 10).iter().map(|alarm| alarm.model.as_str()).collect::<Vec<_>>(),
+            alarms.list(("s", "q"), Zone::default(), 10).alarms().map(|alarm| alarm.model).collect::<Vec<_>>(),
             ["late"]
         );
-        assert!(alarms.list(("s", "q"), &Zone::default(), 0).is_empty());
+        assert!(alarms.list(("s", "q"), Zone::default(), 0).alarms().next().is_none());
     }
 }

@@ -382,8 +382,7 @@ impl<E: Environment> Job<E> {
         if ended || !anomalies.is_empty() {
             let names = (self.labels.scheduler_alias.as_str(), self.labels.query_key.as_str());
             let zone = detector::zone(&self.state.plan.query);
-            let alarms = self.alarms.list(names, &zone, alarms::MOST_OF_A_JOB);
-            self.context.alarms.show(&self.view.key, Listed { alarms, total: self.alarms.count() });
+            self.context.alarms.show(&self.view.key, self.alarms.list(names, zone, alarms::MOST_OF_A_JOB));
         }
     }
 
