@@ -40,6 +40,14 @@
 //! part in 2^15 while the samples that count (`1 / (1 - decay)`, or all) are fewer than 2^14; then to one part in
 //! `2^29 / samples`.
 
+mod centroid;
+mod cut;
+mod scale;
+
+pub use self::centroid::Centroid;
+pub(crate) use self::centroid::between;
+pub(crate) use self::cut::{Cut, RunWeights};
+pub use self::scale::Scale;
 use crate::model::StateError;
 use crate::score::{at_least, at_most};
 use crate::state::{Reader, Writer, damaged, require};
@@ -56,15 +64,6 @@ const MAX_UNIT: f64 = 131_072.0;
 /// Once a new sample weighs so much, all that came before is nothing.
 const DOMINANT_UNIT: f64 = MAX_UNIT * MAX_TOTAL as f64;
 
-/// [`Scale::share`] times the compression: `k0`.
-const SHARE: f64 = 1.6;
-
-/// The same of `k1`: most merges need one pass only.
-const SHARE_IN_THE_MIDDLE: f64 = 3.0;
-
-/// Merging can always come down to so many centroids: the ends stay, and two more that a gap between clusters keeps apart.
-const LEAST_KEPT: usize = 4;
-
 /// A sample that weighs a greater share of what a centroid may is not taken in by one: of such few samples, each has its place.
 const TAKEN_SHARE: f64 = 0.25;
 
@@ -77,139 +76,8 @@ const MAX_GROUPS: usize = 32;
 /// How many times as wide as both of its neighbours a gap is that separates clusters.
 const CLUSTER_GAP: f64 = 8.0;
 
-/// Marks a spread centroid in [`Centroid::weight_and_spread`].
-const SPREAD: u32 = 1 << 31;
-
 /// Size of a saved centroid.
 const CENTROID_BYTES: usize = 12;
-
-/// The part of the digest's behaviour that a compression fixes.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Scale {
-    compression: u32,
-    capacity: usize,
-    kept: usize,
-    favours_tails: bool,
-    /// How much a centroid may weigh at first, of all the weight; with `k1`, in the middle.
-    share: f64,
-}
-
-impl Scale {
-    /// `k0`, for the median, with a compression of at least 1.
-    #[must_use]
-    pub fn new(compression: u32) -> Self {
-        let capacity = (compression as usize * 4).div_ceil(5) + 5;
-        let kept = (capacity - (capacity / 12).max(4)).max(LEAST_KEPT);
-        Self { compression, capacity, kept, favours_tails: false, share: SHARE / f64::from(compression) }
-    }
-
-    /// `k1`, for quantiles near 0 and 1 too, with a compression of at least 1.
-    #[must_use]
-    pub fn for_tails(compression: u32) -> Self {
-        let scale = Self::new(compression);
-        let kept = (scale.capacity - (scale.capacity / 6).max(4)).max(LEAST_KEPT);
-        Self { favours_tails: true, kept, share: SHARE_IN_THE_MIDDLE / f64::from(compression), ..scale }
-    }
-
-    /// As given.
-    #[must_use]
-    pub fn compression(&self) -> u32 {
-        self.compression
-    }
-
-    /// A digest holds fewer centroids than this: `ceil(0.8 * compression) + 5`.
-    #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.capacity
-    }
-
-    /// At most so many centroids remain after merging: `capacity - max(capacity / 12, 4)`, and
-    /// `capacity - max(capacity / 6, 4)` for tails; or 4 if that is more.
-    #[must_use]
-    pub fn kept(&self) -> usize {
-        self.kept
-    }
-}
-
-/// Samples of about the same value. 12 bytes, aligned to 4, so that a kilobyte holds 85 of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Centroid {
-    mean_low: u32,
-    mean_high: u32,
-    weight_and_spread: u32,
-}
-
-impl Centroid {
-    /// A centroid with a weight of at most 2^30.
-    #[must_use]
-    pub fn new(mean: f64, weight: u32, is_spread: bool) -> Self {
-        // Without the sign of a negative zero, equal means have equal bits.
-        let bits = (mean + 0.0).to_bits();
-        Self {
-            mean_low: bits as u32,
-            mean_high: (bits >> 32) as u32,
-            weight_and_spread: weight | if is_spread { SPREAD } else { 0 },
-        }
-    }
-
-    /// Mean of the samples.
-    #[inline]
-    #[must_use]
-    pub fn mean(&self) -> f64 {
-        f64::from_bits(u64::from(self.mean_high) << 32 | u64::from(self.mean_low))
-    }
-
-    /// Weight of the samples.
-    #[inline]
-    #[must_use]
-    pub fn weight(&self) -> u32 {
-        self.weight_and_spread & !SPREAD
-    }
-
-    /// Whether the samples differ.
-    #[inline]
-    #[must_use]
-    pub fn is_spread(&self) -> bool {
-        self.weight_and_spread & SPREAD != 0
-    }
-
-    /// Twice the weight that lies at the mean.
-    #[inline]
-    pub(crate) fn at_mean(&self) -> u32 {
-        if self.is_spread() { 0 } else { 2 * self.weight() }
-    }
-
-    /// Twice the weight that lies on either side of the mean.
-    #[inline]
-    pub(crate) fn beside_mean(&self) -> u32 {
-        if self.is_spread() { self.weight() } else { 0 }
-    }
-
-    /// Twice the weight.
-    #[inline]
-    pub(crate) fn doubled(&self) -> u32 {
-        2 * self.weight()
-    }
-
-    fn set_weight(&mut self, weight: u32) {
-        self.weight_and_spread = weight | self.weight_and_spread & SPREAD;
-    }
-
-    fn with(&self, other: &Self) -> Self {
-        let weight = self.weight() + other.weight();
-        let same_value = self.mean() == other.mean() && !self.is_spread() && !other.is_spread();
-        let share = f64::from(other.weight()) / f64::from(weight);
-        Self::new(between(self.mean(), other.mean(), share), weight, !same_value)
-    }
-}
-
-/// `low + (high - low) * share`, within `low..=high` and without overflow, for a share in 0..=1.
-#[inline]
-pub(crate) fn between(low: f64, high: f64, share: f64) -> f64 {
-    let distance = high - low;
-    let value = if distance == f64::INFINITY { low * (1.0 - share) + high * share } else { low + distance * share };
-    at_most(at_least(value, low), high)
-}
 
 /// What learning a sample did to the centroids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -348,7 +216,7 @@ impl Digest {
         writer.u32(self.centroids.len() as u32);
         for centroid in &self.centroids {
             writer.f64(centroid.mean());
-            writer.u32(centroid.weight_and_spread);
+            writer.u32(centroid.packed_weight());
         }
     }
 
@@ -363,7 +231,7 @@ impl Digest {
             let mean = reader.finite()?;
             require(mean.to_bits() != (-0.0_f64).to_bits(), "a mean is a negative zero")?;
             let weight = reader.u32()?;
-            centroids.push(Centroid::new(mean, weight & !SPREAD, weight & SPREAD != 0));
+            centroids.push(Centroid::of_packed(mean, weight));
         }
         Self::from_parts(scale, centroids, unit).map_err(damaged)
     }
@@ -528,10 +396,10 @@ impl Digest {
         self.centroids.retain(|centroid| centroid.weight() > 0);
         self.total = self.centroids.iter().map(Centroid::weight).sum();
         if let Some(first) = self.centroids.first_mut() {
-            first.weight_and_spread &= !SPREAD;
+            first.become_atom();
         }
         if let Some(last) = self.centroids.last_mut() {
-            last.weight_and_spread &= !SPREAD;
+            last.become_atom();
         }
         true
     }
@@ -596,167 +464,4 @@ impl Digest {
 /// The weight of all centroids left of the one at an index.
 fn sum_before(centroids: &[Centroid], at: usize) -> u32 {
     centroids.iter().take(at).map(Centroid::weight).sum()
-}
-
-/// A position between centroids with the weight to its left, so that nearby sums need few additions. The sums are of integers:
-/// a cut that was moved and one that was summed afresh are equal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Cut {
-    /// The index of the centroid to the right.
-    pub index: usize,
-    /// Twice the weight of all centroids to the left.
-    pub before: u32,
-}
-
-impl Cut {
-    /// The cut left of the centroid at `index`.
-    pub fn at(centroids: &[Centroid], index: usize) -> Self {
-        Self { index, before: centroids.iter().take(index).map(Centroid::doubled).sum() }
-    }
-
-    /// The same cut after a change that did not rebuild the centroids. One that was inserted at the cut is to its right.
-    pub fn shift(&mut self, change: Change) {
-        match change {
-            Change::Grown { at, weight } if at < self.index => self.before += 2 * weight,
-            Change::Inserted { at, weight } if at < self.index => {
-                self.before += 2 * weight;
-                self.index += 1;
-            }
-            _ => {}
-        }
-    }
-
-    /// Moves right over one centroid.
-    pub fn forward(&mut self, centroids: &[Centroid]) {
-        self.before += centroids[self.index].doubled();
-        self.index += 1;
-    }
-
-    /// Moves left over one centroid.
-    pub fn back(&mut self, centroids: &[Centroid]) {
-        self.index -= 1;
-        self.before -= centroids[self.index].doubled();
-    }
-
-    /// Moves in front of the first centroid up to whose mean, inclusive, half of the weight lies. The digest is not empty.
-    pub fn seek_median(&mut self, digest: &Digest) {
-        self.seek(digest, digest.total);
-    }
-
-    /// The same for `target`, twice a weight: at least 1, at most twice all of it.
-    fn seek(&mut self, digest: &Digest, target: u32) {
-        let centroids = &digest.centroids;
-        while self.index < centroids.len() && self.through_mean(centroids) < target {
-            self.forward(centroids);
-        }
-        while self.index > 0 && self.through_previous(centroids) >= target {
-            self.back(centroids);
-        }
-    }
-
-    /// Twice the weight up to the mean of the centroid to the right, without what lies at its mean.
-    pub fn up_to_mean(&self, centroids: &[Centroid]) -> u32 {
-        self.before + centroids[self.index].beside_mean()
-    }
-
-    /// Twice the weight up to the mean of the centroid to the right, inclusive.
-    fn through_mean(&self, centroids: &[Centroid]) -> u32 {
-        let centroid = centroids[self.index];
-        self.before + centroid.doubled() - centroid.beside_mean()
-    }
-
-    /// Twice the weight up to the mean of the centroid to the left, inclusive.
-    pub fn through_previous(&self, centroids: &[Centroid]) -> u32 {
-        self.before - centroids[self.index - 1].beside_mean()
-    }
-
-    /// The median, of a cut that stands where [`seek_median`](Self::seek_median) leads.
-    pub fn median(&self, digest: &Digest) -> f64 {
-        self.quantile(digest, digest.total)
-    }
-
-    /// The value that has half of `target` to its left, of a cut that stands where [`seek`](Self::seek) leads.
-    fn quantile(&self, digest: &Digest, target: u32) -> f64 {
-        let centroids = &digest.centroids;
-        let centroid = centroids[self.index];
-        let up_to_mean = self.up_to_mean(centroids);
-        if up_to_mean >= target {
-            // The target is reached left of the mean; left of the first centroid is nothing, so there is another.
-            let start = self.through_previous(centroids);
-            let share = f64::from(target - start) / f64::from(up_to_mean - start);
-            return between(centroids[self.index - 1].mean(), centroid.mean(), share);
-        }
-        match centroids.get(self.index + 1) {
-            Some(next) if self.through_mean(centroids) == target && !centroid.is_spread() && !next.is_spread() => {
-                centroid.mean().midpoint(next.mean())
-            }
-            _ => centroid.mean(),
-        }
-    }
-}
-
-/// Runs of neighbouring centroids.
-const RUNS: usize = 16;
-
-/// The weights left of each of the [`RUNS`] of a digest's centroids, so that the weight left of any of them takes few additions:
-/// no part of what was learnt.
-#[derive(Debug, Clone)]
-pub(crate) struct RunWeights {
-    /// Binary logarithm of the length of a run.
-    shift: u32,
-    before: [u32; RUNS],
-    is_current: bool,
-}
-
-impl RunWeights {
-    /// Those of an empty digest.
-    pub fn new(scale: Scale) -> Self {
-        let length = scale.capacity().div_ceil(RUNS).next_power_of_two().max(GROUP);
-        Self { shift: length.trailing_zeros(), before: [0; RUNS], is_current: false }
-    }
-
-    /// The weight of all centroids left of the one at an index.
-    #[inline]
-    pub fn before(&mut self, centroids: &[Centroid], at: usize) -> u32 {
-        if !self.is_current {
-            let mut sum = 0;
-            for (before, run) in self.before.iter_mut().zip(centroids.chunks(1 << self.shift)) {
-                *before = sum;
-                sum += run.iter().map(Centroid::weight).sum::<u32>();
-            }
-            self.is_current = true;
-        }
-        let run = (at >> self.shift) % RUNS;
-        let first = run << self.shift;
-        let start = first.min(centroids.len().saturating_sub(GROUP));
-        let within: u32 = match centroids.get(start..).and_then(|after| after.first_chunk::<GROUP>()) {
-            Some(group) if 1 << self.shift == GROUP => {
-                // Always as much to do, side by side.
-                let (low, high) = ((first - start) as i32, (at - start) as i32);
-                let weights = group.each_ref().map(Centroid::weight);
-                weights.iter().zip(0..).map(|(weight, index)| weight & mask(low <= index) & mask(index < high)).sum()
-            }
-            _ => centroids.iter().take(at).skip(first).map(Centroid::weight).sum(),
-        };
-        self.before[run] + within
-    }
-
-    /// The same after a change.
-    #[inline]
-    pub fn follow(&mut self, change: Change) {
-        let Change::Grown { at, weight } = change else {
-            self.is_current = false;
-            return;
-        };
-        let run = (at >> self.shift) as i32;
-        for (before, index) in self.before.iter_mut().zip(0..) {
-            *before = before.wrapping_add(weight & mask(run < index));
-        }
-    }
-}
-
-/// All bits or none.
-#[inline]
-fn mask(is_set: bool) -> u32 {
-    0_u32.wrapping_sub(u32::from(is_set))
 }
