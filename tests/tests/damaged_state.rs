@@ -143,15 +143,19 @@ fn assert_no_gap(scores: &Scores, first_fit: i64, end: i64) {
     }
 }
 
-/// Whether the file, a path below the state folder, is one of those that a start reads: of blocks and manifests the
-/// newest commit, whose number is behind the last dot. Configurations are read when a job needs them.
-fn is_in_use(path: &str, all: &[String]) -> bool {
-    let commit =
-        |path: &str| Some((path.rsplit_once('.')?.0.to_owned(), path.rsplit_once('.')?.1.parse::<u64>().ok()?));
-    let is_newer = |(name, number): &(String, u64)| {
-        all.iter().filter_map(|other| commit(other)).any(|(other, newer)| other == *name && newer > *number)
+/// Those of the files, paths below the state folder, that a start reads: of blocks and manifests the newest commit, whose
+/// number is behind the last dot, without the blocks of a commit that the kill came before the manifest of.
+/// Configurations are read when a job needs them.
+fn in_use(paths: &[String]) -> Vec<&String> {
+    let commit = |path: &str| {
+        let (name, number) = path.rsplit_once('.')?;
+        Some((name.to_owned(), number.parse::<u64>().ok()?))
     };
-    !path.contains("configurations") && !commit(path).is_some_and(|own| is_newer(&own))
+    let commits = |name: &str| paths.iter().filter_map(|path| commit(path)).filter(move |(other, _)| other == name);
+    let took_effect = commits("snapshot/manifest").map(|(_, number)| number).max().unwrap_or(0);
+    let newest = |name: &str| commits(name).map(|(_, number)| number).filter(|number| *number <= took_effect).max();
+    let is_read = |path: &str| commit(path).is_none_or(|(name, number)| newest(&name) == Some(number));
+    paths.iter().filter(|path| !path.contains("configurations") && is_read(path)).collect()
 }
 
 /// What opening a state folder brings, in a form that can be compared.
@@ -183,10 +187,11 @@ async fn each_of_a_thousand_flipped_bits_is_found_and_costs_at_most_what_it_hit(
     let relative = |file: &PathBuf| file.strip_prefix(state).unwrap().display().to_string();
     let paths: Vec<String> = files(state).iter().map(relative).collect();
     let mut places: Vec<(&String, usize)> = Vec::new();
+    let in_use = in_use(&paths);
     for path in &paths {
         let bytes = fs::read(state.join(path)).unwrap();
         pristine.put(path, &bytes);
-        if is_in_use(path, &paths) {
+        if in_use.contains(&path) {
             places.extend((0..bytes.len()).map(|offset| (path, offset)));
         }
     }
