@@ -101,6 +101,8 @@ pub(crate) enum Domain {
     Finite,
     /// (0, 1).
     Inside,
+    /// [0.001, 10], alarms a day.
+    Rate,
 }
 
 impl Key {
@@ -149,6 +151,7 @@ impl Domain {
             Self::UpperHalf => (0.5..=1.0).contains(&value),
             Self::Finite => value.is_finite(),
             Self::Inside => value > 0.0 && value < 1.0,
+            Self::Rate => (0.001..=10.0).contains(&value),
         };
         if allowed { Ok(value) } else { Err(format!("must be {}", self.allowed())) }
     }
@@ -162,6 +165,7 @@ impl Domain {
             Self::UpperHalf => "from 0.5 to 1",
             Self::Finite => "finite",
             Self::Inside => "above 0 and below 1",
+            Self::Rate => "from 0.001 to 10",
         }
     }
 }

@@ -461,7 +461,7 @@ writer: {datasource_url: 'http://tsdb:8428'}
         assert_eq!(warnings, []);
         assert_eq!(config.models.keys().collect::<Vec<_>>(), ["calibrated"]);
         let model = &config.models["calibrated"];
-        assert_eq!(model.class, ModelClass::Calibrated);
+        assert_eq!(model.class, ModelClass::Calibrated { false_alarms_per_day: 0.1 });
         assert_eq!((model.queries.join(" "), model.schedulers.join(" ")), ("cpu mem".into(), "a b".into()));
         let written = "models: {calibrated: {class: calibrated, queries: all, schedulers: all}}\n";
         assert_eq!(load_with(&[around, written], &[]).unwrap().config, config);
@@ -474,7 +474,7 @@ writer: {datasource_url: 'http://tsdb:8428'}
 }
 
 #[test]
-fn the_default_class_has_no_arguments_but_the_warm_up() {
+fn the_default_class_takes_a_rate_of_false_alarms_and_the_warm_up() {
     let overlay =
         "models: {z: {class: calibrated, min_n_samples_seen: 100, decay: 0.9, band_floor: 2, influence_limit: 3}}";
     let warnings = warnings(&[MINIMAL, overlay]);
@@ -483,6 +483,18 @@ fn the_default_class_has_no_arguments_but_the_warm_up() {
     }
     assert_eq!(config(&[MINIMAL, overlay]).models["z"].min_n_samples_seen, 100);
     assert!(errors_of("models: {z: {class: calibrated, z_threshold: 3}}").contains("models.z.z_threshold"));
+    let rate = |rate: &str| format!("models: {{z: {{class: calibrated, false_alarms_per_day: {rate}}}}}");
+    for allowed in [0.001, 0.02, 10.0] {
+        let class = config(&[MINIMAL, &rate(&allowed.to_string())]).models["z"].class.clone();
+        assert_eq!(class, ModelClass::Calibrated { false_alarms_per_day: allowed });
+    }
+    for refused in ["0", "-0.1", "0.0005", "10.5"] {
+        let errors = errors_of(&rate(refused));
+        let line = format!("models.z.false_alarms_per_day: `{refused}`: must be from 0.001 to 10");
+        assert!(errors.contains(&line), "{errors}");
+    }
+    let misspelt = errors_of("models: {z: {class: calibrated, false_alarm_per_day: 1}}");
+    assert!(misspelt.contains("did you mean `false_alarms_per_day`?"), "{misspelt}");
 }
 
 #[test]

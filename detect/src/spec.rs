@@ -130,7 +130,7 @@ impl ModelSpec {
     #[must_use]
     pub const fn false_alarms_per_day(&self) -> Option<f64> {
         match self {
-            Self::Calibrated(..) => Some(calibrated::FALSE_ALARMS_PER_DAY),
+            Self::Calibrated(args, _) => Some(args.false_alarms_per_day),
             _ => None,
         }
     }

@@ -2,8 +2,8 @@
 
 use detect::calendar::Zone;
 use detect::calibrated::{
-    CalibratedArgs, CalibratedBatch, FIRST_SCORED, Progress, Season, Stored, Yardstick, component_names,
-    max_state_bytes,
+    CalibratedArgs, CalibratedBatch, FIRST_SCORED, MAX_FALSE_ALARMS_PER_DAY, MIN_FALSE_ALARMS_PER_DAY, Progress,
+    Season, Stored, Yardstick, component_names, max_state_bytes,
 };
 use detect::model::{OnlineBatch, Samples, Scores};
 use detect::score::{Direction, ScorePolicy, Sides};
@@ -125,6 +125,7 @@ fn what_is_written_beside_the_interval_makes_the_score() {
             season: [Season::None, Season::Daily, Season::Weekly][season as usize],
             block: 12 * HOUR,
             own: true,
+            factor: 1.0,
         };
         assert_eq!(batch.yardstick(0), Some(yardstick));
     }
@@ -310,6 +311,81 @@ fn small_deviations_are_none() {
     let found = alarms(&scores);
     assert!(!found.is_empty() && found.len() < alarms(&infer(5 * MINUTE, &values)).len());
     assert!(found.iter().all(|at| (values[*at] - scores.yhat[*at]).abs() > 50.0));
+}
+
+/// What a batch of a series that is asked for so many false alarms a day says.
+fn infer_at(rate: f64, step: i64, values: &[f64]) -> (CalibratedBatch<f32>, Scores) {
+    let mut batch = CalibratedBatch::new(CalibratedArgs::new(step).with_false_alarms(rate), Zone::default());
+    batch.grow(1);
+    let scores = infer_with(&mut batch, &times(step, values.len()), values);
+    (batch, scores)
+}
+
+/// What a batch has learnt of its series.
+fn learnt(batch: &CalibratedBatch<f32>) -> Vec<u8> {
+    let mut state = Vec::new();
+    batch.save(0, &mut state);
+    state
+}
+
+#[test]
+fn alarms_come_about_as_often_as_is_asked_for() {
+    let days = 60;
+    // Tails as metrics have them. Those of a normal distribution end so soon that it has hardly any alarm at 0.5 a day.
+    let value = |at: usize| 100.0 + noise(at) * noise(at + 10_000_000).abs();
+    let values: Vec<f64> = (0..days * 1440).map(value).collect();
+    let found = [0.02, 0.1, 0.5, 2.0].map(|rate| {
+        let (_, scores) = infer_at(rate, MINUTE, &values);
+        let alarms = alarms(&scores).into_iter().filter(|at| *at >= 10 * 1440).count();
+        alarms as f64 / (days - 10) as f64
+    });
+    assert!(found.is_sorted(), "{found:?}");
+    assert!(found[1] <= 0.2 && (0.25..1.0).contains(&found[2]) && (1.0..4.0).contains(&found[3]), "{found:?}");
+}
+
+#[test]
+fn a_rate_widens_or_narrows_the_band_but_never_below_the_quantum() {
+    let values = eventful(4000);
+    let width = |rate: f64| {
+        let (_, scores) = infer_at(rate, 5 * MINUTE, &values);
+        scores.yhat_upper[3999] - scores.yhat_lower[3999]
+    };
+    assert!(width(0.01) > 1.2 * width(0.1) && width(0.1) > 1.2 * width(2.0));
+    let counts: Vec<f64> = (0..20_000).map(|at| f64::from(uniform(at) < 0.001)).collect();
+    let (_, scores) = infer_at(MAX_FALSE_ALARMS_PER_DAY, MINUTE, &counts);
+    assert_eq!(alarms(&scores), []);
+}
+
+#[test]
+fn a_change_of_the_rate_keeps_what_was_learnt() {
+    let quiet = 25 * 1440;
+    let values: Vec<f64> = (0..quiet + 1440).map(|at| noise(at) * if at < quiet { 1.0 } else { 0.1 }).collect();
+    let (usual, _) = infer_at(0.1, MINUTE, &values);
+    let (often, scores) = infer_at(2.0, MINUTE, &values);
+    assert!(alarms(&scores).len() > 10);
+    assert_eq!(learnt(&usual), learnt(&often), "apart from alarms that have not faded");
+    let (mut changed, _) = infer_at(2.0, MINUTE, &[]);
+    changed.load(0, &learnt(&usual)).unwrap();
+    let next = |mut batch: CalibratedBatch<f32>| infer_with(&mut batch, &[START + 26 * DAY], &[3.0]);
+    assert_eq!(next(changed).anomaly_score, next(often).anomaly_score);
+    let signature = |rate: f64| {
+        let args = CalibratedArgs::new(HOUR).with_false_alarms(rate);
+        ModelSpec::Calibrated(args, Zone::default()).learning_signature()
+    };
+    assert_eq!(signature(2.0), signature(0.1));
+}
+
+#[test]
+fn a_rate_out_of_range_is_refused_and_one_in_it_is_promised() {
+    let spec = |rate: f64| ModelSpec::Calibrated(CalibratedArgs::new(MINUTE).with_false_alarms(rate), Zone::default());
+    for rate in [MIN_FALSE_ALARMS_PER_DAY, 0.1, MAX_FALSE_ALARMS_PER_DAY] {
+        assert_eq!((spec(rate).validate(), spec(rate).false_alarms_per_day()), (Ok(()), Some(rate)));
+    }
+    for rate in [0.0, -1.0, 0.0009, 10.1, f64::INFINITY] {
+        let message = spec(rate).validate().unwrap_err().to_string();
+        assert_eq!(message, format!("false_alarms_per_day of calibrated is {rate}, it must be from 0.001 to 10"));
+    }
+    assert!(spec(f64::NAN).validate().is_err());
 }
 
 #[test]

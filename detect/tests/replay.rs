@@ -2,7 +2,7 @@
 //! damages them and what the samples are does not matter.
 
 use detect::calendar::Zone;
-use detect::calibrated::{CalibratedArgs, CalibratedBatch};
+use detect::calibrated::{CalibratedArgs, CalibratedBatch, MIN_FALSE_ALARMS_PER_DAY};
 use detect::model::{MISSING, OnlineBatch, OnlineModel, Samples, Scores};
 use detect::per_series::PerSeries;
 use detect::quantile_online::{QuantileOnline, QuantileOnlineArgs};
@@ -64,6 +64,15 @@ fn batches(decay: f64, history_strength: f64) -> Vec<Box<dyn OnlineBatch>> {
     batches
 }
 
+/// With those whose scores are not part of the frozen digest.
+fn all_batches(decay: f64, history_strength: f64) -> Vec<Box<dyn OnlineBatch>> {
+    let mut batches = batches(decay, history_strength);
+    for rate in [MIN_FALSE_ALARMS_PER_DAY, 2.0] {
+        batches.push(calibrated_at(CalibratedArgs::new(HOUR / 6).with_false_alarms(rate)));
+    }
+    batches
+}
+
 fn batch<M: OnlineModel + Clone + Send + Sync + 'static>(model: M) -> Box<dyn OnlineBatch> {
     let mut batch = PerSeries::new(model);
     OnlineBatch::grow(&mut batch, 1);
@@ -71,7 +80,11 @@ fn batch<M: OnlineModel + Clone + Send + Sync + 'static>(model: M) -> Box<dyn On
 }
 
 fn calibrated(step: i64) -> Box<dyn OnlineBatch> {
-    let mut batch = CalibratedBatch::<f32>::new(CalibratedArgs::new(step), zone());
+    calibrated_at(CalibratedArgs::new(step))
+}
+
+fn calibrated_at(args: CalibratedArgs) -> Box<dyn OnlineBatch> {
+    let mut batch = CalibratedBatch::<f32>::new(args, zone());
     batch.grow(1);
     Box::new(batch)
 }
@@ -141,7 +154,7 @@ proptest! {
         fitted in any::<prop::sample::Index>(),
     ) {
         let (history, live) = points.split_at(fitted.index(points.len()));
-        let fresh = || batches(decay, history_strength);
+        let fresh = || all_batches(decay, history_strength);
         for (index, mut whole) in fresh().into_iter().enumerate() {
             learn(&mut *whole, history);
             whole.finish_fit(0);
@@ -171,7 +184,7 @@ proptest! {
 
     #[test]
     fn whatever_the_samples_are_predictions_are_finite_and_in_order(points in series(), decay in 0.5..=1.0_f64) {
-        for mut batch in batches(decay, 1.0) {
+        for mut batch in all_batches(decay, 1.0) {
             let mut seen = 0;
             for (point, [score, yhat, lower, upper]) in points.iter().zip(infer(&mut *batch, &points)) {
                 if point.1.to_bits() == MISSING.to_bits() || seen == 0 {
@@ -193,7 +206,7 @@ proptest! {
         flip in 1..=255_u8,
         length in any::<prop::sample::Index>(),
     ) {
-        for (index, mut target) in batches(0.99, 2.0).into_iter().enumerate() {
+        for (index, mut target) in all_batches(0.99, 2.0).into_iter().enumerate() {
             infer(&mut *target, &points);
             let good = saved(&*target);
             let mut flipped = good.clone();
@@ -210,7 +223,7 @@ proptest! {
                     let [score, ..] = infer(&mut *target, &[(hour * HOUR, value)])[0];
                     prop_assert!(score.is_finite());
                 }
-                let mut again = batches(0.99, 2.0).swap_remove(index);
+                let mut again = all_batches(0.99, 2.0).swap_remove(index);
                 prop_assert_eq!(again.load(0, &saved(&*target)), Ok(()));
             } else {
                 prop_assert_eq!(&saved(&*target), &good);
@@ -220,7 +233,7 @@ proptest! {
 
     #[test]
     fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), keeps_header in any::<bool>()) {
-        for mut batch in batches(0.9, 1.0) {
+        for mut batch in all_batches(0.9, 1.0) {
             let header = &saved(&*batch)[..4];
             let bytes = if keeps_header { [header, &bytes].concat() } else { bytes.clone() };
             if batch.load(0, &bytes).is_ok() {

@@ -45,7 +45,10 @@ pub fn spec(query: &Query, model: &Model) -> Option<ModelSpec> {
     let Model { decay, history_strength, .. } = *model;
     let zone = || zone(query);
     let spec = match model.class {
-        ModelClass::Calibrated => ModelSpec::Calibrated(CalibratedArgs::new(query.step), zone()),
+        ModelClass::Calibrated { false_alarms_per_day } => {
+            let args = CalibratedArgs::new(query.step).with_false_alarms(false_alarms_per_day);
+            ModelSpec::Calibrated(args, zone())
+        }
         ModelClass::ZscoreOnline { z_threshold } => {
             ModelSpec::ZscoreOnline(ZscoreOnlineArgs { z_threshold, decay, history_strength })
         }

@@ -25,6 +25,8 @@ fn spec(model: &str) -> Result<ModelSpec, String> {
 fn what_the_configuration_accepts_is_valid_for_the_library() {
     for model in [
         "class: calibrated",
+        "class: calibrated, false_alarms_per_day: 0.001",
+        "class: calibrated, false_alarms_per_day: 10",
         "class: zscore_online",
         "class: mad_online, compression: 10000",
         "class: quantile_online, seasonal_interval: 1w, min_subseason: 1m, season_starts_from: 1969-12-31",
@@ -52,7 +54,10 @@ fn what_the_configuration_accepts_is_valid_for_the_library() {
 #[test]
 fn the_default_class_takes_its_memories_from_the_step_and_its_days_from_the_zone_of_the_query() {
     let zone = Zone::named("Europe/Berlin").unwrap();
-    assert_eq!(spec("class: calibrated").unwrap(), ModelSpec::Calibrated(CalibratedArgs::new(60_000), zone));
+    let args = CalibratedArgs::new(60_000);
+    assert_eq!(spec("class: calibrated").unwrap(), ModelSpec::Calibrated(args, zone.clone()));
+    let often = spec("class: calibrated, false_alarms_per_day: 2").unwrap();
+    assert_eq!(often, ModelSpec::Calibrated(args.with_false_alarms(2.0), zone));
 }
 
 #[test]

@@ -9,7 +9,10 @@ use super::{Auto, JointEnvelope, JointForest};
 #[serde(rename_all = "snake_case")]
 pub enum ModelClass {
     /// What is usual at this time of the day and week, in a band that the series leaves rarely.
-    Calibrated,
+    Calibrated {
+        /// Alarms that a series is to have by chance, a day; 0.001 to 10.
+        false_alarms_per_day: f64,
+    },
     /// Running mean and standard deviation.
     ZscoreOnline {
         /// Half-width of the interval in standard deviations.

@@ -9,6 +9,11 @@ use crate::duration::Duration;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Calibrated {
+    /// How many alarms by chance each series is to have a day, from 0.001 to 10. Fewer: a wider band, which misses more. What was
+    /// learnt is kept when it changes. Absent: 0.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.001, max = 10.0))]
+    pub false_alarms_per_day: Option<f64>,
     /// The score is 0 until a series has had so many samples, and in any case until it has had 30. Absent: 16.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000_000))]

@@ -18,7 +18,7 @@ pub enum Season {
 }
 
 /// What a score of 1 stands for in one series.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Yardstick {
     /// Where the expected value comes from.
     pub season: Season,
@@ -26,6 +26,8 @@ pub struct Yardstick {
     pub block: i64,
     /// Whether that is this series' own, and not yet that of series in general.
     pub own: bool,
+    /// So many times that, where alarms are to be rarer or more frequent than usual; 1 at the default rate.
+    pub factor: f64,
 }
 
 /// What a sample's score is made of, as it can be written beside it.
@@ -65,7 +67,7 @@ impl Driver {
 /// - `usual_deviation`: `sigma` without its factors, in the unit of the series;
 /// - `hour_factor`: `h`, how much wider deviations are at this hour of the day;
 /// - `unrest_factor`: `v`, how much wider the band is after recent deviations;
-/// - `threshold`: `T f`, how many usual deviations make a score of 1; more where the value's quantum asks for more;
+/// - `threshold`: `T theta f`, how many usual deviations make a score of 1; more where the value's quantum asks for more;
 /// - `hold`: the height of the latest alarm as far as it is left, by which the band is wider; 1 without one.
 pub fn component_names() -> impl Iterator<Item = &'static str> {
     Driver::ALL.iter().map(|(_, name)| *name)
@@ -75,7 +77,7 @@ impl<S: Stored> State<S> {
     /// What a score of 1 stands for.
     pub(super) fn yardstick(&self, pace: &Pace) -> Yardstick {
         let own = self.maxima.blocks >= FEW_BLOCKS as u64;
-        Yardstick { season: season(self.weights()), block: pace.block, own }
+        Yardstick { season: season(self.weights()), block: pace.block, own, factor: self.maxima.factor() }
     }
 
     /// What the score of a sample is made of.
@@ -100,7 +102,7 @@ impl<S: Stored> State<S> {
             Some(Driver::UsualDeviation) => parts.map_or(0.0, |(usual, _)| usual),
             Some(Driver::HourFactor) => hour,
             Some(Driver::UnrestFactor) => parts.map_or(1.0, |(_, unrest)| unrest),
-            Some(Driver::Threshold) => outlook.threshold(view).unwrap_or(pace.prior_threshold),
+            Some(Driver::Threshold) => outlook.threshold(view).unwrap_or(pace.prior_threshold * self.maxima.factor()),
             Some(Driver::Hold) => outlook.height,
         }));
     }

@@ -2,6 +2,7 @@
 
 use super::codec::Stored;
 use super::pace::Pace;
+use super::rate::quantile;
 use super::recipe::Recipe;
 use super::views::VIEWS;
 use crate::score::{at_least, at_most};
@@ -24,14 +25,17 @@ pub(super) struct BlockMaxima<S> {
     pub(super) current: [f64; VIEWS],
     /// That of block `i` is at `i % BLOCKS`.
     pub(super) ring: [[S; BLOCKS]; VIEWS],
-    /// A pure function of the ring.
+    /// A pure function of the ring, as what follows.
     thresholds: [f64; VIEWS],
+    /// That of the rate, which is in the thresholds.
+    factor: f64,
 }
 
 impl<S: Stored> BlockMaxima<S> {
     pub(super) fn new(pace: &Pace) -> Self {
         let ring = [[S::default(); BLOCKS]; VIEWS];
-        Self { blocks: 0, current: [0.0; VIEWS], ring, thresholds: [pace.prior_threshold; VIEWS] }
+        let factor = pace.rate.prior_factor();
+        Self { blocks: 0, current: [0.0; VIEWS], ring, thresholds: [pace.prior_threshold * factor; VIEWS], factor }
     }
 
     /// Blocks in the ring.
@@ -39,10 +43,15 @@ impl<S: Stored> BlockMaxima<S> {
         self.blocks.min(BLOCKS as u64) as usize
     }
 
-    /// `T` of each view.
+    /// `T` of each view, with the factor of the rate.
     #[inline]
     pub(super) fn thresholds(&self) -> [f64; VIEWS] {
         self.thresholds
+    }
+
+    /// The factor of the rate: `theta`.
+    pub(super) fn factor(&self) -> f64 {
+        self.factor
     }
 
     /// What they would be if the current block ended now.
@@ -69,6 +78,27 @@ impl<S: Stored> BlockMaxima<S> {
         for (own, ring) in of_views {
             *own = threshold(&ring[..count], pace.recipe, pace.prior_threshold);
         }
+        if !pace.rate.is_usual() {
+            self.factor = self.factor_of_rate(pace);
+            self.thresholds = self.thresholds.map(|threshold| threshold * self.factor);
+        }
+    }
+
+    /// `theta`, where the thresholds are those of the usual rate.
+    fn factor_of_rate(&self, pace: &Pace) -> f64 {
+        let count = self.remembered();
+        if count < FEW_BLOCKS {
+            return pace.rate.prior_factor();
+        }
+        let mut greatest = [0.0; BLOCKS];
+        let greatest = &mut greatest[..count];
+        let of_views = self.ring.iter().zip(self.thresholds).zip(pace.recipe.view_factors).take(pace.recipe.views);
+        for ((ring, threshold), factor) in of_views {
+            for (greatest, maximum) in greatest.iter_mut().zip(ring) {
+                *greatest = at_least(*greatest, (*maximum).into() / (threshold * factor));
+            }
+        }
+        pace.rate.own_factor(greatest)
     }
 }
 
@@ -83,11 +113,7 @@ fn threshold<S: Stored>(maxima: &[S], recipe: &Recipe, prior: f64) -> f64 {
     for (sorted, maximum) in sorted.iter_mut().zip(maxima) {
         *sorted = (*maximum).into();
     }
-    sorted.sort_unstable_by(f64::total_cmp);
-    let position = recipe.quantile * (count - 1) as f64;
-    let below = position as usize;
-    let (low, high) = (sorted[below], sorted[(below + 1).min(count - 1)]);
-    let quantile = low + (position - below as f64) * (high - low);
+    let quantile = quantile(sorted, recipe.quantile);
     let count = count as f64;
     let own = recipe.quantile_factor * quantile * count / (count + 5.0);
     let (greater, lesser) = (at_least(own, prior), at_most(own, prior));
@@ -98,12 +124,13 @@ fn threshold<S: Stored>(maxima: &[S], recipe: &Recipe, prior: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rate::FALSE_ALARMS_PER_DAY;
     use super::*;
 
     #[test]
     fn the_threshold_is_the_prior_one_until_three_blocks_have_ended() {
         for (recipe, own) in [(&Recipe::ORIGINAL, 55.3125), (&Recipe::CURRENT, 59.5125)] {
-            let pace = Pace::new(60_000, recipe);
+            let pace = Pace::new(60_000, recipe, FALSE_ALARMS_PER_DAY);
             let mut maxima = BlockMaxima::<f64>::new(&pace);
             for _ in 0..2 {
                 maxima.current = [100.0; VIEWS];
@@ -120,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_oldest_block_is_forgotten() {
-        let pace = Pace::new(60_000, &Recipe::CURRENT);
+        let pace = Pace::new(60_000, &Recipe::CURRENT, FALSE_ALARMS_PER_DAY);
         let mut maxima = BlockMaxima::<f32>::new(&pace);
         for block in 0..3 * BLOCKS {
             maxima.current = [if block < BLOCKS { 1e6 } else { 2.0 }; VIEWS];

@@ -1,7 +1,7 @@
 //! `calibrated`: what is usual at this time of the day and week, in a band as wide as makes an alarm rare for this very series.
 //!
-//! Online, causal, and without arguments of its own: everything follows from the step of the series. If all values are multiplied by
-//! a positive number and moved, so is everything that is predicted, up to rounding.
+//! Online and causal. Everything follows from the step of the series, and its one argument says how rare alarms are to be. If all values
+//! are multiplied by a positive number and moved, so is everything that is predicted, up to rounding.
 //!
 //! # Notation
 //!
@@ -33,7 +33,7 @@
 //! 5. A block is 12 hours, at least 12 samples. Its greatest `z = |u| / sigma` goes into a ring of the latest [`BLOCKS`] blocks of the
 //!    view. With the 65 % quantile `Q` of `q >= 3` of them, `A = 1.587 Q q / (q + 5)` and `T = (A^4 + T0^4)^(1/4)`; before that
 //!    `T = T0`, with `T0 = 4.13 (nd / 1440)^0.05`. So the band is a statement about how far this series goes in half a day.
-//! 6. Half a band is `max(sigma T f, 1.5 d)`, with `f` 1 of the fast and the slow view, 1.3 of the pair and 1.1 of the drift, and the
+//! 6. Half a band is `max(sigma T theta f, 1.5 d)`, with `theta` of the asked rate (below; 1 by default), `f` 1 of the fast and the slow view, 1.3 of the pair and 1.1 of the drift, and the
 //!    value's quantum `d`, the least difference of two samples in a row that differ: a step of a counter is none by itself. Of the pair
 //!    it is half of that, and of the drift, which is a mean over `t` samples, `sqrt(1 / t)` of it.
 //! 7. The band of a view is where its deviation is at most half a band: around `p[fast]`; around `p[slow]`; with the residual
@@ -44,6 +44,17 @@
 //! 8. After an alarm half a band is multiplied by its height. An alarm of the score `s` has the height `s`; its logarithm falls to
 //!    its e-th part in 5 hours, or in 30 steps if that is shorter, whether there are samples or not. Of two heights the greater one
 //!    counts.
+//!
+//! # Rate
+//!
+//! `T` is for 0.1 alarms by chance a day. At another rate `F` it is multiplied by `theta = (0.1 / F)^b`: the frequency of extremes falls
+//! about as a power of their size. What power, the blocks in the rings say. With `m_j` the greatest `z / (T f)` of block `j` over all
+//! views, their `1 / e` quantile `M` is about what is exceeded once a block, and 1 what is exceeded 0.1 times a day, `n` times a block:
+//! `b' = ln M / ln n`, limited to `[0.05, 1]`. Of `q` blocks, `b = (10 * 0.25 + q b') / (10 + q)`: 10 blocks of series in general, whose
+//! median is near 0.25. Before the third block, and where `n > 0.35`, for steps of seven hours and more, `b = 0.25`.
+//!
+//! The least half of a band, which follows from the value's quantum, is the same at every rate. What is learnt does not know of the
+//! rate but for the height of the latest alarm, which is what it scored; so the rate may be changed at any time.
 //!
 //! # Score
 //!
@@ -98,6 +109,7 @@ mod maxima;
 mod pace;
 mod prediction;
 mod profile;
+mod rate;
 mod recipe;
 mod state;
 mod views;
@@ -107,22 +119,23 @@ pub use codec::{FORMAT, Stored, max_state_bytes};
 pub use driver::{Season, Yardstick, component_names};
 pub use maxima::BLOCKS;
 pub use prediction::FIRST_SCORED;
+pub use rate::{FALSE_ALARMS_PER_DAY, MAX_FALSE_ALARMS_PER_DAY, MIN_FALSE_ALARMS_PER_DAY};
 
 use self::pace::Pace;
+use self::rate::Rate;
 use self::recipe::Recipe;
 use crate::argument::{ArgumentError, Arguments};
 use crate::calendar::DAY_MS;
 use crate::readiness::NeededHistory;
-
-/// Alarms that a series is to have by chance, a day. It is what the factor of the threshold was chosen for, on labelled series; how
-/// near single series come to it says `docs/detection-quality.md`.
-pub const FALSE_ALARMS_PER_DAY: f64 = 0.1;
 
 /// Arguments of `calibrated`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CalibratedArgs {
     /// Distance of the series' samples, ms; above 0. All that is remembered follows from it.
     pub step: i64,
+    /// Alarms that a series is to have by chance, a day; [`MIN_FALSE_ALARMS_PER_DAY`] to [`MAX_FALSE_ALARMS_PER_DAY`]. It acts on the
+    /// threshold alone.
+    pub false_alarms_per_day: f64,
     recipe: &'static Recipe,
 }
 
@@ -130,17 +143,23 @@ impl CalibratedArgs {
     /// For series of this step, ms.
     #[must_use]
     pub const fn new(step: i64) -> Self {
-        Self { step, recipe: &Recipe::CURRENT }
+        Self { step, false_alarms_per_day: FALSE_ALARMS_PER_DAY, recipe: &Recipe::CURRENT }
     }
 
     /// The class as it was at first, to compare with: see the module's "Original recipe".
     #[must_use]
     pub const fn original(step: i64) -> Self {
-        Self { step, recipe: &Recipe::ORIGINAL }
+        Self { step, false_alarms_per_day: FALSE_ALARMS_PER_DAY, recipe: &Recipe::ORIGINAL }
+    }
+
+    /// The same with another rate of false alarms a day.
+    #[must_use]
+    pub const fn with_false_alarms(self, per_day: f64) -> Self {
+        Self { false_alarms_per_day: per_day, ..self }
     }
 
     fn pace(&self) -> Pace {
-        Pace::new(self.step, self.recipe)
+        Pace::new(self.step, self.recipe, self.false_alarms_per_day)
     }
 
     /// Checks every argument against its range.
@@ -148,8 +167,9 @@ impl CalibratedArgs {
     /// # Errors
     /// Names the first argument that is outside its range.
     pub fn validate(&self) -> Result<(), ArgumentError> {
-        let Self { step, .. } = self;
-        Arguments("calibrated").require("step", format!("{step} ms"), "above 0", *step > 0)
+        let Self { step, false_alarms_per_day, .. } = self;
+        Arguments("calibrated").require("step", format!("{step} ms"), "above 0", *step > 0)?;
+        Rate::validate(*false_alarms_per_day)
     }
 
     /// All of a week, and enough blocks for a threshold of the series' own.

@@ -2,6 +2,7 @@
 
 use super::maxima::FEW_BLOCKS;
 use super::prediction::FIRST_SCORED;
+use super::rate::Rate;
 use super::recipe::Recipe;
 use crate::calendar::{DAY_MS, WallClock, Zone};
 use crate::score::{at_least, at_most};
@@ -18,7 +19,7 @@ pub(super) const SLOW: usize = 2;
 const DAILY_SLOTS: f64 = 288.0;
 const WEEKLY_SLOTS_A_DAY: f64 = 48.0;
 
-/// The numbers that a step and a recipe give. Gains are those of a memory that is full.
+/// The numbers that a step, a recipe and a rate of alarms give. Gains are those of a memory that is full.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Pace {
     pub(super) recipe: &'static Recipe,
@@ -41,11 +42,12 @@ pub(super) struct Pace {
     pub(super) hold: f64,
     /// `T0`.
     pub(super) prior_threshold: f64,
+    pub(super) rate: Rate,
 }
 
 impl Pace {
-    /// Of a step in ms; one that is not above 0 is 1 ms.
-    pub(super) fn new(step: i64, recipe: &'static Recipe) -> Self {
+    /// Of a step in ms, where one that is not above 0 is 1 ms, and of so many false alarms a day.
+    pub(super) fn new(step: i64, recipe: &'static Recipe, false_alarms_per_day: f64) -> Self {
         let step = step.max(1);
         let samples_in = |span: i64| span as f64 / step as f64;
         let samples_a_day = samples_in(DAY_MS);
@@ -55,12 +57,13 @@ impl Pace {
         let levels = [5.0, at_least(samples_in(HOUR_MS), 24.0), slow];
         let sizes = at_least(recipe.size_days * samples_a_day, 200.0);
         let hold = recipe.hold.map_or(1.0, |hold| at_most(hold.hours * HOUR_MS as f64, hold.steps * step as f64));
+        let block = step.saturating_mul(12).max(recipe.block_hours * HOUR_MS);
         Self {
             recipe,
             samples_a_day,
             daily_slots,
             weekly_slots,
-            block: step.saturating_mul(12).max(recipe.block_hours * HOUR_MS),
+            block,
             level_gains: levels.map(|samples| 1.0 / samples),
             error_gain: 1.0 / at_least(2.0 * samples_a_day, slow),
             size_gain: 1.0 / sizes,
@@ -72,6 +75,7 @@ impl Pace {
             drift_gain: 1.0 / at_least(samples_in(8 * HOUR_MS), 10.0),
             hold,
             prior_threshold: 4.13 * libm::pow(samples_a_day / 1440.0, 0.05),
+            rate: Rate::new(false_alarms_per_day, block),
         }
     }
 
@@ -149,12 +153,17 @@ impl Spot {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rate::FALSE_ALARMS_PER_DAY;
     use super::*;
+
+    fn pace(step: i64) -> Pace {
+        Pace::new(step, &Recipe::CURRENT, FALSE_ALARMS_PER_DAY)
+    }
 
     #[test]
     fn slots_are_those_of_the_samples_of_a_day_up_to_five_and_thirty_minutes() {
         let slots = |step| {
-            let pace = Pace::new(step, &Recipe::CURRENT);
+            let pace = pace(step);
             (pace.daily_slots, pace.weekly_slots)
         };
         assert_eq!([1_000, 60_000, 300_000].map(slots), [(288, 336); 3]);
@@ -166,11 +175,11 @@ mod tests {
     #[test]
     fn between_the_centres_of_slots_a_place_belongs_to_both() {
         // A slot of the day is five minutes: a quarter past its centre at 3:45.
-        let spot = Pace::new(60_000, &Recipe::CURRENT).moment(&Zone::default(), 225_000).daily;
+        let spot = pace(60_000).moment(&Zone::default(), 225_000).daily;
         assert_eq!((spot.slot, spot.earlier, spot.later, spot.share), (0, 0, 1, 0.25));
-        let before_midnight = Pace::new(60_000, &Recipe::CURRENT).moment(&Zone::default(), 0).daily;
+        let before_midnight = pace(60_000).moment(&Zone::default(), 0).daily;
         assert_eq!((before_midnight.slot, before_midnight.earlier, before_midnight.later), (0, 287, 0));
-        let single = Pace::new(300_000, &Recipe::CURRENT).moment(&Zone::default(), 225_000).daily;
+        let single = pace(300_000).moment(&Zone::default(), 225_000).daily;
         assert_eq!((single.slot, single.earlier, single.later, single.share), (0, 0, 0, 0.0));
     }
 
@@ -179,7 +188,7 @@ mod tests {
         let kolkata = Zone::named("Asia/Kolkata").unwrap();
         // Saturday, 1970-01-03 20:00 UTC is Sunday 01:30 in Kolkata.
         let time = 2 * DAY_MS + 20 * HOUR_MS;
-        let pace = Pace::new(1_800_000, &Recipe::CURRENT);
+        let pace = pace(1_800_000);
         let (here, there) = (pace.moment(&Zone::default(), time), pace.moment(&kolkata, time));
         assert_eq!((here.hour, here.weekly.slot, here.block), (20, 6 * 48 + 40, 5));
         assert_eq!((there.hour, there.weekly.slot, there.block), (1, 3, 5));

@@ -148,7 +148,9 @@ pub fn online() -> impl Strategy<Value = ModelSpec> {
         .prop_map(|(period, z_threshold)| ModelSpec::Std(StdArgs { period, z_threshold }));
     let envelope = (envelope_args(), zone()).prop_map(|(args, zone)| ModelSpec::TemporalEnvelope(args, zone));
     let step = edges(&[1, 1000, MINUTE, 60 * MINUTE, DAY, 30 * DAY, i64::MAX], &[0, -1, i64::MIN]);
-    let calibrated = (step, zone()).prop_map(|(step, zone)| ModelSpec::Calibrated(CalibratedArgs::new(step), zone));
+    let rate = edges(&[0.001, 0.1, 2.0, 10.0], &[0.0, -1.0, 10.1, f64::NAN]);
+    let calibrated = (step, rate, zone())
+        .prop_map(|(step, rate, zone)| ModelSpec::Calibrated(CalibratedArgs::new(step).with_false_alarms(rate), zone));
     prop_oneof![zscore, mad, quantile_online(), rolling, std, envelope, calibrated]
 }
 

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use detect::calendar::Zone;
-use detect::calibrated::{CalibratedArgs, CalibratedBatch, Stored};
+use detect::calibrated::{CalibratedArgs, CalibratedBatch, FALSE_ALARMS_PER_DAY, Stored};
 use detect::model::{OnlineBatch, Samples, Scores};
 use detect::score::{LINEAR_SCORES, ScorePolicy};
 use serde_json::Value;
@@ -56,7 +56,9 @@ fn check_recipe(recipe: Recipe, reference: &Value) -> Vec<Finding> {
     let sum: f64 = rows.iter().map(|row| values[*row]).filter(|value| !value.is_nan()).sum();
     let sum = Finding::of_number("sum of values", sum, reference["values_sum"].as_f64().unwrap(), 1e-9 * sum.abs());
     let outputs = ["anomaly_score", "yhat", "yhat_lower", "yhat_upper"].map(|key| numbers(&reference[key]));
-    let mut findings = compare(&Case { args: recipe(step), zone, times, values, rows, outputs });
+    let rate = reference["false_alarms_per_day"].as_f64().unwrap_or(FALSE_ALARMS_PER_DAY);
+    let mut findings =
+        compare(&Case { args: recipe(step).with_false_alarms(rate), zone, times, values, rows, outputs });
     findings.push(sum);
     findings
 }

@@ -6,7 +6,7 @@
 //!
 //! The reference of `calibrated`, which no library has, is `tests/reference/calibrated.py`; its inputs are made, not stored. What it
 //! gives for labelled series is checked too where `CALIBRATED_DIR=<folder>` names it, and `CALIBRATED_ORIGINAL_DIR=<folder>` that of
-//! the original recipe.
+//! the original recipe. `calibrated_often` is the class asked for 2 alarms by chance a day.
 
 mod calibrated;
 mod compare;
@@ -24,8 +24,9 @@ use std::{
 use serde_json::Value;
 
 /// A kind of reference: its folder, and what checks a file.
-const KINDS: [(&str, Check); 7] = [
+const KINDS: [(&str, Check); 8] = [
     ("calibrated", calibrated::check),
+    ("calibrated_often", calibrated::check),
     ("calibrated_original", calibrated::check_original),
     ("decompose", decompose::check),
     ("holtwinters", holtwinters::check),

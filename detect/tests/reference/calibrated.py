@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Reference of the class `calibrated` in numpy and numba, in the order of its description: to check the implementation, not for speed.
 
-usage: calibrated.py golden OUT_DIR RECIPE               writes OUT_DIR/<case>.json, a part of the outputs for each series of CASES
-       calibrated.py labelled SPLIT_DIR OUT_DIR RECIPE   writes OUT_DIR/<source>/<series>.csv for each series of
-                                                         SPLIT_DIR/manifest.csv that has one channel:
-                                                         timestamp,value,step,anomaly_score,yhat,yhat_lower,yhat_upper
+usage: calibrated.py golden OUT_DIR RECIPE [RATE]               writes OUT_DIR/<case>.json, a part of the outputs for each series of
+                                                                CASES
+       calibrated.py labelled SPLIT_DIR OUT_DIR RECIPE [RATE]   writes OUT_DIR/<source>/<series>.csv for each series of
+                                                                SPLIT_DIR/manifest.csv that has one channel:
+                                                                timestamp,value,step,anomaly_score,yhat,yhat_lower,yhat_upper
 
-RECIPE is `current`, what the class does, or `original`, what it did at first: see RECIPES.
+RECIPE is `current`, what the class does, or `original`, what it did at first: see RECIPES. RATE is that of false alarms a day,
+USUAL_RATE if it is absent.
 
 needs: numpy, numba, pandas (for `labelled`)
 """
@@ -30,6 +32,12 @@ RECIPES = {
     "current": Recipe(4, 0.2, 0.5, 4.0, 12.0, 0.65, 1.587, 1.5, 0.999),
 }
 
+USUAL_RATE = 0.1
+# Of the exponent that the factor of a rate follows from: in general, as so many blocks, at least, at most
+PRIOR, PRIOR_BLOCKS, LEAST, MOST = 0.25, 10.0, 0.05, 1.0
+# Blocks with more alarms of the usual rate than this say nothing of the exponent
+MOST_IN_BLOCK = 0.35
+
 
 @numba.njit(cache=True)
 def clip(value, limit):
@@ -37,7 +45,26 @@ def clip(value, limit):
 
 
 @numba.njit(cache=True)
-def calibrated(x, ts, civil, step, recipe):
+def quantile_of(numbers, share):
+    sorted_ = np.sort(numbers)
+    position = share * (sorted_.size - 1)
+    j = int(position)
+    return sorted_[j] + (position - j) * (sorted_[min(j + 1, sorted_.size - 1)] - sorted_[j])
+
+
+@numba.njit(cache=True)
+def exponent_of(greatest, in_block):
+    """Of the greatest deviations of blocks in margins of the usual rate, of which a block has `in_block` alarms."""
+    k = greatest.size
+    if k < 3 or in_block > MOST_IN_BLOCK:
+        return PRIOR
+    once_a_block = max(quantile_of(greatest, np.exp(-1.0)), 1e-300)
+    own = min(MOST, max(LEAST, np.log(once_a_block) / np.log(in_block)))
+    return (k * own + PRIOR_BLOCKS * PRIOR) / (k + PRIOR_BLOCKS)
+
+
+@numba.njit(cache=True)
+def calibrated(x, ts, civil, step, recipe, rate=USUAL_RATE):
     """Columns score, yhat, lower and upper of values at times in seconds, which a clock on the wall shows as `civil`."""
     n = x.size
     nd = 86400.0 / step
@@ -69,6 +96,8 @@ def calibrated(x, ts, civil, step, recipe):
     current = np.zeros(4)
     T0 = 4.13 * (nd / 1440.0) ** 0.05
     T = np.full(4, T0)
+    in_block = USUAL_RATE * block_length / 86400.0
+    theta = (USUAL_RATE / rate) ** PRIOR
     out = np.full((n, 4), np.nan)
     c = 0
     S, r, rs, w = np.zeros(3), np.zeros((3, 3)), np.zeros(3), np.zeros(3)
@@ -119,13 +148,13 @@ def calibrated(x, ts, civil, step, recipe):
                 k = min(blocks, 120)
                 if k >= 3:
                     for q in range(views):
-                        sorted_ = np.sort(ring[q, :k])
-                        position = recipe.quantile * (k - 1)
-                        j = int(position)
-                        quantile = sorted_[j] + (position - j) * (sorted_[min(j + 1, k - 1)] - sorted_[j])
-                        A = recipe.factor * quantile * k / (k + 5.0)
+                        A = recipe.factor * quantile_of(ring[q, :k], recipe.quantile) * k / (k + 5.0)
                         M = max(A, T0)
                         T[q] = M * ((A / M) ** 4 + (T0 / M) ** 4) ** 0.25
+                greatest = np.zeros(k)
+                for q in range(views):
+                    greatest = np.maximum(greatest, ring[q, :k] / (T[q] * factors[q]))
+                theta = (USUAL_RATE / rate) ** exponent_of(greatest, in_block)
             block = now
             current[:] = 0.0
         for b in range(3):
@@ -149,7 +178,7 @@ def calibrated(x, ts, civil, step, recipe):
                 sigma = (between + recipe.floor * root) * h * max(1.0, E[q] / L1[q]) ** recipe.unrest
                 z = abs(u[q]) / sigma
                 current[q] = max(current[q], z)
-                half = sigma * T[q] * factors[q]
+                half = sigma * T[q] * theta * factors[q]
                 if quantum < 1e300:
                     half = max(half, quanta[q] * quantum)
                 raw = max(raw, abs(u[q]) / half)
@@ -295,16 +324,18 @@ def series(name, step, zone, start, count):
     return times, civil, values
 
 
-def golden(folder, recipe):
+def golden(folder, recipe, rate):
     os.makedirs(folder, exist_ok=True)
     listed = lambda column: [None if np.isnan(number) else float(number) for number in column]
     for name, step, zone, start, count in CASES:
         times, civil, values = series(name, step, zone, start, count)
-        out = calibrated(values, times, civil, float(step), recipe)
+        out = calibrated(values, times, civil, float(step), recipe, rate)
         out[np.isinf(out)] = np.nan
         # Some in the first two blocks, the others spread over the rest.
         rows = sorted({*range(28, 48), *(int(i) for i in np.linspace(48, count - 1, 100))})
         case = {"kind": "calibrated", "series": name, "step": step, "zone": zone, "start": start, "count": count}
+        if rate != USUAL_RATE:
+            case["false_alarms_per_day"] = rate
         case |= {"idx": rows, "values_sum": float(np.nansum(values[rows]))}
         for column, key in enumerate(["anomaly_score", "yhat", "yhat_lower", "yhat_upper"]):
             case[key] = listed(out[rows, column])
@@ -313,14 +344,14 @@ def golden(folder, recipe):
             file.write("\n")
 
 
-def labelled(split, folder, recipe):
+def labelled(split, folder, recipe, rate):
     import pandas
 
     manifest = pandas.read_csv(os.path.join(split, "manifest.csv"))
     for row in manifest[manifest.channels == 1].itertuples():
         data = pandas.read_csv(os.path.join(split, row.source, os.path.basename(row.path)))
         times = data.timestamp.to_numpy(np.int64)
-        out = calibrated(data.value.to_numpy(float), times, times, float(row.step_s), recipe)
+        out = calibrated(data.value.to_numpy(float), times, times, float(row.step_s), recipe, rate)
         columns = {"timestamp": times, "value": data.value, "step": int(row.step_s)}
         columns |= dict(zip(["anomaly_score", "yhat", "yhat_lower", "yhat_upper"], out.T))
         os.makedirs(os.path.join(folder, row.source), exist_ok=True)
@@ -329,10 +360,10 @@ def labelled(split, folder, recipe):
 
 
 if __name__ == "__main__":
-    recipe = RECIPES.get(sys.argv[-1])
-    if sys.argv[1:2] == ["golden"] and len(sys.argv) == 4 and recipe:
-        golden(sys.argv[2], recipe)
-    elif sys.argv[1:2] == ["labelled"] and len(sys.argv) == 5 and recipe:
-        labelled(sys.argv[2], sys.argv[3], recipe)
-    else:
+    command, *rest = sys.argv[1:] or [""]
+    folders = {"golden": 1, "labelled": 2}.get(command, -1)
+    recipe = RECIPES.get(rest[folders]) if 0 < folders < len(rest) else None
+    if recipe is None or len(rest) > folders + 2:
         sys.exit(__doc__)
+    rate = float(rest[folders + 1]) if len(rest) == folders + 2 else USUAL_RATE
+    {"golden": golden, "labelled": labelled}[command](*rest[:folders], recipe, rate)

@@ -45,7 +45,10 @@ pub(super) fn holidays(calendar: &HolidayCalendar) -> Value {
 /// The class of a model that learns every sample, and what only that takes.
 pub(super) fn online(common: Section, spec: &AnomalyModelSpec) -> Section {
     if let Some(own) = &spec.calibrated {
-        common.set("class", "calibrated").set("min_n_samples_seen", own.min_n_samples_seen)
+        common
+            .set("class", "calibrated")
+            .set("false_alarms_per_day", own.false_alarms_per_day)
+            .set("min_n_samples_seen", own.min_n_samples_seen)
     } else if let Some(own) = &spec.zscore_online {
         common
             .set("class", "zscore_online")

@@ -14,11 +14,11 @@ use super::Excursion;
 pub fn sentence(excursion: &Excursion, zone: &Zone) -> String {
     let Excursion { time, score, value, expected, yardstick } = excursion;
     let mut sentence = match yardstick {
-        Some(Yardstick { own: true, block, .. }) => {
-            format!("{} x the largest deviation of its usual {}", number(*score), span(*block))
+        Some(Yardstick { own: true, block, factor, .. }) => {
+            format!("{} x the largest deviation of its usual {}", number(score * factor), span(*block))
         }
-        Some(Yardstick { own: false, .. }) => {
-            format!("{} x the largest usual deviation of a series as new as this", number(*score))
+        Some(Yardstick { own: false, factor, .. }) => {
+            format!("{} x the largest usual deviation of a series as new as this", number(score * factor))
         }
         None => format!("score {}", number(*score)),
     };
@@ -111,8 +111,8 @@ mod tests {
         let time = 1_767_600_000_000;
         let berlin = Zone::named("Europe/Berlin").unwrap();
         let of = |season, block, own| {
-            let yardstick = Some(Yardstick { season, block, own });
-            sentence(&Excursion { time, score: 3.2, value: Some(320.0), expected, yardstick }, &berlin)
+            let yardstick = Some(Yardstick { season, block, own, factor: 2.0 });
+            sentence(&Excursion { time, score: 1.6, value: Some(320.0), expected, yardstick }, &berlin)
         };
         let usual = "3.2 x the largest deviation of its usual";
         let hour = 3_600_000;

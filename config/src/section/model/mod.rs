@@ -326,7 +326,7 @@ pub(crate) fn build(
         }
     }
     for name in ["band_floor", "influence_limit"] {
-        if built == ModelClass::Calibrated && fields.raw(name).is_some() {
+        if matches!(built, ModelClass::Calibrated { .. }) && fields.raw(name).is_some() {
             fields.warn(
                 name,
                 "has no effect here: the class keeps its band open, and spikes out of it, by itself",

@@ -59,13 +59,23 @@ pub(super) const CALIBRATED: Class = Class {
     name: "calibrated",
     section: Section {
         title: "`models.<alias>` of class `calibrated`",
-        about: "What is usual at this time of the day and week, in a band that this series leaves rarely. A file without `models` has this one for all queries. There is nothing to set: all that it needs follows from the query's `step` and the series. The first 30 samples score 0, whatever `min_n_samples_seen` is.",
-        keys: &[],
+        about: "What is usual at this time of the day and week, in a band that this series leaves rarely. A file without `models` has this one for all queries. Nothing has to be set: all that it needs follows from the query's `step` and the series. The first 30 samples score 0, whatever `min_n_samples_seen` is.",
+        keys: &[
+            Key::new(
+                "false_alarms_per_day",
+                Kind::Number(Domain::Rate),
+                Presence::Default("0.1"),
+                "How many alarms by chance each series is to have a day. Fewer: a wider band, which misses more. What was learnt is kept when it changes. [How near series come to it](detection-quality.md#the-rate-that-you-ask-for).",
+            )
+            .own(),
+        ],
     },
     shared: &[&WARM_UP, &REMEMBERING],
     series: PREDICTIVE,
     further_series: |_| DRIVERS.map(str::to_owned).to_vec(),
-    build: |_, _| ModelClass::Calibrated,
+    build: |fields, problems| ModelClass::Calibrated {
+        false_alarms_per_day: number(fields, "false_alarms_per_day", problems),
+    },
 };
 
 pub(super) const ZSCORE: Class = Class {
