@@ -83,7 +83,7 @@ pub async fn demonstration_ready(cluster: &Cluster) -> Result<(), RolloutError> 
     rollout::finished(cluster, NAMESPACE, &WORKLOADS, WITHIN).await
 }
 
-/// Applies the three kinds of object.
+/// Applies the VMAnomaly and the AnomalyQueries.
 ///
 /// # Errors
 /// When the API server refuses them.

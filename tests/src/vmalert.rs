@@ -43,6 +43,12 @@ impl Alert {
     pub fn is_firing(&self) -> bool {
         self.state == "firing"
     }
+
+    /// What it says, in full; empty where the rule has no such annotation.
+    #[must_use]
+    pub fn description(&self) -> &str {
+        self.annotations.get("description").map_or("", String::as_str)
+    }
 }
 
 impl Vmalert {

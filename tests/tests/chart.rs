@@ -333,7 +333,7 @@ async fn a_release_is_installed_upgraded_and_taken_away_and_definitions_and_obje
     run(&["uninstall", RELEASE]).await;
     let names = async || kubectl(&["--namespace", "anomaly", "get", "anomaly", "--output", "name"]).await;
     let kept = names().await;
-    assert_eq!(kept.lines().count(), 5, "{kept}");
+    assert_eq!(kept.lines().count(), 4, "{kept}");
     let left = kubectl(&["--namespace", "anomaly", "get", "deployments,services,roles", "--output", "name"]).await;
     assert_eq!(left, "");
     run(&["install", RELEASE, &folder]).await;

@@ -23,8 +23,8 @@ pub struct Row {
     pub name: String,
     /// The newest value of each output, by its name.
     pub outputs: BTreeMap<String, f64>,
-    /// Whether its alert fires.
-    pub fires: bool,
+    /// What its alert says, if it fires.
+    pub alert: Option<String>,
     /// The shard that owns it, where there are several.
     pub shard: Option<u32>,
 }
@@ -34,6 +34,12 @@ impl Row {
     #[must_use]
     pub fn output(&self, name: &str) -> Option<f64> {
         self.outputs.get(name).copied()
+    }
+
+    /// Whether its alert fires.
+    #[must_use]
+    pub fn fires(&self) -> bool {
+        self.alert.is_some()
     }
 }
 
@@ -75,12 +81,7 @@ fn rows(outputs: &[Series], alerts: &[Alert], shards: Option<NonZeroU32>) -> Vec
         let (query, name) = (series.label("for").to_owned(), name(&series.labels));
         let order = (query != "recording", name != INCIDENT, query.clone(), name.clone());
         let row = rows.entry(order).or_insert_with(|| Row {
-            fires: alerts.iter().any(|alert| {
-                alert.name == ALERT
-                    && alert.is_firing()
-                    && alert.labels.get("for") == Some(&query)
-                    && self::name(&alert.labels) == name
-            }),
+            alert: firing(alerts, &query, &name).map(|alert| alert.description().to_owned()),
             shard: shards.map(|shards| shard(series, shards)),
             query,
             name,
@@ -89,6 +90,16 @@ fn rows(outputs: &[Series], alerts: &[Alert], shards: Option<NonZeroU32>) -> Vec
         row.outputs.insert(series.label("__name__").to_owned(), sample.value);
     }
     rows.into_values().collect()
+}
+
+/// The alert of a series, if it fires.
+fn firing<'a>(alerts: &'a [Alert], query: &str, name: &str) -> Option<&'a Alert> {
+    alerts.iter().find(|alert| {
+        alert.name == ALERT
+            && alert.is_firing()
+            && alert.labels.get("for").is_some_and(|its| its == query)
+            && self::name(&alert.labels) == name
+    })
 }
 
 /// Labels of an output that its input does not have.
@@ -126,12 +137,12 @@ mod tests {
             name: ALERT.to_owned(),
             state: "firing".to_owned(),
             labels,
-            annotations: BTreeMap::new(),
+            annotations: BTreeMap::from([("description".to_owned(), "too much".to_owned())]),
             active_at: String::new(),
         };
         let rows = rows(&outputs, &[alert], None);
-        let shown: Vec<_> = rows.iter().map(|row| (row.name.as_str(), row.fires)).collect();
-        assert_eq!(shown, [(INCIDENT, true), ("amzn_mentions", false), ("user", false)]);
+        let shown: Vec<_> = rows.iter().map(|row| (row.name.as_str(), row.alert.as_deref())).collect();
+        assert_eq!(shown, [(INCIDENT, Some("too much")), ("amzn_mentions", None), ("user", None)]);
         assert_eq!(rows[0].output("anomaly_score"), Some(4.0));
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::components::repository;
+use crate::http::{Endpoint, HttpError};
 use crate::recording::{Point, RecordingError, read};
 use crate::series::Series;
 
@@ -39,9 +40,9 @@ impl Pace {
     /// A sample a second, scored and judged every second: scoring, writing and evaluating take a second or two each.
     pub const EVERY_SECOND: Self = Self { history: 864, replayed: usize::MAX, tick: 1000, soon: 15_000 };
 
-    /// A sample every five seconds, with the intervals of `deploy/quickstart`: the value drops two samples after the
-    /// labelled moment (10 s), is read at the next grid point of `inferEvery` (10 s) after `settle` (10 s) and judged
-    /// at vmalert's next evaluation (10 s); the rest is slack. The incident comes with the fifth sample.
+    /// A sample every five seconds, with the intervals of `deploy/quickstart`: the value drops at the labelled moment, is
+    /// read at the next grid point of `inferEvery` (10 s) after `settle` (10 s) and judged at vmalert's next evaluation
+    /// (10 s); the rest is slack. The incident comes with the fifth sample.
     pub const EVERY_FIVE_SECONDS: Self = Self { history: 882, replayed: usize::MAX, tick: 5000, soon: 60_000 };
 }
 
@@ -123,6 +124,24 @@ impl Replay {
             let point = index.and_then(|index| points.get(index));
             point.map(|point| (time, point.value)).into_iter().collect()
         })
+    }
+
+    /// Brings the samples into a TSDB that are due at `now`, ms, after so many that are there; returns how many are there.
+    ///
+    /// # Errors
+    /// When the TSDB does not take them.
+    pub async fn bring(
+        &self,
+        tsdb: &Endpoint,
+        timeline: Timeline,
+        mut replayed: usize,
+        now: i64,
+    ) -> Result<usize, HttpError> {
+        while replayed < self.length && timeline.tick(replayed) <= now {
+            tsdb.import(&self.samples(replayed, timeline.tick(replayed))).await?;
+            replayed += 1;
+        }
+        Ok(replayed)
     }
 
     /// Where the replay is so long after its first sample, ms, in words.

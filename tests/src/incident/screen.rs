@@ -44,12 +44,12 @@ impl Screen {
             print!("{frame}");
         } else {
             println!("{}", summary(position, rows, self.live));
-            let firing: Vec<_> = rows.iter().filter(|row| row.fires).map(title).collect();
-            for name in firing.iter().filter(|name| !self.firing.contains(name)) {
-                println!("          ALERT     {name}: AnomalyScoreHigh fires");
+            let firing: Vec<_> = rows.iter().filter(|row| row.fires()).map(title).collect();
+            for says in rows.iter().filter(|row| !self.firing.contains(&title(row))).filter_map(alert) {
+                println!("          ALERT     {says}");
             }
             for name in self.firing.iter().filter(|name| !firing.contains(name)) {
-                println!("          resolved  {name}: AnomalyScoreHigh");
+                println!("          resolved  {name}");
             }
             self.firing = firing;
         }
@@ -97,7 +97,7 @@ fn title(row: &Row) -> String {
     }
 }
 
-/// The table: a line with the position, a head, and a line for each series, under the name of its origin.
+/// The table: a line with the position, a head, a line for each series, under the name of its origin, and what alerts say.
 fn table(position: &str, rows: &[Row], live: &str, colours: bool) -> Vec<String> {
     let paint = |colour: &'static str| if colours { colour } else { "" };
     let plain = paint(PLAIN);
@@ -116,16 +116,40 @@ fn table(position: &str, rows: &[Row], live: &str, colours: bool) -> Vec<String>
         let number = |output| row.output(output).map_or_else(|| "-".to_owned(), short);
         let expected = format!("{} .. {}", number("yhat_lower"), number("yhat_upper"));
         let score = row.output("anomaly_score");
-        let colour = if row.fires || score.is_some_and(|score| score > 1.0) { paint(RED) } else { "" };
+        let colour = if row.fires() || score.is_some_and(|score| score > 1.0) { paint(RED) } else { "" };
         let shown = score.map_or_else(|| "-".to_owned(), |score| format!("{score:.2}"));
         let end = if colour.is_empty() { "" } else { plain };
-        let alert = if row.fires { "FIRING" } else { "" };
+        let alert = if row.fires() { "FIRING" } else { "" };
         let shard = column(&row.shard.map_or_else(String::new, |shard| shard.to_string()));
         let line = format!("  {:<24} {:>9}  {expected:>22}  {shown:>6}{shard}  {alert}", title(row), number("y"));
         lines.push(format!("{colour}{}{end}", line.trim_end()));
     }
     if rows.is_empty() {
         lines.push(format!("  {}nothing is scored yet{plain}", paint(DIM)));
+    }
+    let alerts = rows.iter().filter_map(alert).flat_map(|says| wrapped(&says)).collect::<Vec<_>>();
+    lines.extend(section(&alerts));
+    lines
+}
+
+/// What the alert of a series says, if it fires.
+fn alert(row: &Row) -> Option<String> {
+    row.alert.as_ref().map(|says| format!("{}: {says}", title(row)))
+}
+
+/// Lines as wide as those of the table, broken between words: the terminal must not break them, which counts lines.
+fn wrapped(text: &str) -> Vec<String> {
+    const WIDTH: usize = 80;
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(format!("  {word}")),
+        }
     }
     lines
 }
@@ -174,9 +198,10 @@ mod tests {
     use super::*;
 
     fn row(query: &str, name: &str, score: f64, fires: bool) -> Row {
+        let alert = fires.then(|| "expected 27 to 40, was 1.3".to_owned());
         let outputs = [("y", 1.334), ("yhat_lower", 27.1), ("yhat_upper", 39.9), ("anomaly_score", score)];
         let outputs: BTreeMap<_, _> = outputs.map(|(name, value)| (name.to_owned(), value)).into();
-        Row { query: query.to_owned(), name: name.to_owned(), outputs, fires, shard: None }
+        Row { query: query.to_owned(), name: name.to_owned(), outputs, alert, shard: None }
     }
 
     #[test]
@@ -192,6 +217,7 @@ mod tests {
             assert!(incident.contains(part), "{incident}");
         }
         assert!(lines.iter().any(|line| line.contains("cpu user") && line.trim_end().ends_with("0.50")));
+        assert_eq!(lines.last().unwrap(), &format!("{INCIDENT}: expected 27 to 40, was 1.3"));
         assert!(!lines.concat().contains('\x1b'));
     }
 
@@ -204,6 +230,14 @@ mod tests {
             let ends: Vec<_> = lines.iter().filter_map(|line| line.find("FIRING")).collect();
             assert_eq!(ends, [lines[2].find("alert").unwrap(); 2]);
         }
+    }
+
+    #[test]
+    fn what_an_alert_says_is_broken_before_the_terminal_would() {
+        let words = ["twelve words ".repeat(4), "w".repeat(60), "and more".to_owned()].concat();
+        let lines = wrapped(&words);
+        assert!(lines.len() > 1 && lines.iter().all(|line| line.chars().count() <= 80), "{lines:?}");
+        assert_eq!(lines.join(" ").split_whitespace().collect::<String>(), words.replace(' ', ""));
     }
 
     #[test]

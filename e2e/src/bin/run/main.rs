@@ -27,7 +27,8 @@ use stage::Stage;
 #[derive(Debug, Parser)]
 #[command(name = "run")]
 struct Arguments {
-    /// End after the replay: with success exactly when the alert fired for the incident and for no other recording.
+    /// End after the replay: with success exactly when the alert fired for the incident, said what was expected and what
+    /// came, and fired for no other recording.
     #[arg(long)]
     once: bool,
     /// Kill pods and change the number of shards now and then, as this seed has it; 0: any.
@@ -76,7 +77,7 @@ enum Failure {
     Verdict(String),
 }
 
-/// Samples that are replayed when the program ends by itself: the value drops with the seventh.
+/// Samples that are replayed when the program ends by itself: the value drops with the fifth.
 const ONCE: usize = 12;
 
 #[tokio::main]

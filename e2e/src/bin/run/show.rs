@@ -80,13 +80,13 @@ impl Show {
                 below.extend(chaos.told().iter().map(|deed| format!("chaos: {deed}")));
             }
             screen.show(&position, &rows, &below);
-            if fired_at.is_none() && rows.iter().any(|row| row.name == INCIDENT && row.fires) {
+            if fired_at.is_none() && rows.iter().any(|row| row.name == INCIDENT && row.fires()) {
                 fired_at = Some(now());
             }
             if !once || replayed < replay.length {
                 continue;
             }
-            let outcome = Outcome::read(&self.observer.tsdb).await?;
+            let outcome = Outcome::read(&self.observer).await?;
             if outcome.is_complete(replay, timeline) && outcome.has_fired() && complete_at.is_none() {
                 complete_at = Some(Instant::now());
             }
@@ -110,10 +110,7 @@ impl Show {
         replayed: &mut usize,
     ) -> Result<(String, Vec<::tests::incident::observation::Row>), HttpError> {
         let now = now();
-        while *replayed < replay.length && timeline.tick(*replayed) <= now {
-            self.observer.tsdb.import(&replay.samples(*replayed, timeline.tick(*replayed))).await?;
-            *replayed += 1;
-        }
+        *replayed = replay.bring(&self.observer.tsdb, timeline, *replayed, now).await?;
         let rows = self.observer.observe(now).await?;
         let position = if now < timeline.start {
             format!("replay in {} s", (timeline.start - now) / 1000 + 1)
@@ -162,6 +159,9 @@ fn verdict(outcome: &Outcome, replay: &Replay, timeline: Timeline, fired_at: Opt
         return Err(Failure::Verdict(reasons.join("; ")));
     }
     let delay = fired_at.unwrap_or_else(now).saturating_sub(timeline.tick(replay.incident)) / 1000;
-    println!("\nThe alert fired for the incident, {delay} seconds after it came, and for no control recording.");
+    println!(
+        "\nThe alert fired for the incident, {delay} seconds after it came, and for no control recording. It says:"
+    );
+    println!("{}", outcome.sentence.as_deref().unwrap_or_default());
     Ok(())
 }

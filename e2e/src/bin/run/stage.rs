@@ -94,7 +94,8 @@ impl Stage {
             replicate(cluster).await?;
             quickstart::apply_incident(cluster).await
         };
-        let told = |&(): &()| "deploy/quickstart with two replicas: VMAnomaly, AnomalyModel, AnomalyQueries".to_owned();
+        let told =
+            |&(): &()| "deploy/quickstart with two replicas: VMAnomaly, AnomalyQueries, the default model".to_owned();
         progress.step("objects", objects, told).await?;
         let learning = progress.watched(
             "workers",

@@ -21,7 +21,8 @@ use stack::Stack;
 #[derive(Debug, Parser)]
 #[command(name = "run-standalone")]
 struct Arguments {
-    /// End after the replay: with success exactly when the alert fired for the incident and for no other recording.
+    /// End after the replay: with success exactly when the alert fired for the incident, said what was expected and what
+    /// came, and fired for no other recording.
     #[arg(long)]
     once: bool,
 }
@@ -122,7 +123,7 @@ async fn run(once: bool) -> Result<(), Failure> {
             }
             continue;
         }
-        let outcome = Outcome::read(stack.tsdb.endpoint()).await?;
+        let outcome = Outcome::read(&observer).await?;
         if outcome.is_complete(&replay, timeline) && complete_at.is_none() {
             complete_at = Some(index);
         }
@@ -135,8 +136,9 @@ async fn run(once: bool) -> Result<(), Failure> {
             }
             let delay = outcome.delay(&replay, timeline).unwrap_or_default();
             println!(
-                "\nThe alert fired for the incident, {delay:.0} seconds after it came, and for no control recording."
+                "\nThe alert fired for the incident, {delay:.0} seconds after it came, and for no control recording. It says:"
             );
+            println!("{}", outcome.sentence.as_deref().unwrap_or_default());
             println!("Done after {:.0} seconds.", progress.seconds());
             return Ok(());
         }
