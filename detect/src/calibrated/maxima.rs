@@ -1,8 +1,6 @@
 //! How far a series goes in a block of time, and the threshold that follows from it.
 
 use super::codec::Stored;
-use super::pace::Pace;
-use super::recipe::Recipe;
 use super::views::VIEWS;
 use crate::score::{at_least, at_most};
 
@@ -15,23 +13,35 @@ pub(super) const MAX_Z: f64 = 1e30;
 /// Blocks before which the threshold is the prior one.
 pub(super) const FEW_BLOCKS: usize = 3;
 
-/// The greatest `z` of the latest blocks.
+/// How a threshold follows from the maxima of blocks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Rule {
+    /// How many of the rings are used, the first ones.
+    pub(super) rings: usize,
+    /// Which quantile of the maxima counts, and what it is multiplied by.
+    pub(super) quantile: f64,
+    pub(super) factor: f64,
+    /// The threshold before there are enough blocks; above 0.
+    pub(super) prior: f64,
+}
+
+/// The greatest sizes of the latest blocks: by default `z` by view.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct BlockMaxima<S> {
+pub(super) struct BlockMaxima<S, const RINGS: usize = VIEWS> {
     /// Blocks that have ended.
     pub(super) blocks: u64,
     /// Of the block that has not ended yet.
-    pub(super) current: [f64; VIEWS],
+    pub(super) current: [f64; RINGS],
     /// That of block `i` is at `i % BLOCKS`.
-    pub(super) ring: [[S; BLOCKS]; VIEWS],
+    pub(super) ring: [[S; BLOCKS]; RINGS],
     /// A pure function of the ring.
-    thresholds: [f64; VIEWS],
+    thresholds: [f64; RINGS],
 }
 
-impl<S: Stored> BlockMaxima<S> {
-    pub(super) fn new(pace: &Pace) -> Self {
-        let ring = [[S::default(); BLOCKS]; VIEWS];
-        Self { blocks: 0, current: [0.0; VIEWS], ring, thresholds: [pace.prior_threshold; VIEWS] }
+impl<S: Stored, const RINGS: usize> BlockMaxima<S, RINGS> {
+    pub(super) fn new(rule: &Rule) -> Self {
+        let ring = [[S::default(); BLOCKS]; RINGS];
+        Self { blocks: 0, current: [0.0; RINGS], ring, thresholds: [rule.prior; RINGS] }
     }
 
     /// Blocks in the ring.
@@ -39,41 +49,41 @@ impl<S: Stored> BlockMaxima<S> {
         self.blocks.min(BLOCKS as u64) as usize
     }
 
-    /// `T` of each view.
+    /// `T` of each ring.
     #[inline]
-    pub(super) fn thresholds(&self) -> [f64; VIEWS] {
+    pub(super) fn thresholds(&self) -> [f64; RINGS] {
         self.thresholds
     }
 
     /// What they would be if the current block ended now.
-    pub(super) fn thresholds_after_block(&self, pace: &Pace) -> [f64; VIEWS] {
+    pub(super) fn thresholds_after_block(&self, rule: &Rule) -> [f64; RINGS] {
         let mut after = self.clone();
-        after.end_block(pace);
+        after.end_block(rule);
         after.thresholds
     }
 
     /// Puts the current block into the ring, in place of the oldest one.
-    pub(super) fn end_block(&mut self, pace: &Pace) {
+    pub(super) fn end_block(&mut self, rule: &Rule) {
         let place = (self.blocks % BLOCKS as u64) as usize;
         for (ring, current) in self.ring.iter_mut().zip(self.current) {
             ring[place] = S::of(current);
         }
         self.blocks += 1;
-        self.update_thresholds(pace);
+        self.update_thresholds(rule);
     }
 
     /// Makes the thresholds those of the ring.
-    pub(super) fn update_thresholds(&mut self, pace: &Pace) {
+    pub(super) fn update_thresholds(&mut self, rule: &Rule) {
         let count = self.remembered();
-        let of_views = self.thresholds.iter_mut().zip(&self.ring).take(pace.recipe.views);
-        for (own, ring) in of_views {
-            *own = threshold(&ring[..count], pace.recipe, pace.prior_threshold);
+        for (own, ring) in self.thresholds.iter_mut().zip(&self.ring).take(rule.rings) {
+            *own = threshold(&ring[..count], rule);
         }
     }
 }
 
 /// `T` of the maxima of blocks in any order.
-fn threshold<S: Stored>(maxima: &[S], recipe: &Recipe, prior: f64) -> f64 {
+fn threshold<S: Stored>(maxima: &[S], rule: &Rule) -> f64 {
+    let Rule { quantile: share, factor, prior, .. } = *rule;
     let count = maxima.len();
     if count < FEW_BLOCKS {
         return prior;
@@ -84,12 +94,12 @@ fn threshold<S: Stored>(maxima: &[S], recipe: &Recipe, prior: f64) -> f64 {
         *sorted = (*maximum).into();
     }
     sorted.sort_unstable_by(f64::total_cmp);
-    let position = recipe.quantile * (count - 1) as f64;
+    let position = share * (count - 1) as f64;
     let below = position as usize;
     let (low, high) = (sorted[below], sorted[(below + 1).min(count - 1)]);
     let quantile = low + (position - below as f64) * (high - low);
     let count = count as f64;
-    let own = recipe.quantile_factor * quantile * count / (count + 5.0);
+    let own = factor * quantile * count / (count + 5.0);
     let (greater, lesser) = (at_least(own, prior), at_most(own, prior));
     let ratio = lesser / greater;
     let square = ratio * ratio;
@@ -99,19 +109,21 @@ fn threshold<S: Stored>(maxima: &[S], recipe: &Recipe, prior: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::calibrated::pace::Pace;
+    use crate::calibrated::recipe::Recipe;
 
     #[test]
     fn the_threshold_is_the_prior_one_until_three_blocks_have_ended() {
         for (recipe, own) in [(&Recipe::ORIGINAL, 55.3125), (&Recipe::CURRENT, 59.5125)] {
-            let pace = Pace::new(60_000, recipe);
-            let mut maxima = BlockMaxima::<f64>::new(&pace);
+            let rule = Pace::new(60_000, recipe).rule();
+            let mut maxima = BlockMaxima::<f64>::new(&rule);
             for _ in 0..2 {
                 maxima.current = [100.0; VIEWS];
-                maxima.end_block(&pace);
+                maxima.end_block(&rule);
             }
             assert_eq!(maxima.thresholds(), [4.13; VIEWS]);
-            let after = maxima.thresholds_after_block(&pace);
-            maxima.end_block(&pace);
+            let after = maxima.thresholds_after_block(&rule);
+            maxima.end_block(&rule);
             assert_eq!(maxima.thresholds(), after);
             // 3/8 of the weight, and hardly anything of the prior one: 1.475 * 100 * 3 / 8, and 1.587 of it.
             assert!((after[0] - own).abs() < 1e-3, "{after:?}");
@@ -120,11 +132,11 @@ mod tests {
 
     #[test]
     fn the_oldest_block_is_forgotten() {
-        let pace = Pace::new(60_000, &Recipe::CURRENT);
-        let mut maxima = BlockMaxima::<f32>::new(&pace);
+        let rule = Pace::new(60_000, &Recipe::CURRENT).rule();
+        let mut maxima = BlockMaxima::<f32>::new(&rule);
         for block in 0..3 * BLOCKS {
             maxima.current = [if block < BLOCKS { 1e6 } else { 2.0 }; VIEWS];
-            maxima.end_block(&pace);
+            maxima.end_block(&rule);
         }
         assert_eq!((maxima.blocks, maxima.remembered()), (3 * BLOCKS as u64, BLOCKS));
         assert!(maxima.thresholds()[0] < 5.0, "{:?}", maxima.thresholds());

@@ -1,6 +1,6 @@
 //! What follows from the step of a series: how many slots, how long memories are, and where a time is among them.
 
-use super::maxima::FEW_BLOCKS;
+use super::maxima::{FEW_BLOCKS, Rule};
 use super::prediction::FIRST_SCORED;
 use super::recipe::Recipe;
 use crate::calendar::{DAY_MS, WallClock, Zone};
@@ -73,6 +73,12 @@ impl Pace {
             hold,
             prior_threshold: 4.13 * libm::pow(samples_a_day / 1440.0, 0.05),
         }
+    }
+
+    /// How thresholds follow from the maxima of blocks, by view.
+    pub(super) fn rule(&self) -> Rule {
+        let Recipe { views, quantile, quantile_factor, .. } = *self.recipe;
+        Rule { rings: views, quantile, factor: quantile_factor, prior: self.prior_threshold }
     }
 
     /// Blocks of a span, ms.
