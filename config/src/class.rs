@@ -44,6 +44,7 @@ pub(crate) const MODELS: &[Class] = &[
     full(&["std", "model.online.StdModel"]),
     deprecated(&["model.std.StdModel"], "std"),
     full(&["temporal_envelope", "model.online.TemporalEnvelopeModel"]),
+    full(&["calibrated_multivariate"]),
     full(&["temporal_envelope_multivariate", "model.online.TemporalEnvelopeMultivariateModel"]),
     full(&["prophet", "model.prophet.ProphetModel"]),
     full(&["holtwinters", "model.holtwinters.HoltWinters"]),

@@ -383,6 +383,7 @@ models:
   prophet: {class: prophet, compression: {window: 1h}, queries: all, schedulers: all}
   holtwinters: {class: holtwinters, seasonality: 1d, queries: all, schedulers: all}
   isolation_forest: {class: isolation_forest, queries: all, schedulers: all}
+  calibrated_multivariate: {class: calibrated_multivariate, queries: all, schedulers: all}
   temporal_envelope_multivariate: {class: temporal_envelope_multivariate, queries: all, schedulers: all}
   isolation_forest_multivariate: {class: isolation_forest_multivariate, queries: all, schedulers: all}
   auto: {class: auto, tuned_class_name: std, queries: all, schedulers: all, optimization_params: {anomaly_percentage: 0, frozen_params: {period: 9}}}

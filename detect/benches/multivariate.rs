@@ -4,6 +4,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use detect::calendar::Zone;
+use detect::calibrated::multivariate::{self as calibrated, CalibratedMultivariateArgs};
 use detect::isolation_forest::{IsolationForestArgs, SeasonalFeature};
 use detect::multivariate::{Channels, MultivariateModel, MultivariateSpec};
 use detect::safeguards::Safeguards;
@@ -47,6 +48,7 @@ fn specs() -> Vec<(&'static str, MultivariateSpec)> {
     let seasonal =
         IsolationForestArgs { seasonal_features: SeasonalFeature::ALL.to_vec(), ..IsolationForestArgs::default() };
     vec![
+        ("", MultivariateSpec::Calibrated(CalibratedMultivariateArgs::new(STEP), zone())),
         ("", envelope(Safeguards { band_floor: 1.0, influence_limit: 0.0 })),
         ("_limited", envelope(Safeguards { band_floor: 1.0, influence_limit: 3.0 })),
         ("", MultivariateSpec::IsolationForest(IsolationForestArgs::default(), Zone::default())),
@@ -90,6 +92,9 @@ fn classes(criterion: &mut Criterion, channels: usize) {
             bencher.iter_batched(empty, |mut model| model.load(black_box(&saved)), BatchSize::SmallInput);
         });
         let most = match &spec {
+            MultivariateSpec::Calibrated(args, _) => {
+                format!(", at most {}", calibrated::max_state_bytes(args, channels))
+            }
             MultivariateSpec::TemporalEnvelope(args, _) => format!(", at most {}", max_state_bytes(args, channels)),
             MultivariateSpec::IsolationForest(..) | MultivariateSpec::Auto(_) => String::new(),
         };

@@ -34,6 +34,7 @@ pub mod auto;
 pub mod batch;
 pub mod calendar;
 pub mod calibrated;
+mod channel_order;
 pub mod decomposition;
 pub mod holidays;
 pub mod holt_winters;

@@ -6,6 +6,8 @@
 use crate::argument::ArgumentError;
 use crate::auto::joint::{self, JointAutoArgs, JointFit, TunedGroup};
 use crate::calendar::Zone;
+use crate::calibrated::Yardstick;
+use crate::calibrated::multivariate::{self as calibrated, CalibratedMultivariate, CalibratedMultivariateArgs};
 use crate::isolation_forest::{self, DEFAULT_SEED, IsolationForestArgs, IsolationForestMultivariate};
 use crate::model::{StateError, is_missing};
 use crate::offline::FitError;
@@ -20,6 +22,8 @@ pub use crate::isolation_forest::Channels;
 /// A class of multivariate models with its arguments.
 #[derive(Debug, Clone, PartialEq)]
 pub enum MultivariateSpec {
+    /// `calibrated_multivariate`, whose days and weeks are those of the clocks of a zone: see [`crate::calibrated::multivariate`].
+    Calibrated(CalibratedMultivariateArgs, Zone),
     /// `isolation_forest_multivariate`, whose seasonal features follow the clocks of a zone: see
     /// [`crate::isolation_forest`].
     IsolationForest(IsolationForestArgs, Zone),
@@ -37,6 +41,8 @@ pub enum MultivariateModel {
     IsolationForest(IsolationForestMultivariate),
     /// Learns every sample that it scores.
     TemporalEnvelope(Box<TemporalEnvelopeMultivariate>),
+    /// The same.
+    Calibrated(Box<CalibratedMultivariate>),
     /// One of these, with arguments of its own.
     Tuned(Box<TunedGroup>),
 }
@@ -49,10 +55,27 @@ pub struct JointScores {
     /// What is expected of each channel, channel by channel, as many as there are times; empty of a model that expects
     /// nothing.
     pub intervals: Vec<Interval>,
+    /// How anomalous each channel is by itself, channel by channel, as many as there are times; NaN where a channel has no sample.
+    /// Empty of a model that does not tell channels apart.
+    pub channel_scores: Vec<f64>,
     /// How ready the model was for each time, by [`Readiness::value`]; NaN where there is no score.
     pub stage: Vec<f64>,
     /// What is expected of each channel at each horizon, channel by channel, time by time; empty where there is no horizon.
     pub forecasts: Vec<Interval>,
+}
+
+/// A channel's part of a joint score.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ChannelScore {
+    /// What is expected of the channel itself, prepared by its policy; NaN where the sample is missing.
+    pub interval: Interval,
+    /// How far the channel is from that, by its policy; NaN where it has no finite sample.
+    pub score: f64,
+}
+
+impl ChannelScore {
+    /// That of a channel without a sample.
+    pub const NONE: Self = Self { interval: Interval::NONE, score: f64::NAN };
 }
 
 impl MultivariateSpec {
@@ -62,6 +85,7 @@ impl MultivariateSpec {
         match self {
             Self::IsolationForest(..) => "isolation_forest_multivariate",
             Self::TemporalEnvelope(..) => "temporal_envelope_multivariate",
+            Self::Calibrated(..) => "calibrated_multivariate",
             Self::Auto(_) => "auto",
         }
     }
@@ -74,6 +98,7 @@ impl MultivariateSpec {
         match self {
             Self::IsolationForest(args, _) => args.validate(self.class()),
             Self::TemporalEnvelope(args, _) => args.validate(),
+            Self::Calibrated(args, _) => args.validate(),
             Self::Auto(args) => args.validate(),
         }
     }
@@ -87,6 +112,7 @@ impl MultivariateSpec {
                 (isolation_forest::MULTIVARIATE_FORMAT.version, args.learning_signature(), zone)
             }
             Self::TemporalEnvelope(args, zone) => (envelope::FORMAT.version, args.learning_signature(), zone),
+            Self::Calibrated(args, zone) => (calibrated::FORMAT.version, args.learning_signature(), zone),
             Self::Auto(args) => {
                 return format!("{} v{} {}", self.class(), joint::FORMAT.version, args.learning_signature());
             }
@@ -102,6 +128,7 @@ impl MultivariateSpec {
             Self::TemporalEnvelope(args, _) => {
                 NeededHistory { samples: min_n_samples_seen.max(1), span: args.envelope.longest_period() }
             }
+            Self::Calibrated(args, _) => args.needed_history(min_n_samples_seen.max(1)),
             Self::Auto(args) => args.start.needed_history(min_n_samples_seen),
         }
     }
@@ -111,7 +138,7 @@ impl MultivariateSpec {
     pub const fn learns_online(&self) -> bool {
         match self {
             Self::IsolationForest(..) => false,
-            Self::TemporalEnvelope(..) => true,
+            Self::TemporalEnvelope(..) | Self::Calibrated(..) => true,
             Self::Auto(args) => args.start.learns_online(),
         }
     }
@@ -120,7 +147,7 @@ impl MultivariateSpec {
     #[must_use]
     pub fn horizons(&self) -> usize {
         match self {
-            Self::IsolationForest(..) => 0,
+            Self::IsolationForest(..) | Self::Calibrated(..) => 0,
             Self::TemporalEnvelope(args, _) => args.envelope.forecast_at.len(),
             Self::Auto(args) => args.start.horizons(),
         }
@@ -132,6 +159,7 @@ impl MultivariateSpec {
         match self {
             Self::IsolationForest(..) => false,
             Self::TemporalEnvelope(args, _) => channels > args.recommended_max_channels as usize,
+            Self::Calibrated(args, _) => channels > args.recommended_max_channels as usize,
             Self::Auto(args) => args.start.exceeds_recommendation(channels),
         }
     }
@@ -144,10 +172,13 @@ impl MultivariateSpec {
         match self {
             _ if channels == 0 => Err(FitError::Failed { what: "there are no series" }),
             Self::Auto(args) => args.start.holds(channels),
-            Self::TemporalEnvelope(args, _) if channels > args.max_channels as usize => {
-                Err(FitError::TooManyChannels { found: channels, most: args.max_channels as usize })
+            Self::TemporalEnvelope(TemporalEnvelopeMultivariateArgs { max_channels: most, .. }, _)
+            | Self::Calibrated(CalibratedMultivariateArgs { max_channels: most, .. }, _)
+                if channels > *most as usize =>
+            {
+                Err(FitError::TooManyChannels { found: channels, most: *most as usize })
             }
-            Self::IsolationForest(..) | Self::TemporalEnvelope(..) => Ok(()),
+            Self::IsolationForest(..) | Self::TemporalEnvelope(..) | Self::Calibrated(..) => Ok(()),
         }
     }
 
@@ -157,15 +188,19 @@ impl MultivariateSpec {
     /// If there are no channels, or more than the model may have.
     pub fn new_model(&self, names: &[&str]) -> Result<MultivariateModel, FitError> {
         self.holds(names.len())?;
+        let twice = |_| FitError::Failed { what: "two channels have one name" };
         match self {
             Self::IsolationForest(args, zone) => {
                 let model = IsolationForestMultivariate::new(args.clone(), zone.clone(), DEFAULT_SEED);
                 Ok(MultivariateModel::IsolationForest(model))
             }
             Self::TemporalEnvelope(args, zone) => {
-                let model = TemporalEnvelopeMultivariate::new(args.clone(), zone.clone(), names)
-                    .map_err(|_| FitError::Failed { what: "two channels have one name" })?;
+                let model = TemporalEnvelopeMultivariate::new(args.clone(), zone.clone(), names).map_err(twice)?;
                 Ok(MultivariateModel::TemporalEnvelope(Box::new(model)))
+            }
+            Self::Calibrated(args, zone) => {
+                let model = CalibratedMultivariate::new(*args, zone.clone(), names).map_err(twice)?;
+                Ok(MultivariateModel::Calibrated(Box::new(model)))
             }
             Self::Auto(args) => Ok(MultivariateModel::Tuned(Box::new(TunedGroup::new(args, names)?))),
         }
@@ -180,7 +215,7 @@ impl MultivariateSpec {
     pub fn begin_fit(&self, names: &[&str], channels: Channels<'_>, policies: &[ScorePolicy]) -> Option<JointFit> {
         match self {
             Self::Auto(args) => Some(JointFit::new(args, names, channels, policies)),
-            Self::IsolationForest(..) | Self::TemporalEnvelope(..) => None,
+            Self::IsolationForest(..) | Self::TemporalEnvelope(..) | Self::Calibrated(..) => None,
         }
     }
 
@@ -202,7 +237,7 @@ impl MultivariateSpec {
         let mut model = self.new_model(names)?;
         match &mut model {
             MultivariateModel::IsolationForest(forest) => forest.fit(channels)?,
-            MultivariateModel::TemporalEnvelope(_) | MultivariateModel::Tuned(_) => {
+            MultivariateModel::TemporalEnvelope(_) | MultivariateModel::Calibrated(_) | MultivariateModel::Tuned(_) => {
                 if channels.values.iter().all(|value| !value.is_finite()) {
                     return Err(FitError::TooFewSamples { needed: 1, found: 0 });
                 }
@@ -237,31 +272,29 @@ impl MultivariateModel {
                 }
             }
             Self::TemporalEnvelope(envelope) => {
-                let points = channels.times.len();
-                let mut anomaly_score = vec![f64::NAN; points];
-                let mut intervals = vec![Interval::NONE; channels.count * points];
-                let mut stage = vec![f64::NAN; points];
-                let warm_up = warm_up(policies);
                 let horizons = envelope.horizons();
-                let mut forecasts = vec![Interval::NONE; intervals.len() * horizons];
-                let mut values = Vec::with_capacity(channels.count);
-                for (index, time) in channels.times.iter().enumerate() {
-                    values.clear();
-                    values.extend(channels.at(index));
-                    if values.iter().all(|value| is_missing(*value)) {
-                        continue;
-                    }
-                    stage[index] = envelope.readiness().after_warm_up(envelope.samples_seen(), warm_up).value();
-                    anomaly_score[index] = envelope.infer(*time, &values, policies);
-                    for (channel, score) in envelope.channel_scores().iter().enumerate() {
-                        intervals[channel * points + index] = score.interval;
-                    }
+                let mut scores = JointScores::of_channels(channels, horizons);
+                let warm_up = warm_up(policies);
+                each_tick(channels, |index, time, values| {
+                    let stage = envelope.readiness().after_warm_up(envelope.samples_seen(), warm_up);
+                    let score = envelope.infer(time, values, policies);
+                    scores.put(index, (score, stage), envelope.channel_scores());
                     for (channel, of_channel) in envelope.forecasts().chunks(horizons.max(1)).enumerate() {
-                        let at = (channel * points + index) * horizons;
-                        forecasts[at..at + horizons].copy_from_slice(of_channel);
+                        let at = (channel * channels.times.len() + index) * horizons;
+                        scores.forecasts[at..at + horizons].copy_from_slice(of_channel);
                     }
-                }
-                JointScores { anomaly_score, intervals, stage, forecasts }
+                });
+                scores
+            }
+            Self::Calibrated(calibrated) => {
+                let mut scores = JointScores::of_channels(channels, 0);
+                let warm_up = warm_up(policies);
+                each_tick(channels, |index, time, values| {
+                    let stage = calibrated.note_readiness().after_warm_up(calibrated.samples_seen(), warm_up);
+                    let score = calibrated.infer(time, values, policies);
+                    scores.put(index, (score, stage), calibrated.channel_scores());
+                });
+                scores
             }
             Self::Tuned(tuned) => tuned.infer(channels, policies),
         }
@@ -275,6 +308,9 @@ impl MultivariateModel {
             Self::TemporalEnvelope(envelope) => {
                 envelope.readiness().after_warm_up(envelope.samples_seen(), warm_up(policies))
             }
+            Self::Calibrated(calibrated) => {
+                calibrated.readiness().after_warm_up(calibrated.samples_seen(), warm_up(policies))
+            }
             Self::Tuned(tuned) => tuned.readiness(policies),
         }
     }
@@ -284,7 +320,7 @@ impl MultivariateModel {
     pub fn is_of(&self, channels: usize) -> bool {
         match self {
             Self::IsolationForest(forest) => forest.channels() == Some(channels),
-            Self::TemporalEnvelope(_) => true,
+            Self::TemporalEnvelope(_) | Self::Calibrated(_) => true,
             Self::Tuned(tuned) => tuned.model().is_of(channels),
         }
     }
@@ -295,7 +331,18 @@ impl MultivariateModel {
         match self {
             Self::IsolationForest(_) => None,
             Self::TemporalEnvelope(envelope) => Some(envelope.samples_seen()),
+            Self::Calibrated(calibrated) => Some(calibrated.samples_seen()),
             Self::Tuned(tuned) => tuned.model().samples_seen(),
+        }
+    }
+
+    /// What a joint score of 1 stands for; `None` of a model that has no such notion.
+    #[must_use]
+    pub fn yardstick(&self) -> Option<Yardstick> {
+        match self {
+            Self::Calibrated(calibrated) => Some(calibrated.yardstick()),
+            Self::IsolationForest(_) | Self::TemporalEnvelope(_) => None,
+            Self::Tuned(tuned) => tuned.model().yardstick(),
         }
     }
 
@@ -304,18 +351,11 @@ impl MultivariateModel {
     /// # Panics
     /// If there are not as many values as channels and times: the caller's bug.
     pub fn learn(&mut self, channels: Channels<'_>) {
-        let envelope = match self {
-            Self::IsolationForest(_) => return,
-            Self::TemporalEnvelope(envelope) => envelope,
-            Self::Tuned(tuned) => return tuned.learn(channels),
-        };
-        let mut values = Vec::with_capacity(channels.count);
-        for (index, time) in channels.times.iter().enumerate() {
-            values.clear();
-            values.extend(channels.at(index));
-            if !values.iter().all(|value| is_missing(*value)) {
-                envelope.learn(*time, &values);
-            }
+        match self {
+            Self::IsolationForest(_) => {}
+            Self::TemporalEnvelope(envelope) => each_tick(channels, |_, time, values| envelope.learn(time, values)),
+            Self::Calibrated(calibrated) => each_tick(channels, |_, time, values| calibrated.learn(time, values)),
+            Self::Tuned(tuned) => tuned.learn(channels),
         }
     }
 
@@ -324,6 +364,7 @@ impl MultivariateModel {
         match self {
             Self::IsolationForest(forest) => forest.save(out),
             Self::TemporalEnvelope(envelope) => envelope.save(out),
+            Self::Calibrated(calibrated) => calibrated.save(out),
             Self::Tuned(tuned) => tuned.save(out),
         }
     }
@@ -336,7 +377,45 @@ impl MultivariateModel {
         match self {
             Self::IsolationForest(forest) => forest.load(bytes),
             Self::TemporalEnvelope(envelope) => envelope.load(bytes),
+            Self::Calibrated(calibrated) => calibrated.load(bytes),
             Self::Tuned(tuned) => tuned.load(bytes),
+        }
+    }
+}
+
+impl JointScores {
+    /// Of a model that tells channels apart, without any score yet.
+    fn of_channels(channels: Channels<'_>, horizons: usize) -> Self {
+        let points = channels.times.len();
+        let samples = channels.count * points;
+        Self {
+            anomaly_score: vec![f64::NAN; points],
+            intervals: vec![Interval::NONE; samples],
+            channel_scores: vec![f64::NAN; samples],
+            stage: vec![f64::NAN; points],
+            forecasts: vec![Interval::NONE; samples * horizons],
+        }
+    }
+
+    /// Puts what was said of a time.
+    fn put(&mut self, index: usize, (score, stage): (f64, Readiness), of_channels: &[ChannelScore]) {
+        let points = self.anomaly_score.len();
+        (self.anomaly_score[index], self.stage[index]) = (score, stage.value());
+        for (channel, of_channel) in of_channels.iter().enumerate() {
+            self.intervals[channel * points + index] = of_channel.interval;
+            self.channel_scores[channel * points + index] = of_channel.score;
+        }
+    }
+}
+
+/// Looks at every time at which a channel has a sample: its index, the time, and the values of all channels.
+fn each_tick(channels: Channels<'_>, mut visit: impl FnMut(usize, i64, &[f64])) {
+    let mut values = Vec::with_capacity(channels.count);
+    for (index, time) in channels.times.iter().enumerate() {
+        values.clear();
+        values.extend(channels.at(index));
+        if !values.iter().all(|value| is_missing(*value)) {
+            visit(index, *time, &values);
         }
     }
 }

@@ -233,7 +233,13 @@ impl ScorePolicy {
 
     /// Rules 1 to 7 of the score, and the eighth if none of them applies.
     #[inline]
-    fn score_unless_decided(&self, prepared: Interval, y: f64, samples_seen: u64, base: impl FnOnce() -> f64) -> f64 {
+    pub(crate) fn score_unless_decided(
+        &self,
+        prepared: Interval,
+        y: f64,
+        samples_seen: u64,
+        base: impl FnOnce() -> f64,
+    ) -> f64 {
         if !y.is_finite() {
             return f64::NAN;
         }
@@ -329,7 +335,7 @@ pub fn base_score(interval: Interval, y: f64) -> f64 {
 
 /// Beyond [`LINEAR_SCORES`] the logarithm, so that scores stay finite and distinct.
 #[inline]
-fn bounded(ratio: f64) -> f64 {
+pub(crate) fn bounded(ratio: f64) -> f64 {
     if ratio > LINEAR_SCORES {
         at_most(LINEAR_SCORES * (1.0 + 1e-3 * libm::log10(ratio / LINEAR_SCORES)), MAX_SCORE)
     } else {

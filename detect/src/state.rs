@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `at` | `auto` |
 //! | `cb` | `calibrated` |
+//! | `cm` | `calibrated_multivariate` |
 //! | `hw` | `holtwinters` |
 //! | `if` | `isolation_forest` |
 //! | `im` | `isolation_forest_multivariate` |

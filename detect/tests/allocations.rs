@@ -4,6 +4,7 @@ use allocation_counter::measure;
 use detect::batch::Batch;
 use detect::calendar::Zone;
 use detect::calibrated::CalibratedArgs;
+use detect::calibrated::multivariate::{CalibratedMultivariate, CalibratedMultivariateArgs};
 use detect::decomposition::StdArgs;
 use detect::holt_winters::HoltWintersArgs;
 use detect::isolation_forest::{Channels, IsolationForestArgs, IsolationForestMultivariate, SeasonalFeature};
@@ -123,6 +124,16 @@ fn a_tick_of_several_channels_allocates_nothing() {
         }
     });
     assert_eq!(counted.count_total, 0, "temporal_envelope_multivariate");
+
+    let args = CalibratedMultivariateArgs::new(STEP);
+    let mut calibrated = CalibratedMultivariate::<f32>::new(args, Zone::default(), &names).unwrap();
+    (0..WARM).for_each(|tick| calibrated.learn(tick * STEP, &samples(tick)));
+    let counted = measure(|| {
+        for tick in WARM..WARM + TICKS {
+            calibrated.infer(tick * STEP, &samples(tick), &policies);
+        }
+    });
+    assert_eq!(counted.count_total, 0, "calibrated_multivariate");
 
     let times: Vec<i64> = (0..WARM).map(|tick| tick * STEP).collect();
     let history: Vec<f64> = (0..3).flat_map(|series| (0..WARM).map(move |tick| value(series, tick))).collect();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Auto, JointEnvelope, JointForest};
+use super::{Auto, JointCalibrated, JointEnvelope, JointForest};
 
 /// Model classes with the arguments that only they have.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,6 +88,8 @@ pub enum ModelClass {
     IsolationForestMultivariate(JointForest),
     /// Temporal envelopes of several series, and what they have in common.
     TemporalEnvelopeMultivariate(JointEnvelope),
+    /// What is usual of several series, one by one and together.
+    CalibratedMultivariate(JointCalibrated),
     /// Another class, whose arguments every fit searches for each series.
     Auto(Box<Auto>),
 }
@@ -98,7 +100,8 @@ impl ModelClass {
     pub fn groupby(&self) -> Option<&[String]> {
         match self {
             Self::IsolationForestMultivariate(JointForest { groupby, .. })
-            | Self::TemporalEnvelopeMultivariate(JointEnvelope { groupby, .. }) => Some(groupby),
+            | Self::TemporalEnvelopeMultivariate(JointEnvelope { groupby, .. })
+            | Self::CalibratedMultivariate(JointCalibrated { groupby, .. }) => Some(groupby),
             Self::Auto(auto) => auto.start.groupby(),
             _ => None,
         }

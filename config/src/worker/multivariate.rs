@@ -17,6 +17,17 @@ pub struct JointForest {
     pub trees: Trees,
 }
 
+/// Arguments of what is usual of several series.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JointCalibrated {
+    /// Labels by whose values series are grouped, sorted; empty: all are one group.
+    pub groupby: Vec<String>,
+    /// Most series of a group, at least 1.
+    pub max_channels: u32,
+    /// Series of a group above which there is a warning, from 1 to `max_channels`.
+    pub recommended_max_channels: u32,
+}
+
 /// Arguments of a temporal envelope of several series.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JointEnvelope {

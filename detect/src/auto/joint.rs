@@ -73,7 +73,7 @@ impl JointAutoArgs {
     /// Names the first argument that is outside its range.
     pub fn validate(&self) -> Result<(), ArgumentError> {
         let arguments = Arguments("auto");
-        let holds = !matches!(self.start, MultivariateSpec::Auto(_));
+        let holds = !matches!(self.start, MultivariateSpec::Auto(_) | MultivariateSpec::Calibrated(..));
         arguments.require("tuned_class_name", self.start.class(), "a class that has arguments to search", holds)?;
         self.start.validate()?;
         let holds = self.timeout.is_none_or(|timeout| !timeout.is_zero());
@@ -90,7 +90,9 @@ impl JointAutoArgs {
             MultivariateSpec::TemporalEnvelope(args, _) => {
                 format!(" score_aggregation={} {:?}", args.score_aggregation, args.safeguards)
             }
-            MultivariateSpec::IsolationForest(..) | MultivariateSpec::Auto(_) => String::new(),
+            MultivariateSpec::IsolationForest(..) | MultivariateSpec::Calibrated(..) | MultivariateSpec::Auto(_) => {
+                String::new()
+            }
         };
         let mut frozen: Vec<&str> = frozen.iter().map(String::as_str).collect();
         frozen.retain(|name| parameter_names(start).contains(name));
@@ -113,7 +115,7 @@ impl JointAutoArgs {
                 let (envelope, zone) = set((args.envelope.clone(), zone.clone()), &self.frozen, values);
                 MultivariateSpec::TemporalEnvelope(TemporalEnvelopeMultivariateArgs { envelope, ..args.clone() }, zone)
             }
-            MultivariateSpec::Auto(_) => self.start.clone(),
+            MultivariateSpec::Calibrated(..) | MultivariateSpec::Auto(_) => self.start.clone(),
         }
     }
 
@@ -123,7 +125,7 @@ impl JointAutoArgs {
             let scales = match &self.start {
                 MultivariateSpec::IsolationForest(..) => scales::<(IsolationForestArgs, Zone)>(&self.frozen),
                 MultivariateSpec::TemporalEnvelope(..) => scales::<(TemporalEnvelopeArgs, Zone)>(&self.frozen),
-                MultivariateSpec::Auto(_) => Vec::new(),
+                MultivariateSpec::Calibrated(..) | MultivariateSpec::Auto(_) => Vec::new(),
             };
             require(values.len() == scales.len(), "the number of found values")?;
             let holds = scales.iter().zip(values).all(|(scale, value)| scale.holds(*value));
@@ -143,7 +145,7 @@ impl JointAutoArgs {
             MultivariateSpec::TemporalEnvelope(args, zone) => {
                 trials(&(args.envelope.clone(), zone.clone()), &self.frozen, &self.tuning)
             }
-            MultivariateSpec::Auto(_) => Trials::default(),
+            MultivariateSpec::Calibrated(..) | MultivariateSpec::Auto(_) => Trials::default(),
         }
     }
 
@@ -189,7 +191,7 @@ fn parameter_names(spec: &MultivariateSpec) -> Vec<&'static str> {
         MultivariateSpec::TemporalEnvelope(..) => {
             <(TemporalEnvelopeArgs, Zone)>::PARAMETERS.iter().map(|one| one.name).collect()
         }
-        MultivariateSpec::Auto(_) => Vec::new(),
+        MultivariateSpec::Calibrated(..) | MultivariateSpec::Auto(_) => Vec::new(),
     }
 }
 
@@ -340,7 +342,7 @@ impl Judge {
     fn new(args: &JointAutoArgs, channels: Channels<'_>, policies: &[ScorePolicy]) -> Result<Self, FitError> {
         let is_learnt = |time: &usize| match args.start {
             MultivariateSpec::IsolationForest(..) => channels.at(*time).all(f64::is_finite),
-            MultivariateSpec::TemporalEnvelope(..) | MultivariateSpec::Auto(_) => {
+            MultivariateSpec::TemporalEnvelope(..) | MultivariateSpec::Calibrated(..) | MultivariateSpec::Auto(_) => {
                 channels.at(*time).any(f64::is_finite)
             }
         };
@@ -390,7 +392,7 @@ impl Judge {
         let mut tally = Tally::default();
         let envelope = match model {
             MultivariateModel::TemporalEnvelope(envelope) => envelope,
-            MultivariateModel::IsolationForest(_) | MultivariateModel::Tuned(_) => {
+            MultivariateModel::IsolationForest(_) | MultivariateModel::Calibrated(_) | MultivariateModel::Tuned(_) => {
                 let scores = model.infer(points, &self.policies).anomaly_score;
                 scores.into_iter().filter(|score| !score.is_nan()).for_each(|score| tally.score(score));
                 return tally.loss(self.tuning.anomaly_percentage, true);

@@ -14,7 +14,7 @@ use crate::state::{Format, HEADER_BYTES, Reader, Writer, require};
 pub const FORMAT: Format = Format { tag: *b"cb", version: 2 };
 
 /// The logarithm of the greatest number: of no height is it more.
-const MAX_HOLD: f64 = 709.8;
+pub(super) const MAX_HOLD: f64 = 709.8;
 
 /// How profiles and block maxima are kept: `f32`, or `f64` to compare with the reference.
 pub trait Stored: Copy + Default + PartialEq + Into<f64> + Send + Sync + std::fmt::Debug + 'static {
@@ -103,9 +103,7 @@ impl<S: Stored> State<S> {
         for profile in [&self.daily, &self.weekly] {
             profile.save(&mut writer);
         }
-        for ring in self.maxima.ring.iter().take(views) {
-            ring[..self.maxima.remembered()].iter().for_each(|maximum| maximum.write(&mut writer));
-        }
+        self.maxima.save(views, &mut writer);
     }
 
     pub(super) fn load(pace: &Pace, bytes: &[u8]) -> Result<Self, StateError> {
@@ -149,7 +147,7 @@ impl<S: Stored> State<S> {
         }
         state.maxima.load(blocks, views, &mut reader)?;
         reader.finish()?;
-        state.maxima.update_thresholds(pace);
+        state.maxima.update_thresholds(&pace.rule());
         require(blocks <= state.samples_seen, "there are more blocks than samples")?;
         require(state.samples_seen > 0 || state == Self::new(pace), "numbers without samples")?;
         Ok(state)
@@ -163,7 +161,7 @@ fn version_of(bytes: &[u8]) -> Option<u16> {
 }
 
 /// A number that cannot be below 0.
-fn size(reader: &mut Reader<'_>) -> Result<f64, StateError> {
+pub(super) fn size(reader: &mut Reader<'_>) -> Result<f64, StateError> {
     let size = reader.finite()?;
     require(size.is_sign_positive(), "a size is negative")?;
     Ok(size)
@@ -188,11 +186,19 @@ impl<S: Stored> Profile<S> {
     }
 }
 
-impl<S: Stored> BlockMaxima<S> {
-    fn load(&mut self, blocks: u64, views: usize, reader: &mut Reader<'_>) -> Result<(), StateError> {
+impl<S: Stored, const RINGS: usize> BlockMaxima<S, RINGS> {
+    /// Appends the maxima of so many rings, the first ones.
+    pub(super) fn save(&self, rings: usize, writer: &mut Writer<'_>) {
+        for ring in self.ring.iter().take(rings) {
+            ring[..self.remembered()].iter().for_each(|maximum| maximum.write(writer));
+        }
+    }
+
+    /// Takes the maxima of so many rings, the first ones, of which so many blocks have ended.
+    pub(super) fn load(&mut self, blocks: u64, rings: usize, reader: &mut Reader<'_>) -> Result<(), StateError> {
         self.blocks = blocks;
         let remembered = self.remembered();
-        for ring in self.ring.iter_mut().take(views) {
+        for ring in self.ring.iter_mut().take(rings) {
             for maximum in &mut ring[..remembered] {
                 *maximum = S::read(reader)?;
                 let number: f64 = (*maximum).into();

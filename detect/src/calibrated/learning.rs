@@ -1,6 +1,7 @@
 //! What a sample teaches.
 
 use super::codec::Stored;
+use super::hold;
 use super::pace::{MID, Moment, Pace, SLOW, SPEEDS};
 use super::prediction::{FIRST_SCORED, Outlook, Residuals};
 use super::state::{DAILY, EXPERTS, State, WEEKLY, bounded};
@@ -23,7 +24,7 @@ impl<S: Stored> State<S> {
         }
         let residuals = self.residuals(outlook, value);
         if self.ends_block(moment) {
-            self.maxima.end_block(pace);
+            self.maxima.end_block(&pace.rule());
         }
         if moment.block != self.block || self.samples_seen == 0 {
             self.block = moment.block;
@@ -53,7 +54,7 @@ impl<S: Stored> State<S> {
         self.trail = Trail { latest: residuals.all[SLOW], drift: residuals.of_view[DRIFT_VIEW] };
         if pace.recipe.hold.is_some() {
             let height = outlook.greatest(residuals.of_view, Direction::Both);
-            self.hold = if height > 1.0 { at_least(outlook.hold, libm::log(height)) } else { outlook.hold };
+            self.hold = hold::after(outlook.hold, height);
         }
     }
 

@@ -1,9 +1,7 @@
 //! How far a series goes in a block of time, and the threshold that follows from it.
 
 use super::codec::Stored;
-use super::pace::Pace;
-use super::rate::quantile;
-use super::recipe::Recipe;
+use super::rate::{Rate, quantile};
 use super::views::VIEWS;
 use crate::score::{at_least, at_most};
 
@@ -16,26 +14,41 @@ pub(super) const MAX_Z: f64 = 1e30;
 /// Blocks before which the threshold is the prior one.
 pub(super) const FEW_BLOCKS: usize = 3;
 
-/// The greatest `z` of the latest blocks.
+/// How a threshold follows from the maxima of blocks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Rule {
+    /// How many of the rings are used, the first ones.
+    pub(super) rings: usize,
+    /// Which quantile of the maxima counts, and what it is multiplied by.
+    pub(super) quantile: f64,
+    pub(super) factor: f64,
+    /// The threshold before there are enough blocks; above 0.
+    pub(super) prior: f64,
+    /// How rare alarms are to be, and what a ring's threshold is multiplied by before it counts as one.
+    pub(super) rate: Rate,
+    pub(super) ring_factors: [f64; VIEWS],
+}
+
+/// The greatest sizes of the latest blocks: by default `z` by view.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct BlockMaxima<S> {
+pub(super) struct BlockMaxima<S, const RINGS: usize = VIEWS> {
     /// Blocks that have ended.
     pub(super) blocks: u64,
     /// Of the block that has not ended yet.
-    pub(super) current: [f64; VIEWS],
+    pub(super) current: [f64; RINGS],
     /// That of block `i` is at `i % BLOCKS`.
-    pub(super) ring: [[S; BLOCKS]; VIEWS],
+    pub(super) ring: [[S; BLOCKS]; RINGS],
     /// A pure function of the ring, as what follows.
-    thresholds: [f64; VIEWS],
+    thresholds: [f64; RINGS],
     /// That of the rate, which is in the thresholds.
     factor: f64,
 }
 
-impl<S: Stored> BlockMaxima<S> {
-    pub(super) fn new(pace: &Pace) -> Self {
-        let ring = [[S::default(); BLOCKS]; VIEWS];
-        let factor = pace.rate.prior_factor();
-        Self { blocks: 0, current: [0.0; VIEWS], ring, thresholds: [pace.prior_threshold * factor; VIEWS], factor }
+impl<S: Stored, const RINGS: usize> BlockMaxima<S, RINGS> {
+    pub(super) fn new(rule: &Rule) -> Self {
+        let ring = [[S::default(); BLOCKS]; RINGS];
+        let factor = rule.rate.prior_factor();
+        Self { blocks: 0, current: [0.0; RINGS], ring, thresholds: [rule.prior * factor; RINGS], factor }
     }
 
     /// Blocks in the ring.
@@ -43,9 +56,9 @@ impl<S: Stored> BlockMaxima<S> {
         self.blocks.min(BLOCKS as u64) as usize
     }
 
-    /// `T` of each view, with the factor of the rate.
+    /// `T` of each ring, with the factor of the rate.
     #[inline]
-    pub(super) fn thresholds(&self) -> [f64; VIEWS] {
+    pub(super) fn thresholds(&self) -> [f64; RINGS] {
         self.thresholds
     }
 
@@ -55,55 +68,55 @@ impl<S: Stored> BlockMaxima<S> {
     }
 
     /// What they would be if the current block ended now.
-    pub(super) fn thresholds_after_block(&self, pace: &Pace) -> [f64; VIEWS] {
+    pub(super) fn thresholds_after_block(&self, rule: &Rule) -> [f64; RINGS] {
         let mut after = self.clone();
-        after.end_block(pace);
+        after.end_block(rule);
         after.thresholds
     }
 
     /// Puts the current block into the ring, in place of the oldest one.
-    pub(super) fn end_block(&mut self, pace: &Pace) {
+    pub(super) fn end_block(&mut self, rule: &Rule) {
         let place = (self.blocks % BLOCKS as u64) as usize;
         for (ring, current) in self.ring.iter_mut().zip(self.current) {
             ring[place] = S::of(current);
         }
         self.blocks += 1;
-        self.update_thresholds(pace);
+        self.update_thresholds(rule);
     }
 
     /// Makes the thresholds those of the ring.
-    pub(super) fn update_thresholds(&mut self, pace: &Pace) {
+    pub(super) fn update_thresholds(&mut self, rule: &Rule) {
         let count = self.remembered();
-        let of_views = self.thresholds.iter_mut().zip(&self.ring).take(pace.recipe.views);
-        for (own, ring) in of_views {
-            *own = threshold(&ring[..count], pace.recipe, pace.prior_threshold);
+        for (own, ring) in self.thresholds.iter_mut().zip(&self.ring).take(rule.rings) {
+            *own = threshold(&ring[..count], rule);
         }
-        if !pace.rate.is_usual() {
-            self.factor = self.factor_of_rate(pace);
+        if !rule.rate.is_usual() {
+            self.factor = self.factor_of_rate(rule);
             self.thresholds = self.thresholds.map(|threshold| threshold * self.factor);
         }
     }
 
     /// `theta`, where the thresholds are those of the usual rate.
-    fn factor_of_rate(&self, pace: &Pace) -> f64 {
+    fn factor_of_rate(&self, rule: &Rule) -> f64 {
         let count = self.remembered();
         if count < FEW_BLOCKS {
-            return pace.rate.prior_factor();
+            return rule.rate.prior_factor();
         }
         let mut greatest = [0.0; BLOCKS];
         let greatest = &mut greatest[..count];
-        let of_views = self.ring.iter().zip(self.thresholds).zip(pace.recipe.view_factors).take(pace.recipe.views);
-        for ((ring, threshold), factor) in of_views {
+        let of_rings = self.ring.iter().zip(self.thresholds).zip(rule.ring_factors).take(rule.rings);
+        for ((ring, threshold), factor) in of_rings {
             for (greatest, maximum) in greatest.iter_mut().zip(ring) {
                 *greatest = at_least(*greatest, (*maximum).into() / (threshold * factor));
             }
         }
-        pace.rate.own_factor(greatest)
+        rule.rate.own_factor(greatest)
     }
 }
 
 /// `T` of the maxima of blocks in any order.
-fn threshold<S: Stored>(maxima: &[S], recipe: &Recipe, prior: f64) -> f64 {
+fn threshold<S: Stored>(maxima: &[S], rule: &Rule) -> f64 {
+    let Rule { quantile: share, factor, prior, .. } = *rule;
     let count = maxima.len();
     if count < FEW_BLOCKS {
         return prior;
@@ -113,9 +126,9 @@ fn threshold<S: Stored>(maxima: &[S], recipe: &Recipe, prior: f64) -> f64 {
     for (sorted, maximum) in sorted.iter_mut().zip(maxima) {
         *sorted = (*maximum).into();
     }
-    let quantile = quantile(sorted, recipe.quantile);
+    let quantile = quantile(sorted, share);
     let count = count as f64;
-    let own = recipe.quantile_factor * quantile * count / (count + 5.0);
+    let own = factor * quantile * count / (count + 5.0);
     let (greater, lesser) = (at_least(own, prior), at_most(own, prior));
     let ratio = lesser / greater;
     let square = ratio * ratio;
@@ -126,19 +139,21 @@ fn threshold<S: Stored>(maxima: &[S], recipe: &Recipe, prior: f64) -> f64 {
 mod tests {
     use super::super::rate::FALSE_ALARMS_PER_DAY;
     use super::*;
+    use crate::calibrated::pace::Pace;
+    use crate::calibrated::recipe::Recipe;
 
     #[test]
     fn the_threshold_is_the_prior_one_until_three_blocks_have_ended() {
         for (recipe, own) in [(&Recipe::ORIGINAL, 55.3125), (&Recipe::CURRENT, 59.5125)] {
-            let pace = Pace::new(60_000, recipe, FALSE_ALARMS_PER_DAY);
-            let mut maxima = BlockMaxima::<f64>::new(&pace);
+            let rule = Pace::new(60_000, recipe, FALSE_ALARMS_PER_DAY).rule();
+            let mut maxima = BlockMaxima::<f64>::new(&rule);
             for _ in 0..2 {
                 maxima.current = [100.0; VIEWS];
-                maxima.end_block(&pace);
+                maxima.end_block(&rule);
             }
             assert_eq!(maxima.thresholds(), [4.13; VIEWS]);
-            let after = maxima.thresholds_after_block(&pace);
-            maxima.end_block(&pace);
+            let after = maxima.thresholds_after_block(&rule);
+            maxima.end_block(&rule);
             assert_eq!(maxima.thresholds(), after);
             // 3/8 of the weight, and hardly anything of the prior one: 1.475 * 100 * 3 / 8, and 1.587 of it.
             assert!((after[0] - own).abs() < 1e-3, "{after:?}");
@@ -147,11 +162,11 @@ mod tests {
 
     #[test]
     fn the_oldest_block_is_forgotten() {
-        let pace = Pace::new(60_000, &Recipe::CURRENT, FALSE_ALARMS_PER_DAY);
-        let mut maxima = BlockMaxima::<f32>::new(&pace);
+        let rule = Pace::new(60_000, &Recipe::CURRENT, FALSE_ALARMS_PER_DAY).rule();
+        let mut maxima = BlockMaxima::<f32>::new(&rule);
         for block in 0..3 * BLOCKS {
             maxima.current = [if block < BLOCKS { 1e6 } else { 2.0 }; VIEWS];
-            maxima.end_block(&pace);
+            maxima.end_block(&rule);
         }
         assert_eq!((maxima.blocks, maxima.remembered()), (3 * BLOCKS as u64, BLOCKS));
         assert!(maxima.thresholds()[0] < 5.0, "{:?}", maxima.thresholds());

@@ -104,8 +104,11 @@
 mod batch;
 mod codec;
 mod driver;
+mod hold;
+mod joint;
 mod learning;
 mod maxima;
+pub mod multivariate;
 mod pace;
 mod prediction;
 mod profile;

@@ -1,6 +1,6 @@
 //! What follows from the step of a series: how many slots, how long memories are, and where a time is among them.
 
-use super::maxima::FEW_BLOCKS;
+use super::maxima::{FEW_BLOCKS, Rule};
 use super::prediction::FIRST_SCORED;
 use super::rate::Rate;
 use super::recipe::Recipe;
@@ -76,6 +76,19 @@ impl Pace {
             hold,
             prior_threshold: 4.13 * libm::pow(samples_a_day / 1440.0, 0.05),
             rate: Rate::new(false_alarms_per_day, block),
+        }
+    }
+
+    /// How thresholds follow from the maxima of blocks, by view.
+    pub(super) fn rule(&self) -> Rule {
+        let Recipe { views, quantile, quantile_factor, view_factors, .. } = *self.recipe;
+        Rule {
+            rings: views,
+            quantile,
+            factor: quantile_factor,
+            prior: self.prior_threshold,
+            rate: self.rate,
+            ring_factors: view_factors,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What is expected of a sample, and how far it is from that.
 
 use super::codec::Stored;
+use super::hold;
 use super::maxima::MAX_Z;
 use super::pace::{FAST, Moment, Pace, SLOW, SPEEDS};
 use super::state::{EXPERTS, State, bounded};
@@ -62,8 +63,8 @@ impl<S: Stored> State<S> {
             *sigma = self.sigma(pace, view, hour);
         }
         let margins = self.margins(pace, moment, sigmas);
-        let hold = self.hold_at(pace, moment.time);
-        let height = if hold > 0.0 { bounded(libm::exp(hold)) } else { 1.0 };
+        let hold = hold::at(self.hold, moment.time.saturating_sub(self.latest_time), pace.hold);
+        let height = hold::height(hold);
         let drift_gain = at_least(pace.drift_gain, 1.0 / (self.samples_seen as f64 + 1.0));
         let mut bands = [None; VIEWS];
         for (view, (band, margin)) in bands.iter_mut().zip(margins).enumerate() {
@@ -97,8 +98,11 @@ impl<S: Stored> State<S> {
     /// they what a value is made of.
     fn margins(&self, pace: &Pace, moment: &Moment, sigmas: [Option<f64>; VIEWS]) -> [f64; VIEWS] {
         let recipe = pace.recipe;
-        let thresholds =
-            if self.ends_block(moment) { self.maxima.thresholds_after_block(pace) } else { self.maxima.thresholds() };
+        let thresholds = if self.ends_block(moment) {
+            self.maxima.thresholds_after_block(&pace.rule())
+        } else {
+            self.maxima.thresholds()
+        };
         let mut margins = [0.0; VIEWS];
         for (view, margin) in margins.iter_mut().enumerate() {
             let Some(sigma) = sigmas[view] else { continue };
@@ -108,18 +112,6 @@ impl<S: Stored> State<S> {
             *margin = at_least(bounded(sigma * thresholds[view] * recipe.view_factors[view]), least);
         }
         margins
-    }
-
-    /// `hold` as far as it is left at a time, ms.
-    fn hold_at(&self, pace: &Pace, time: i64) -> f64 {
-        /// The height of less than this is 1.
-        const GONE: f64 = f64::EPSILON / 4.0;
-        if self.hold == 0.0 {
-            return 0.0;
-        }
-        let elapsed = time.saturating_sub(self.latest_time).max(0) as f64;
-        let hold = self.hold * libm::exp(-elapsed / pace.hold);
-        if hold < GONE { 0.0 } else { hold }
     }
 
     /// Whether a sample at this moment ends a block that counts.
@@ -221,20 +213,26 @@ impl Outlook {
     #[inline]
     pub(super) fn score(&self, policy: &ScorePolicy, prepared: Interval, value: f64, residuals: &Residuals) -> f64 {
         policy.score_of_views(prepared, value, self.samples_seen, || {
-            let has_moved = self.sigmas.iter().any(Option::is_some);
-            (has_moved && self.samples_seen >= FIRST_SCORED).then(|| self.base_score(policy, value, residuals))
+            self.has_score().then(|| {
+                let distance = self.distance(policy, value, residuals);
+                hold::beyond(distance, self.height, self.highest_held)
+            })
         })
     }
 
-    /// The greatest distance from a view's prediction in margins of that view, beyond the height of the latest alarm.
-    fn base_score(&self, policy: &ScorePolicy, value: f64, residuals: &Residuals) -> f64 {
+    /// Whether it is known how far the series goes, and enough of it was seen.
+    pub(super) fn has_score(&self) -> bool {
+        self.samples_seen >= FIRST_SCORED && self.sigmas.iter().any(Option::is_some)
+    }
+
+    /// The greatest distance of a value from a view's prediction in margins of that view, whatever alarm there was before.
+    pub(super) fn distance(&self, policy: &ScorePolicy, value: f64, residuals: &Residuals) -> f64 {
         let from_expected = bounded(value - self.interval.yhat);
         let scale = if from_expected > 0.0 { policy.scale.above } else { policy.scale.below };
         // From the value to the one that is nearer by the scale.
         let shift = bounded(from_expected * bounded(1.0 / scale - 1.0));
         let [fast, slow] = [FAST, SLOW].map(|speed| bounded(residuals.all[speed] + shift));
-        let greatest = self.greatest(self.trail.deviations(fast, slow, self.drift_gain), policy.direction);
-        if greatest > self.height { greatest / self.height } else { at_most(greatest, self.highest_held) }
+        self.greatest(self.trail.deviations(fast, slow, self.drift_gain), policy.direction)
     }
 
     /// The greatest of the views' deviations to a side, in margins; 0 of a sample that is not scored.

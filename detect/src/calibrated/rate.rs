@@ -36,6 +36,9 @@ pub(super) struct Rate {
 }
 
 impl Rate {
+    /// [`FALSE_ALARMS_PER_DAY`], of blocks of any length.
+    pub(super) const USUAL: Self = Self { rarity: 1.0, usual_in_block: None };
+
     /// Of so many alarms a day, in blocks of so many ms.
     pub(super) fn new(per_day: f64, block: i64) -> Self {
         let in_block = FALSE_ALARMS_PER_DAY * block as f64 / DAY_MS as f64;

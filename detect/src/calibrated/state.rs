@@ -84,7 +84,7 @@ impl<S: Stored> State<S> {
             hours: Default::default(),
             daily: Profile::new(pace.daily_slots),
             weekly: Profile::new(pace.weekly_slots),
-            maxima: BlockMaxima::new(pace),
+            maxima: BlockMaxima::new(&pace.rule()),
         }
     }
 

@@ -41,7 +41,9 @@ use super::residual::Residuals;
 use super::{RESIDUALS_MS, TemporalEnvelope, TemporalEnvelopeArgs, around, bounded};
 use crate::argument::{ArgumentError, Arguments};
 use crate::calendar::Zone;
+use crate::channel_order;
 use crate::model::{OnlineModel, StateError, is_missing};
+use crate::multivariate::ChannelScore;
 use crate::readiness::Readiness;
 use crate::safeguards::{NOISE_BYTES, Noise, Safeguards};
 use crate::score::{Interval, ScorePolicy, at_least, at_most};
@@ -208,15 +210,6 @@ fn columns(args: &TemporalEnvelopeMultivariateArgs, channels: usize) -> usize {
     (args.dependency_rank as usize).min(channels.saturating_sub(1))
 }
 
-/// A channel's part of a joint score.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ChannelScore {
-    /// What the channel's own envelope expects, prepared by its policy; NaN where the sample is missing.
-    pub interval: Interval,
-    /// The channel's score; NaN where it has none.
-    pub score: f64,
-}
-
 #[derive(Debug, Clone)]
 struct Channel {
     /// Hash of its name.
@@ -253,7 +246,7 @@ struct Direction {
 
 impl Channel {
     fn new(index: usize, name: &str, empty: &TemporalEnvelope, columns: usize, channels: usize, seed: u64) -> Self {
-        let key = hash(name);
+        let key = channel_order::key(name);
         let length = 1.0 / (channels as f64).sqrt();
         let mut state = key ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let row = (0..columns).map(|_| if splitmix(&mut state) >> 63 == 0 { length } else { -length });
@@ -312,7 +305,7 @@ impl Channel {
         (ticks_seen, safeguards): (u64, Safeguards),
     ) -> ChannelScore {
         if is_missing(value) {
-            return ChannelScore { interval: Interval::NONE, score: f64::NAN };
+            return ChannelScore::NONE;
         }
         let expected = self.predict(time, safeguards);
         let interval = policy.prepare(expected);
@@ -376,28 +369,18 @@ impl TemporalEnvelopeMultivariate {
     /// # Errors
     /// If there are more channels than `max_channels`, or two of the same name.
     pub fn new(args: TemporalEnvelopeMultivariateArgs, zone: Zone, names: &[&str]) -> Result<Self, ArgumentError> {
-        let arguments = Arguments(CLASS);
-        let holds = names.len() <= args.max_channels as usize;
-        let found = format!("{} for {} channels", args.max_channels, names.len());
-        arguments.require("max_channels", found, "at least the number of channels", holds)?;
-        let mut ordered: Vec<(usize, &str)> = names.iter().copied().enumerate().collect();
-        ordered.sort_unstable_by_key(|(_, name)| *name);
-        for pair in ordered.windows(2) {
-            let is_new = pair.first().map(|(_, name)| name) != pair.last().map(|(_, name)| name);
-            arguments.require("channels", pair[0].1, "in the list once", is_new)?;
-        }
+        let sorted = channel_order::sorted(CLASS, args.max_channels, names)?;
         let empty = TemporalEnvelope::new(args.envelope.clone(), zone);
         let columns = columns(&args, names.len());
         let channel =
             |(index, name): &(usize, &str)| Channel::new(*index, name, &empty, columns, names.len(), args.random_state);
-        let channels = ordered.iter().map(channel).collect();
-        let none = ChannelScore { interval: Interval::NONE, score: f64::NAN };
+        let channels = sorted.iter().map(channel).collect();
         Ok(Self {
             ticks_seen: 0,
             channels,
             directions: vec![Direction::default(); columns],
             power: 0.0,
-            scores: vec![none; names.len()],
+            scores: vec![ChannelScore::NONE; names.len()],
             forecasts: Vec::with_capacity(names.len() * args.envelope.forecast_at.len()),
             learnt: Vec::with_capacity(names.len()),
             args,
@@ -637,11 +620,6 @@ impl TemporalEnvelopeMultivariate {
             + self.forecasts.capacity() * size_of::<Interval>()
             + self.learnt.capacity() * size_of::<f64>()
     }
-}
-
-/// FNV-1a.
-fn hash(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// The next of a sequence of pseudo-random numbers.

@@ -8,6 +8,7 @@ use arguments::{edges, envelope_args, forest_args, offline, online, positive};
 use detect::auto::{Running, Tunable, TuningArgs, ValidationScheme, tune};
 use detect::batch::Batch;
 use detect::calendar::Zone;
+use detect::calibrated::multivariate::{CalibratedMultivariate, CalibratedMultivariateArgs};
 use detect::decomposition::seasonal_decompose;
 use detect::holt_winters::HoltWintersArgs;
 use detect::isolation_forest::{Channels, IsolationForestArgs, IsolationForestMultivariate};
@@ -191,6 +192,44 @@ proptest! {
         let mut state = Vec::new();
         model.save(&mut state);
         let mut other = TemporalEnvelopeMultivariate::new(args, Zone::default(), names).unwrap();
+        prop_assert_eq!(other.load(&state), Ok(()));
+    }
+
+    #[test]
+    fn a_calibrated_group_of_several_channels_scores_whatever_comes(
+        step in edges(&[1, MINUTE, 3_600_000, i64::MAX], &[0, -1]),
+        channels in 0..5_usize,
+        times in times(120),
+        values in prop::array::uniform4(values(120)),
+        policy in policy(),
+    ) {
+        let args = CalibratedMultivariateArgs::new(step);
+        if let Err(error) = args.validate() {
+            prop_assert_eq!(error.class, "calibrated_multivariate");
+            return Ok(());
+        }
+        let channels = channels.min(4);
+        let names = &["a", "b", "c", "d"][..channels];
+        let mut model = CalibratedMultivariate::<f32>::new(args, Zone::default(), names).unwrap();
+        let policies = vec![policy; channels];
+        for (tick, time) in times.iter().enumerate() {
+            let samples: Vec<f64> = values[..channels].iter().map(|series| series[tick]).collect();
+            if tick < 30 {
+                model.learn(*time, &samples);
+                continue;
+            }
+            let joint = model.infer(*time, &samples, &policies);
+            prop_assert!(joint.is_nan() || (0.0..=MAX_SCORE).contains(&joint), "{}", joint);
+            prop_assert_eq!(joint.is_nan(), samples.iter().all(|sample| !sample.is_finite()));
+            for (sample, channel) in samples.iter().zip(model.channel_scores()) {
+                prop_assert!(is_sound(channel.interval));
+                prop_assert_eq!(channel.score.is_nan(), !sample.is_finite());
+                prop_assert!(channel.score.is_nan() || (0.0..=MAX_SCORE).contains(&channel.score), "{:?}", channel);
+            }
+        }
+        let mut state = Vec::new();
+        model.save(&mut state);
+        let mut other = CalibratedMultivariate::<f32>::new(args, Zone::default(), names).unwrap();
         prop_assert_eq!(other.load(&state), Ok(()));
     }
 

@@ -51,7 +51,7 @@ fn check_recipe(recipe: Recipe, reference: &Value) -> Vec<Finding> {
     let zone = Zone::named(reference["zone"].as_str().unwrap()).unwrap();
     let step = 1000 * number("step");
     let times: Vec<i64> = (0..number("count")).map(|index| 1000 * number("start") + index * step).collect();
-    let values = values(reference["series"].as_str().unwrap(), &zone, &times);
+    let values = values(reference["series"].as_str().unwrap(), &zone, &times, 0);
     let rows: Vec<usize> = numbers(&reference["idx"]).into_iter().map(|index| index as usize).collect();
     let sum: f64 = rows.iter().map(|row| values[*row]).filter(|value| !value.is_nan()).sum();
     let sum = Finding::of_number("sum of values", sum, reference["values_sum"].as_f64().unwrap(), 1e-9 * sum.abs());
@@ -64,31 +64,32 @@ fn check_recipe(recipe: Recipe, reference: &Value) -> Vec<Finding> {
 }
 
 /// Of 53 bits, below 1 (splitmix64).
-fn uniform(index: u64) -> f64 {
+pub fn uniform(index: u64) -> f64 {
     let mut z = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// The series of a name: as `series` of the reference makes it.
-fn values(name: &str, zone: &Zone, times: &[i64]) -> Vec<f64> {
+/// The series of a name, another one for each `shift`: as `series` of the reference makes it.
+pub fn values(name: &str, zone: &Zone, times: &[i64], shift: u64) -> Vec<f64> {
     let value = |(time, index): (&i64, u64)| {
         let clock = zone.wall_clock(*time);
         let is_weekend = clock.weekday() >= 6;
-        let noise = uniform(index) - 0.5;
+        let noise = uniform(index + shift) - 0.5;
         let of_day = (clock.ms_of_day() / 1000) as f64;
         let curve = (of_day / 43200.0 - 1.0).abs() * if is_weekend { 1.0 } else { 4.0 };
-        let spike = if uniform(index + (1 << 32)) < 0.002 { 16.0 } else { 0.0 };
+        let spike = if uniform(index + shift + (1 << 32)) < 0.002 { 16.0 } else { 0.0 };
         let usual = 10.0 + curve + noise + spike;
-        let is_rare = |share: f64| uniform(index + (1 << 33)) < share;
+        let is_rare = |share: f64| uniform(index + shift + (1 << 33)) < share;
         match name {
             "days" => 10.0 + if is_weekend { 4.0 } else { 0.0 } + noise,
             "gaps" if index % 1000 >= 900 && index % 2000 < 1000 || is_rare(0.05) => f64::NAN,
+            "flat" => 3.0,
             "flat_then_moving" if index < 2000 => 3.0,
             "flat_then_moving" => 3.0 + noise,
             "on_and_off" => f64::from(index / 240 % 3 == 0 || is_rare(0.001)),
-            "two_integers" => f64::from(3 + u8::from(uniform(index) >= 0.9)),
+            "two_integers" => f64::from(3 + u8::from(uniform(index + shift) >= 0.9)),
             "shift_in_the_first_hour" if index >= 40 => usual + 100.0,
             "incident_in_the_first_day" if (50..150).contains(&index) => usual * 10.0,
             "far_from_zero" => usual + 1e9,

@@ -4,11 +4,12 @@
 //! `data` has some of the files; `GOLDEN_DIR=<folder> cargo test --release -p detect --test golden -- --nocapture` checks a whole
 //! folder of the same form: `series/<name>.json` with the inputs, and a folder for each kind of reference.
 //!
-//! The reference of `calibrated`, which no library has, is `tests/reference/calibrated.py`; its inputs are made, not stored. What it
+//! The reference of `calibrated` and `calibrated_multivariate`, which no library has, is `tests/reference/calibrated.py`; its inputs are made, not stored. What it
 //! gives for labelled series is checked too where `CALIBRATED_DIR=<folder>` names it, and `CALIBRATED_ORIGINAL_DIR=<folder>` that of
 //! the original recipe. `calibrated_often` is the class asked for 2 alarms by chance a day.
 
 mod calibrated;
+mod calibrated_multivariate;
 mod compare;
 mod decompose;
 mod holtwinters;
@@ -24,8 +25,9 @@ use std::{
 use serde_json::Value;
 
 /// A kind of reference: its folder, and what checks a file.
-const KINDS: [(&str, Check); 8] = [
+const KINDS: [(&str, Check); 9] = [
     ("calibrated", calibrated::check),
+    ("calibrated_multivariate", calibrated_multivariate::check),
     ("calibrated_often", calibrated::check),
     ("calibrated_original", calibrated::check_original),
     ("decompose", decompose::check),

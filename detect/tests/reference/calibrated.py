@@ -1,11 +1,16 @@
 #!/usr/bin/env python3
-"""Reference of the class `calibrated` in numpy and numba, in the order of its description: to check the implementation, not for speed.
+"""Reference of the classes `calibrated` and `calibrated_multivariate` in numpy and numba, in the order of their descriptions: to check
+the implementation, not for speed.
 
 usage: calibrated.py golden OUT_DIR RECIPE [RATE]               writes OUT_DIR/<case>.json, a part of the outputs for each series of
                                                                 CASES
        calibrated.py labelled SPLIT_DIR OUT_DIR RECIPE [RATE]   writes OUT_DIR/<source>/<series>.csv for each series of
                                                                 SPLIT_DIR/manifest.csv that has one channel:
                                                                 timestamp,value,step,anomaly_score,yhat,yhat_lower,yhat_upper
+       calibrated.py groups OUT_DIR                             writes OUT_DIR/<case>.json, a part of the outputs for each group of
+                                                                GROUPS
+       calibrated.py joint SPLIT_DIR OUT_DIR                    writes OUT_DIR/<source>/<series>.csv for each group of several channels
+                                                                of SPLIT_DIR/manifest.csv: timestamp,anomaly_score
 
 RECIPE is `current`, what the class does, or `original`, what it did at first: see RECIPES. RATE is that of false alarms a day,
 USUAL_RATE if it is absent.
@@ -65,7 +70,8 @@ def exponent_of(greatest, in_block):
 
 @numba.njit(cache=True)
 def calibrated(x, ts, civil, step, recipe, rate=USUAL_RATE):
-    """Columns score, yhat, lower and upper of values at times in seconds, which a clock on the wall shows as `civil`."""
+    """Columns score, yhat, lower, upper and distance of values at times in seconds, which a clock on the wall shows as `civil`. The
+    distance is the score before the hold; there is none before the first one that is known."""
     n = x.size
     nd = 86400.0 / step
     tau = np.array([5.0, max(24.0, 3600.0 / step), max(48.0, 86400.0 / step)])
@@ -98,7 +104,7 @@ def calibrated(x, ts, civil, step, recipe, rate=USUAL_RATE):
     T = np.full(4, T0)
     in_block = USUAL_RATE * block_length / 86400.0
     theta = (USUAL_RATE / rate) ** PRIOR
-    out = np.full((n, 4), np.nan)
+    out = np.full((n, 5), np.nan)
     c = 0
     S, r, rs, w = np.zeros(3), np.zeros((3, 3)), np.zeros(3), np.zeros(3)
     for i in range(n):
@@ -207,6 +213,8 @@ def calibrated(x, ts, civil, step, recipe, rate=USUAL_RATE):
             yhat = 0.5 * (lower + upper)
             lower = upper = yhat
         out[i, 0], out[i, 1], out[i, 2], out[i, 3] = score, yhat, lower, upper
+        if c >= 30 and L1[:views].max() > 0:
+            out[i, 4] = raw
         of_mean = 1 / (c + 1.0)
         if c > 0 and x[i] != x_before:
             quantum = min(quantum, abs(x[i] - x_before))
@@ -253,6 +261,63 @@ def calibrated(x, ts, civil, step, recipe, rate=USUAL_RATE):
     return out
 
 
+@numba.njit(cache=True)
+def joint(distances, present, ts, step):
+    """Joint scores of distances, channels by ticks; `present` says at which ticks any channel has a finite sample."""
+    channels, n = distances.shape
+    block_length = max(12 * 3600.0, 12 * step)
+    ring = np.zeros(120)
+    blocks, block, current = 0, -1, 0.0
+    T = 1.0
+    hold, ts_before = 0.0, 0
+    t_hold = min(5 * 3600.0, 30 * step)
+    out = np.full(n, np.nan)
+    c = 0
+    for i in range(n):
+        if not present[i]:
+            continue
+        counted = distances[:, i]
+        counted = np.sort(counted[np.isfinite(counted)])[::-1]
+        top = min(3, counted.size)
+        R = 0.0
+        if top > 0 and counted[0] > 0:
+            for j in range(top):
+                R += np.log(counted[j] + 1e-3) / top
+            R = np.exp(R)
+        now = int(ts[i] // block_length)
+        if now != block:
+            if block >= 0 and c >= 30:
+                ring[blocks % 120] = current
+                blocks += 1
+                k = min(blocks, 120)
+                if k >= 3:
+                    sorted_ = np.sort(ring[:k])
+                    position = 0.5 * (k - 1)
+                    j = int(position)
+                    median = sorted_[j] + (position - j) * (sorted_[min(j + 1, k - 1)] - sorted_[j])
+                    T = ((1.4 * median * k / (k + 5.0)) ** 4 + 1) ** 0.25
+            block = now
+            current = 0.0
+        current = max(current, R)
+        if c > 0:
+            hold *= np.exp(-(ts[i] - ts_before) / t_hold)
+        height = np.exp(hold)
+        r = R / T
+        out[i] = r / height if r > height else min(r, 0.999)
+        if r > 1:
+            hold = max(hold, np.log(r))
+        ts_before = ts[i]
+        c += 1
+    return out
+
+
+def joint_of(channels, times, civil, step):
+    """Joint scores, and the distances of the channels."""
+    recipe = RECIPES["current"]
+    distances = np.array([calibrated(values, times, civil, step, recipe)[:, 4] for values in channels])
+    return joint(distances, np.isfinite(channels).any(axis=0), times, step), distances
+
+
 def on_the_wall(times, zone):
     """What the clocks of a zone show, in seconds since they showed 1970-01-01 00:00:00."""
     if zone == "UTC":
@@ -281,6 +346,17 @@ CASES = [
     ("far_from_zero", 300, "UTC", 1704067200, 6000),
 ]
 
+# Name, seconds a step, zone, first time, steps, and the series of the channels.
+GROUPS = [
+    ("five", 300, "Europe/Berlin", 1710720000, 7000, ["usual", "usual", "on_and_off", "gaps", "usual"]),
+    ("minutes", 60, "UTC", 1704067200, 20000, ["usual", "usual", "usual"]),
+    ("two_with_gaps", 300, "UTC", 1704067200, 6000, ["gaps", "gaps"]),
+    ("one", 60, "America/New_York", 1729900800, 12000, ["usual"]),
+    ("late_movers", 60, "UTC", 1704067200, 12000, ["flat_then_moving", "two_integers", "flat_then_moving", "flat"]),
+    ("hours", 3600, "Asia/Kathmandu", 1704067200, 2500, ["usual", "usual", "usual", "usual"]),
+    ("days", 86400, "UTC", 1577836800, 1200, ["days", "days", "days"]),
+]
+
 
 def uniform(index):
     """Of 53 bits, below 1 (splitmix64)."""
@@ -291,29 +367,31 @@ def uniform(index):
     return ((z ^ z >> 31) >> 11) / 2**53
 
 
-def series(name, step, zone, start, count):
-    """Times in seconds and values, made of operations that give the same bits everywhere."""
+def series(name, step, zone, start, count, shift=0):
+    """Times in seconds and values, made of operations that give the same bits everywhere; others for each `shift`."""
     times = start + step * np.arange(count, dtype=np.int64)
     civil = on_the_wall(times, zone)
     values = np.empty(count)
     for i in range(count):
         of_day, day = int(civil[i] % 86400), int(civil[i] // 86400)
-        noise = uniform(i) - 0.5
+        noise = uniform(i + shift) - 0.5
         curve = abs(of_day / 43200 - 1.0) * (1.0 if (day + 4) % 7 in (0, 6) else 4.0)
-        spike = 16.0 if uniform(i + 2**32) < 0.002 else 0.0
+        spike = 16.0 if uniform(i + shift + 2**32) < 0.002 else 0.0
         value = 10.0 + curve + noise + spike
         if name == "days":
             value = 10.0 + (4.0 if (day + 4) % 7 in (0, 6) else 0.0) + noise
         elif name == "gaps":
             part = i % 1000
-            if part >= 900 and i % 2000 < 1000 or uniform(i + 2**33) < 0.05:
+            if part >= 900 and i % 2000 < 1000 or uniform(i + shift + 2**33) < 0.05:
                 value = np.nan
+        elif name == "flat":
+            value = 3.0
         elif name == "flat_then_moving":
             value = 3.0 if i < 2000 else 3.0 + noise
         elif name == "on_and_off":
-            value = 1.0 if i // 240 % 3 == 0 or uniform(i + 2**33) < 0.001 else 0.0
+            value = 1.0 if i // 240 % 3 == 0 or uniform(i + shift + 2**33) < 0.001 else 0.0
         elif name == "two_integers":
-            value = 3.0 if uniform(i) < 0.9 else 4.0
+            value = 3.0 if uniform(i + shift) < 0.9 else 4.0
         elif name == "shift_in_the_first_hour":
             value += 0.0 if i < 40 else 100.0
         elif name == "incident_in_the_first_day":
@@ -344,6 +422,28 @@ def golden(folder, recipe, rate):
             file.write("\n")
 
 
+def groups(folder):
+    os.makedirs(folder, exist_ok=True)
+    listed = lambda column: [None if np.isnan(number) else float(number) for number in column]
+    for name, step, zone, start, count, channels in GROUPS:
+        times, civil, _ = series("flat", step, zone, start, count)
+        values = np.array([series(one, step, zone, start, count, (k + 1) << 40)[2] for k, one in enumerate(channels)])
+        # Now and then all of those that move do so together.
+        together = np.array([5.0 if uniform(i + 2**34) < 0.002 else 0.0 for i in range(count)])
+        for k, one in enumerate(channels):
+            values[k] += together * (np.arange(count) >= {"flat": count, "flat_then_moving": 2000}.get(one, 0))
+        score, distances = joint_of(values, times, civil, float(step))
+        # Some in the first two blocks, some where all move together, the others spread over the rest.
+        rows = {*range(28, 48), *np.flatnonzero(together)[:20], *np.linspace(48, count - 1, 80).astype(int)}
+        rows = sorted(int(row) for row in rows)
+        case = {"kind": "calibrated_multivariate", "step": step, "zone": zone, "start": start, "count": count, "channels": channels}
+        case |= {"idx": rows, "values_sum": float(np.nansum(values[:, rows])), "anomaly_score": listed(score[rows])}
+        case |= {"distances": [listed(of_channel[rows]) for of_channel in distances]}
+        with open(os.path.join(folder, f"{name}.json"), "w") as file:
+            json.dump(case, file, separators=(",", ":"))
+            file.write("\n")
+
+
 def labelled(split, folder, recipe, rate):
     import pandas
 
@@ -359,11 +459,31 @@ def labelled(split, folder, recipe, rate):
         pandas.DataFrame(columns).to_csv(path, index=False)
 
 
+def labelled_groups(split, folder):
+    import pandas
+
+    manifest = pandas.read_csv(os.path.join(split, "manifest.csv"))
+    for row in manifest[manifest.channels > 1].itertuples():
+        data = pandas.read_csv(os.path.join(split, row.source, os.path.basename(row.path)))
+        times = data.timestamp.to_numpy(np.int64)
+        channels = data.iloc[:, 1:-1].to_numpy(float).T.copy()
+        score, _ = joint_of(channels, times, times, float(row.step_s))
+        os.makedirs(os.path.join(folder, row.source), exist_ok=True)
+        path = os.path.join(folder, row.source, f"{row.series}.csv")
+        pandas.DataFrame({"timestamp": times, "anomaly_score": score}).to_csv(path, index=False)
+
+
+# By name: what it does, and how many folders it takes. The first two take a recipe and a rate too.
+COMMANDS = {"golden": (golden, 1), "labelled": (labelled, 2), "groups": (groups, 1), "joint": (labelled_groups, 2)}
+
 if __name__ == "__main__":
     command, *rest = sys.argv[1:] or [""]
-    folders = {"golden": 1, "labelled": 2}.get(command, -1)
-    recipe = RECIPES.get(rest[folders]) if 0 < folders < len(rest) else None
-    if recipe is None or len(rest) > folders + 2:
+    run, folders = COMMANDS.get(command, (None, 0))
+    further = rest[folders:]
+    of_series = command in ("golden", "labelled")
+    is_valid = 1 <= len(further) <= 2 and further[0] in RECIPES if of_series else not further
+    if run is None or len(rest) < folders or not is_valid:
         sys.exit(__doc__)
-    rate = float(rest[folders + 1]) if len(rest) == folders + 2 else USUAL_RATE
-    {"golden": golden, "labelled": labelled}[command](*rest[:folders], recipe, rate)
+    if of_series:
+        further = [RECIPES[further[0]], float(further[1]) if len(further) == 2 else USUAL_RATE]
+    run(*rest[:folders], *further)

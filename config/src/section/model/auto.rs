@@ -5,6 +5,7 @@ use crate::fields::{Fields, wrong_type};
 use crate::problem::{Fault, Problems};
 use crate::range;
 use crate::schema::{Domain, Key, Kind, Presence, Section};
+use crate::section::model::multivariate::CALIBRATED_MULTIVARIATE;
 use crate::section::model::online::{CALIBRATED, number};
 use crate::section::model::{self, CLASSES, Class};
 use crate::section::policy;
@@ -166,8 +167,9 @@ fn tuned_class(fields: &Fields<'_>, problems: &mut Problems) -> Option<&'static 
     };
     let node = fields.node(key, problems)?;
     let name = class::resolve_name("model", class::MODELS, node, fields.path_of(key), problems)?;
-    if name == CALIBRATED.name {
-        fields.conflict(key, "`calibrated` has no arguments that could be searched: write it as `class`", problems);
+    if [CALIBRATED.name, CALIBRATED_MULTIVARIATE.name].contains(&name) {
+        let message = format!("`{name}` has no arguments that could be searched: write it as `class`");
+        fields.conflict(key, message, problems);
         return None;
     }
     if name == AUTO.name {

@@ -22,7 +22,7 @@ mod smoothing_bounds;
 
 use auto::AUTO;
 use envelope::TEMPORAL_ENVELOPE;
-use multivariate::{ISOLATION_FOREST_MULTIVARIATE, TEMPORAL_ENVELOPE_MULTIVARIATE};
+use multivariate::{CALIBRATED_MULTIVARIATE, ISOLATION_FOREST_MULTIVARIATE, TEMPORAL_ENVELOPE_MULTIVARIATE};
 use offline::{HOLT_WINTERS, ISOLATION_FOREST};
 use online::{CALIBRATED, DECOMPOSITION, MAD, QUANTILE, ROLLING_QUANTILE, ZSCORE};
 use prophet::PROPHET;
@@ -38,6 +38,7 @@ pub(crate) const CLASSES: &[Class] = &[
     PROPHET,
     HOLT_WINTERS,
     ISOLATION_FOREST,
+    CALIBRATED_MULTIVARIATE,
     TEMPORAL_ENVELOPE_MULTIVARIATE,
     ISOLATION_FOREST_MULTIVARIATE,
     AUTO,
@@ -326,7 +327,8 @@ pub(crate) fn build(
         }
     }
     for name in ["band_floor", "influence_limit"] {
-        if matches!(built, ModelClass::Calibrated { .. }) && fields.raw(name).is_some() {
+        let is_calibrated = matches!(built, ModelClass::Calibrated { .. } | ModelClass::CalibratedMultivariate(_));
+        if is_calibrated && fields.raw(name).is_some() {
             fields.warn(
                 name,
                 "has no effect here: the class keeps its band open, and spikes out of it, by itself",

@@ -14,7 +14,9 @@ use crate::section::model::offline::{
 };
 use crate::section::model::online::{REMEMBERING, WARM_UP};
 use crate::tree::Node;
-use crate::worker::{Aggregation, Envelope, JointEnvelope, JointForest, Model, ModelClass, Query, Writer};
+use crate::worker::{
+    Aggregation, Envelope, JointCalibrated, JointEnvelope, JointForest, Model, ModelClass, Query, Writer,
+};
 
 /// What classes take that see several series together.
 pub(crate) const GROUPS: Section = Section {
@@ -26,6 +28,43 @@ pub(crate) const GROUPS: Section = Section {
         Presence::Absent("all series are one group"),
         "Names of labels: one model for each combination of their values. A series without the label counts as one with an empty value.",
     )],
+};
+
+/// What classes take that keep a model of each series of a group.
+pub(crate) const CHANNELS: Section = Section {
+    title: "`models.<alias>` of classes that keep a model of each series of a group",
+    about: "Of `calibrated_multivariate` and `temporal_envelope_multivariate`.",
+    keys: &[
+        Key::new(
+            "max_channels",
+            Kind::Integer(1, 100_000),
+            Presence::Default("1000"),
+            "Most series of a group; a group with more is not fitted, and has no score.",
+        ),
+        Key::new(
+            "recommended_max_channels",
+            Kind::Integer(1, 100_000),
+            Presence::Default("100"),
+            "A group with more series is named in a warning; at most `max_channels`.",
+        ),
+    ],
+};
+
+pub(super) const CALIBRATED_MULTIVARIATE: Class = Class {
+    name: "calibrated_multivariate",
+    section: Section {
+        title: "`models.<alias>` of class `calibrated_multivariate`",
+        about: "What is usual for each series of a group at this time of the day and week, and how far the three that are farthest from it usually go together. One score for the group; `provide_series` may also ask for `channel_score`, how far a series is by itself, and for `y`, `yhat`, `yhat_lower` and `yhat_upper` of each series. All else that it needs follows from the queries' `step` and the series.",
+        keys: &[],
+    },
+    shared: &[&GROUPS, &CHANNELS, &WARM_UP, &REMEMBERING],
+    series: &["anomaly_score"],
+    further_series: |_| ["channel_score", "y", "yhat", "yhat_lower", "yhat_upper"].map(str::to_owned).into(),
+    build: |fields, problems| {
+        let groupby = groupby(fields, problems);
+        let (max_channels, recommended_max_channels) = channel_limits(fields, problems);
+        ModelClass::CalibratedMultivariate(JointCalibrated { groupby, max_channels, recommended_max_channels })
+    },
 };
 
 pub(super) const ISOLATION_FOREST_MULTIVARIATE: Class = Class {
@@ -68,18 +107,6 @@ pub(super) const TEMPORAL_ENVELOPE_MULTIVARIATE: Class = Class {
                 "How the scores of the series become one: the greatest, the mean, or the root of the mean square.",
             ),
             Key::new(
-                "max_channels",
-                Kind::Integer(1, 100_000),
-                Presence::Default("1000"),
-                "Most series of a group; a group with more is not fitted, and has no score.",
-            ),
-            Key::new(
-                "recommended_max_channels",
-                Kind::Integer(1, 100_000),
-                Presence::Default("100"),
-                "A group with more series is named in a warning; at most `max_channels`.",
-            ),
-            Key::new(
                 "random_state",
                 Kind::Integer(0, u32::MAX as i64),
                 Presence::Default("42"),
@@ -87,7 +114,7 @@ pub(super) const TEMPORAL_ENVELOPE_MULTIVARIATE: Class = Class {
             ),
         ],
     },
-    shared: &[&GROUPS, &CALENDAR, &WARM_UP, &REMEMBERING],
+    shared: &[&GROUPS, &CHANNELS, &CALENDAR, &WARM_UP, &REMEMBERING],
     series: &["anomaly_score"],
     further_series: |_| ["y", "yhat", "yhat_lower", "yhat_upper"].map(str::to_owned).into(),
     build: joint_envelope,
@@ -95,15 +122,7 @@ pub(super) const TEMPORAL_ENVELOPE_MULTIVARIATE: Class = Class {
 
 fn joint_envelope(fields: &Fields<'_>, problems: &mut Problems) -> ModelClass {
     let forecast_at = forecast_at(fields, problems);
-    let max_channels = fields.whole("max_channels", problems).unwrap_or(1);
-    let recommended: u32 = fields.whole("recommended_max_channels", problems).unwrap_or(1);
-    if recommended > max_channels {
-        // A lower limit than the recommendation is one for it, too.
-        if fields.raw("recommended_max_channels").is_some() {
-            let reason = format!("is {recommended}, more than `max_channels`, {max_channels}");
-            fields.conflict("recommended_max_channels", reason, problems);
-        }
-    }
+    let (max_channels, recommended_max_channels) = channel_limits(fields, problems);
     ModelClass::TemporalEnvelopeMultivariate(JointEnvelope {
         groupby: groupby(fields, problems),
         envelope: Envelope { forecast_at, ..envelope(fields, problems) },
@@ -114,9 +133,21 @@ fn joint_envelope(fields: &Fields<'_>, problems: &mut Problems) -> ModelClass {
             _ => Aggregation::L2,
         },
         max_channels,
-        recommended_max_channels: recommended.min(max_channels),
+        recommended_max_channels,
         random_state: fields.whole("random_state", problems).unwrap_or_default(),
     })
+}
+
+/// Most series of a group, and how many are recommended.
+fn channel_limits(fields: &Fields<'_>, problems: &mut Problems) -> (u32, u32) {
+    let most = fields.whole("max_channels", problems).unwrap_or(1);
+    let recommended: u32 = fields.whole("recommended_max_channels", problems).unwrap_or(1);
+    // A lower limit than the recommendation is one for it, too.
+    if recommended > most && fields.raw("recommended_max_channels").is_some() {
+        let reason = format!("is {recommended}, more than `max_channels`, {most}");
+        fields.conflict("recommended_max_channels", reason, problems);
+    }
+    (most, recommended.min(most))
 }
 
 /// The names of labels, sorted: their order means nothing.

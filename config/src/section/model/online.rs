@@ -9,7 +9,7 @@ use crate::worker::ModelClass;
 /// What all of them take.
 pub(crate) const WARM_UP: Section = Section {
     title: "`models.<alias>` of classes that learn every sample",
-    about: "Of `calibrated`, all classes whose name ends in `_online`, `rolling_quantile`, `std`, `temporal_envelope` and `temporal_envelope_multivariate`.",
+    about: "Of `calibrated`, all classes whose name ends in `_online`, `rolling_quantile`, `std`, `temporal_envelope`, `calibrated_multivariate` and `temporal_envelope_multivariate`.",
     keys: &[Key::new(
         "min_n_samples_seen",
         Kind::Integer(1, i64::MAX),
@@ -41,7 +41,7 @@ pub(crate) const FORGETTING: Section = Section {
 /// What those have no use for whose memory has its own arguments.
 pub(crate) const REMEMBERING: Section = Section {
     title: "`models.<alias>` of classes with a memory of their own",
-    about: "Of `calibrated`, `rolling_quantile`, `std`, `temporal_envelope` and `temporal_envelope_multivariate`.",
+    about: "Of `calibrated`, `rolling_quantile`, `std`, `temporal_envelope`, `calibrated_multivariate` and `temporal_envelope_multivariate`.",
     keys: &[
         Key::ignored("decay", "what the class remembers follows from its own arguments"),
         Key::ignored("history_strength", "what the class remembers follows from its own arguments"),
