@@ -498,6 +498,28 @@ fn the_default_class_takes_a_rate_of_false_alarms_and_the_warm_up() {
 }
 
 #[test]
+fn the_default_class_of_a_group_has_its_labels_its_limits_and_the_warm_up() {
+    let overlay = "
+models: {z: {class: calibrated_multivariate, queries: all, schedulers: all, groupby: [zone, host], max_channels: 20,
+  provide_series: [anomaly_score, channel_score, yhat], min_n_samples_seen: 100, decay: 0.9, influence_limit: 3}}
+";
+    let warnings = warnings(&[MINIMAL, overlay]);
+    for key in ["decay", "influence_limit"] {
+        assert!(warnings.contains(&format!("models.z.{key}: has no effect here")), "{warnings}");
+    }
+    let config = config(&[MINIMAL, overlay]);
+    let model = &config.models["z"];
+    assert_eq!(model.class.groupby(), Some(&["host".to_owned(), "zone".to_owned()][..]));
+    let ModelClass::CalibratedMultivariate(class) = &model.class else { panic!("{:?}", model.class) };
+    assert_eq!((class.max_channels, class.recommended_max_channels, model.min_n_samples_seen), (20, 20, 100));
+    assert_eq!(model.provide_series, ["anomaly_score", "channel_score", "yhat"]);
+    let error = |model: &str| errors_of(&format!("models: {{z: {{class: calibrated_multivariate, {model}}}}}"));
+    assert!(error("max_channels: 5, recommended_max_channels: 6").contains("is 6, more than `max_channels`, 5"));
+    assert!(error("provide_series: [channel_scores]").contains("did you mean `channel_score`?"));
+    assert!(error("dependency_rank: 3").contains("is an argument of temporal_envelope_multivariate, not of"));
+}
+
+#[test]
 fn a_file_that_cannot_be_read_does_not_make_its_keys_missing() {
     let errors = load_with(&["models: [", "server: {prt: 1}\n"], &[]).unwrap_err();
     let lines: Vec<&str> = errors.lines().collect();

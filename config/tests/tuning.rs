@@ -115,10 +115,14 @@ fn a_mistake_is_named_with_its_key_and_what_is_allowed() {
             &format!("tuned_class_name: calibrated, {params}"),
             "tuned_class_name: `calibrated` has no arguments that could be searched",
         ),
+        (
+            &format!("tuned_class_name: calibrated_multivariate, {params}"),
+            "tuned_class_name: `calibrated_multivariate` has no arguments that could be searched",
+        ),
         (&format!("tuned_class_name: auto, {params}"), "tuned_class_name: `auto` does not tune itself"),
         (
             &format!("tuned_class_name: temporal_envelope_multivariate, groupby: [host], {params}"),
-            "models.m.groupby: is an argument of temporal_envelope_multivariate, isolation_forest_multivariate, not of auto",
+            "models.m.groupby: is an argument of calibrated_multivariate, temporal_envelope_multivariate, isolation_forest_multivariate, not of auto",
         ),
         (
             "tuned_class_name: isolation_forest_multivariate, \

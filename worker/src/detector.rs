@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use config::worker::{
-    Amount, Auto, DetectionDirection, Envelope, ExponentialSmoothing, Model, ModelClass, Policies, Query, Trees,
-    Validation,
+    Amount, Auto, DetectionDirection, Envelope, ExponentialSmoothing, JointCalibrated, Model, ModelClass, Policies,
+    Query, Trees, Validation,
 };
 use detect::{
     auto::{AutoArgs, TuningArgs, ValidationScheme, joint::JointAutoArgs},
     calendar::{DAY_MS, Date, WallClock, Zone},
-    calibrated::CalibratedArgs,
+    calibrated::{CalibratedArgs, multivariate::CalibratedMultivariateArgs},
     decomposition::StdArgs,
     holt_winters::{Bounds, BoxCox, Composition, HoltWintersArgs, Initialization, States},
     isolation_forest::{Contamination, GrowthArgs, IsolationForestArgs, MaxFeatures, MaxSamples, SeasonalFeature},
@@ -92,7 +92,9 @@ pub fn spec(query: &Query, model: &Model) -> Option<ModelSpec> {
             ModelSpec::IsolationForest(isolation_forest(contamination, seasonal_features, trees), zone())
         }
         ModelClass::Auto(ref auto) => ModelSpec::Auto(Box::new(auto_args(query, model, auto)?)),
-        ModelClass::IsolationForestMultivariate(_) | ModelClass::TemporalEnvelopeMultivariate(_) => return None,
+        ModelClass::IsolationForestMultivariate(_)
+        | ModelClass::TemporalEnvelopeMultivariate(_)
+        | ModelClass::CalibratedMultivariate(_) => return None,
     };
     Some(spec)
 }
@@ -105,6 +107,12 @@ pub fn multivariate_spec(query: &Query, model: &Model) -> Option<MultivariateSpe
         ModelClass::IsolationForestMultivariate(forest) => {
             let args = isolation_forest(forest.contamination, &forest.seasonal_features, &forest.trees);
             Some(MultivariateSpec::IsolationForest(args, zone))
+        }
+        ModelClass::CalibratedMultivariate(JointCalibrated { max_channels, recommended_max_channels, .. }) => {
+            let (max_channels, recommended_max_channels) = (*max_channels, *recommended_max_channels);
+            let args = CalibratedMultivariateArgs::new(query.step);
+            let args = CalibratedMultivariateArgs { max_channels, recommended_max_channels, ..args };
+            Some(MultivariateSpec::Calibrated(args, zone))
         }
         ModelClass::TemporalEnvelopeMultivariate(joint) => {
             let writes_forecasts = model.provide_series.iter().any(|name| name.starts_with("yhat"));

@@ -14,7 +14,7 @@ pub use model_class::{
     Amount, BoxCox, BuiltIn, Composition, Compression, Envelope, ExponentialSmoothing, Growth, Holiday, Horizon,
     Initialization, LocalSeasonality, Mode, ModelClass, Prophet, SeasonalFeature, Seasonality, SmoothingBounds, Trees,
 };
-pub use multivariate::{Aggregation, JointEnvelope, JointForest};
+pub use multivariate::{Aggregation, JointCalibrated, JointEnvelope, JointForest};
 
 /// A whole worker configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

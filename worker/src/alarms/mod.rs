@@ -14,7 +14,11 @@ use serde::Serialize;
 pub use board::{AlarmBoard, Alarms, MOST_OF_A_JOB};
 pub use sentence::sentence;
 
-use crate::{labels::Labels, series::ByLabels};
+use crate::{
+    joint::{Joint, QUERY_LABEL},
+    labels::Labels,
+    series::ByLabels,
+};
 
 /// Scores above this one are anomalous, of every model.
 pub const EDGE: f64 = 1.0;
@@ -26,7 +30,7 @@ pub fn gap(step: i64) -> i64 {
 }
 
 /// A sample with a score above 1.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Excursion {
     /// Its time, ms.
     pub time: i64,
@@ -38,6 +42,22 @@ pub struct Excursion {
     pub expected: Option<Interval>,
     /// What a score of 1 stands for; `None` where it is no more than the edge of the band.
     pub yardstick: Option<Yardstick>,
+    /// Of a group, the channels that made the score, the farthest from what was expected first; empty of a series, and of a model
+    /// that does not tell channels apart.
+    pub channels: Vec<ChannelExcursion>,
+}
+
+/// What one channel of a group was when the group had a score above 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChannelExcursion {
+    /// Its labels, that of its query among them.
+    pub channel: Labels,
+    /// How far it was from what was expected, in margins of its own.
+    pub score: f64,
+    /// Its value.
+    pub value: f64,
+    /// What was expected instead.
+    pub expected: Option<Interval>,
 }
 
 /// What a tick has of a series, or of a group of series, that has a score above 1.
@@ -82,8 +102,34 @@ pub struct Alarm {
     /// The highest value with a score of at most 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected_upper: Option<f64>,
+    /// Of a group, the channels that made the score, the farthest from what was expected first; absent of a series, and of a model
+    /// that does not tell channels apart.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<AlarmChannel>,
     /// All of that for a person.
     pub sentence: String,
+}
+
+/// A channel of a group that made an alarm's last score.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AlarmChannel {
+    /// Alias of its query.
+    pub query: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// How far it was from what was expected, in margins of its own.
+    pub score: f64,
+    /// Its value.
+    pub value: f64,
+    /// The value that was expected; absent where none was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<f64>,
+    /// The least value that is within the channel's own band.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_lower: Option<f64>,
+    /// The highest one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_upper: Option<f64>,
 }
 
 /// The alarms of one job that are not over.
@@ -92,7 +138,7 @@ pub struct OpenAlarms {
     by_model: BTreeMap<String, ByLabels<Open>>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Open {
     since: i64,
     last: Excursion,
@@ -108,10 +154,10 @@ impl OpenAlarms {
             match of_model.get_mut(labels) {
                 Some(open) if excursion.time - open.last.time <= gap => {
                     open.peak = open.peak.max(excursion.score);
-                    open.last = *excursion;
+                    open.last = excursion.clone();
                 }
                 _ => {
-                    let open = Open { since: excursion.time, last: *excursion, peak: excursion.score };
+                    let open = Open { since: excursion.time, last: excursion.clone(), peak: excursion.score };
                     of_model.insert(labels.clone(), open);
                     begun += 1;
                 }
@@ -151,7 +197,8 @@ impl OpenAlarms {
         });
         let total = all.len();
         all.truncate(most);
-        let alarms = all.into_iter().map(|(model, labels, open)| (model.to_owned(), labels.clone(), *open)).collect();
+        let alarms =
+            all.into_iter().map(|(model, labels, open)| (model.to_owned(), labels.clone(), open.clone())).collect();
         Listed { scheduler: scheduler.to_owned(), query: query.to_owned(), zone, alarms, total }
     }
 }
@@ -185,11 +232,21 @@ impl Listed {
 
 fn alarm((scheduler, query, model): (&str, &str, &str), zone: &Zone, labels: &Labels, open: &Open) -> Alarm {
     let Excursion { time, score, value, expected, .. } = open.last;
+    let texts = |labels: &Labels| labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let channel = |one: &ChannelExcursion| AlarmChannel {
+        query: one.channel.get(QUERY_LABEL).unwrap_or_default().to_owned(),
+        labels: texts(&Joint::without_query(&one.channel)),
+        score: one.score,
+        value: one.value,
+        expected: one.expected.map(|expected| expected.yhat),
+        expected_lower: one.expected.map(|expected| expected.lower),
+        expected_upper: one.expected.map(|expected| expected.upper),
+    };
     Alarm {
         scheduler: scheduler.to_owned(),
         query: query.to_owned(),
         model: model.to_owned(),
-        labels: labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        labels: texts(labels),
         since_ms: open.since,
         last_ms: time,
         score,
@@ -198,7 +255,8 @@ fn alarm((scheduler, query, model): (&str, &str, &str), zone: &Zone, labels: &La
         expected: expected.map(|expected| expected.yhat),
         expected_lower: expected.map(|expected| expected.lower),
         expected_upper: expected.map(|expected| expected.upper),
-        sentence: sentence(&open.last, zone),
+        channels: open.last.channels.iter().map(channel).collect(),
+        sentence: sentence(&open.last, labels, zone),
     }
 }
 
@@ -209,7 +267,14 @@ mod tests {
     const MINUTE: i64 = 60_000;
 
     fn excursion(minute: i64, score: f64) -> Excursion {
-        Excursion { time: minute * MINUTE, score, value: Some(1.0), expected: None, yardstick: None }
+        Excursion {
+            time: minute * MINUTE,
+            score,
+            value: Some(1.0),
+            expected: None,
+            yardstick: None,
+            channels: Vec::new(),
+        }
     }
 
     #[test]

@@ -15,9 +15,16 @@ impl JobState {
         let times: Vec<i64> = input.grid.times().collect();
         let mut anomalies = Vec::new();
         for group in &scores.groups {
-            let excursions = excursions(&times, group.anomaly_score(), |_| (None, None), || None);
-            let channels = self.groups.as_ref().and_then(|groups| groups.channels(group));
-            if let (false, Some(channels)) = (excursions.is_empty(), channels) {
+            let Some((channels, yardstick)) = self.groups.as_ref().and_then(|groups| groups.scored(group)) else {
+                continue;
+            };
+            let mut excursions = excursions(&times, group.anomaly_score(), |_| (None, None), || yardstick);
+            for excursion in &mut excursions {
+                if let Some(point) = times.iter().position(|time| *time == excursion.time) {
+                    excursion.channels = group.farthest(channels, input, point);
+                }
+            }
+            if !excursions.is_empty() {
                 anomalies.push(Anomaly { model: 0, labels: Joint::common(channels), excursions });
             }
         }
@@ -57,7 +64,7 @@ fn excursions(
     let above = times.iter().zip(scores).enumerate().filter(|(_, (_, score))| **score > EDGE);
     let excursion = |(point, (time, score)): (usize, (&i64, &f64))| {
         let (value, expected) = sample(point);
-        Excursion { time: *time, score: *score, value, expected, yardstick: yardstick() }
+        Excursion { time: *time, score: *score, value, expected, yardstick: yardstick(), channels: Vec::new() }
     };
     above.map(excursion).collect()
 }

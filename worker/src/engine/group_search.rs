@@ -54,7 +54,9 @@ impl Groups {
     pub(super) fn timeout(&self) -> Option<Duration> {
         match &self.spec {
             MultivariateSpec::Auto(args) => args.timeout,
-            MultivariateSpec::IsolationForest(..) | MultivariateSpec::TemporalEnvelope(..) => None,
+            MultivariateSpec::IsolationForest(..)
+            | MultivariateSpec::TemporalEnvelope(..)
+            | MultivariateSpec::Calibrated(..) => None,
         }
     }
 

@@ -9,17 +9,19 @@ use std::{collections::BTreeMap, ops::Range};
 
 use config::worker::Model;
 use detect::{
+    calibrated::Yardstick,
     incidents,
     model::{StateError, is_missing},
     multivariate::{Channels, JointScores, MultivariateModel, MultivariateSpec},
     offline::FitError,
     readiness::Stage,
-    score::ScorePolicy,
+    score::{Interval, ScorePolicy},
 };
 use rayon::prelude::*;
 
 use super::{FitWindow, TickInput};
 use crate::{
+    alarms::ChannelExcursion,
     detector,
     encoding::{Cursor, put_labels, put_unsigned},
     joint::Joint,
@@ -37,6 +39,12 @@ const NEWEST_PART: usize = 10;
 
 /// What is said of a group, and not of its channels.
 const JOINT_SERIES: [&str; 2] = ["anomaly_score", STAGE];
+
+/// What a model of groups gives of each channel beside its interval.
+const CHANNEL_SCORE: &str = "channel_score";
+
+/// Most channels that are named where a group is above a score of 1.
+const NAMED_CHANNELS: usize = 3;
 
 /// The groups of one model.
 pub(super) struct Groups {
@@ -81,6 +89,29 @@ impl GroupScores {
     /// The joint score at each time.
     pub(super) fn anomaly_score(&self) -> &[f64] {
         &self.scores.anomaly_score
+    }
+
+    /// What made the joint score at one of its times: the channels, of these, that are farthest from what was expected of them, the
+    /// farthest first. None of a model that does not tell channels apart.
+    pub(super) fn farthest(&self, channels: &[Labels], input: &TickInput, point: usize) -> Vec<ChannelExcursion> {
+        let points = self.scores.anomaly_score.len();
+        let excursion = |(index, (channel, row)): (usize, (&Labels, &usize))| {
+            let cell = index * points + point;
+            let score = self.scores.channel_scores.get(cell).copied().filter(|score| *score > 0.0)?;
+            let expected = self.scores.intervals.get(cell).copied().filter(Interval::is_some);
+            Some(ChannelExcursion {
+                channel: channel.clone(),
+                score,
+                value: input.values[row * points + point],
+                expected,
+            })
+        };
+        let mut farthest: Vec<ChannelExcursion> =
+            channels.iter().zip(&self.rows).enumerate().filter_map(excursion).collect();
+        // Channels are sorted, so the first of equal ones stays the first.
+        farthest.sort_by(|one, other| other.score.total_cmp(&one.score));
+        farthest.truncate(NAMED_CHANNELS);
+        farthest
     }
 }
 
@@ -134,7 +165,7 @@ impl Groups {
         let (joint, ModelPlan { alias, model }) = (plan.joint.as_ref()?, plan.models.first()?);
         let of_channels = channel_series(model);
         let horizons: Vec<String> = model.class.forecast_at().iter().map(|horizon| horizon.name.clone()).collect();
-        let further = FurtherOutputs { horizons, ..FurtherOutputs::default() };
+        let further = FurtherOutputs { horizons, components: vec![CHANNEL_SCORE.to_owned()] };
         let spec = detector::multivariate_spec(&plan.query, model)?;
         let format = |query: &String| {
             let output = &plan.output;
@@ -302,9 +333,10 @@ impl Groups {
         (present, unscored)
     }
 
-    /// The channels that scores are of.
-    pub(super) fn channels(&self, scores: &GroupScores) -> Option<&[Labels]> {
-        self.groups.get(&scores.first).map(|group| group.channels.as_slice())
+    /// The channels that scores are of, and what a score of 1 stands for.
+    pub(super) fn scored(&self, scores: &GroupScores) -> Option<(&[Labels], Option<Yardstick>)> {
+        let group = self.groups.get(&scores.first)?;
+        Some((&group.channels, group.model.yardstick()))
     }
 
     /// Begins the groups of a tick that have no state, as far as `wanted` accepts the slots of their first channels, and begins
@@ -376,12 +408,14 @@ impl Groups {
             for (index, ((channel, row), intervals)) in channels.enumerate() {
                 let query = channel.get(crate::joint::QUERY_LABEL).unwrap_or_default();
                 let Some(format) = self.channel_formats.get(query) else { continue };
-                let of = |part: fn(&detect::score::Interval) -> f64| intervals.iter().map(part).collect::<Vec<f64>>();
+                let of = |part: fn(&Interval) -> f64| intervals.iter().map(part).collect::<Vec<f64>>();
                 let columns = OutputColumns {
                     y: &input.values[row * points..(row + 1) * points],
                     yhat: &of(|interval| interval.yhat),
                     yhat_lower: &of(|interval| interval.lower),
                     yhat_upper: &of(|interval| interval.upper),
+                    components: scores.channel_scores.get(index * points..(index + 1) * points).unwrap_or_default(),
+                    component_count: 1,
                     forecasts: forecasts_of(index),
                     forecast_count: self.horizons,
                     ..OutputColumns::default()
@@ -558,7 +592,8 @@ mod tests {
 
     const MINUTE: i64 = 60_000;
 
-    const CLASSES: [&str; 4] = [
+    const CLASSES: [&str; 5] = [
+        "calibrated_multivariate",
         "temporal_envelope_multivariate",
         "isolation_forest_multivariate",
         "tuned temporal_envelope_multivariate",
@@ -747,7 +782,7 @@ writer: {{datasource_url: 'http://tsdb:8428'}}
 
     #[test]
     fn a_fit_leaves_out_incidents_of_single_channels_where_it_is_told_to() {
-        for class in &CLASSES[..2] {
+        for class in &CLASSES[..3] {
             // The state after a fit to a window in which a channel has these values for ten minutes.
             let state_of = |arguments: &str, incident: f64| {
                 let mut state = job(&format!("{class}{arguments}"));

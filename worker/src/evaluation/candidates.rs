@@ -92,7 +92,7 @@ pub enum CandidateError {
 }
 
 /// Every class that needs no program of the user's.
-const CLASSES: [&str; 13] = [
+const CLASSES: [&str; 14] = [
     "calibrated",
     "zscore_online",
     "mad_online",
@@ -103,6 +103,7 @@ const CLASSES: [&str; 13] = [
     "prophet",
     "holtwinters",
     "isolation_forest",
+    "calibrated_multivariate",
     "temporal_envelope_multivariate",
     "isolation_forest_multivariate",
     "auto",

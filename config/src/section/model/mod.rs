@@ -58,8 +58,14 @@ pub(crate) const INNER: &[&Section] = &[
 ];
 
 /// What several classes take.
-pub(crate) const SHARED: &[&Section] =
-    &[&multivariate::GROUPS, &envelope::CALENDAR, &online::WARM_UP, &online::FORGETTING, &online::REMEMBERING];
+pub(crate) const SHARED: &[&Section] = &[
+    &multivariate::GROUPS,
+    &multivariate::CHANNELS,
+    &envelope::CALENDAR,
+    &online::WARM_UP,
+    &online::FORGETTING,
+    &online::REMEMBERING,
+];
 
 pub(crate) const SECTION: Section = Section {
     title: "`models.<alias>`",
