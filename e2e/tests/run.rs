@@ -36,6 +36,8 @@ fn once_it_ends_with_the_alert_and_says_how_long_each_part_took() {
     assert!(status.success(), "{told:#?}");
     assert!(begin.elapsed() < Duration::from_secs(180), "less than three minutes: {told:#?}");
     let alert = told.iter().position(|line| line.starts_with("The alert fired for the incident")).unwrap();
+    let says = &told[alert + 1];
+    assert!(says.contains("expected 2") && says.ends_with(", was 1.334."), "{says}");
     let report: Vec<_> = told[alert..].iter().filter_map(|line| line.trim().split("  ").next()).collect();
     for part in ["tools", "images", "node", "demonstration", "history", "operator", "objects", "workers", "replay"] {
         assert!(report.contains(&part), "{part}: {report:?}");

@@ -117,7 +117,7 @@ fn table(position: &str, rows: &[Row], live: &str, colours: bool) -> Vec<String>
         let expected = format!("{} .. {}", number("yhat_lower"), number("yhat_upper"));
         let score = row.output("anomaly_score");
         let colour = if row.fires() || score.is_some_and(|score| score > 1.0) { paint(RED) } else { "" };
-        let shown = score.map_or_else(|| "-".to_owned(), |score| format!("{score:.2}"));
+        let shown = score.map_or_else(|| "-".to_owned(), hundredths);
         let end = if colour.is_empty() { "" } else { plain };
         let alert = if row.fires() { "FIRING" } else { "" };
         let shard = column(&row.shard.map_or_else(String::new, |shard| shard.to_string()));
@@ -159,12 +159,12 @@ fn summary(position: &str, rows: &[Row], live: &str) -> String {
     let highest = |recordings: bool| {
         let others = rows.iter().filter(|row| row.name != INCIDENT && (row.query == "recording") == recordings);
         let scores = others.filter_map(|row| row.output("anomaly_score"));
-        scores.reduce(f64::max).map_or_else(|| "-".to_owned(), |score| format!("{score:.2}"))
+        scores.reduce(f64::max).map_or_else(|| "-".to_owned(), hundredths)
     };
     let mut line = format!("{position:<44}");
     if let Some(row) = rows.iter().find(|row| row.name == INCIDENT) {
         let number = |output| row.output(output).map_or_else(|| "-".to_owned(), short);
-        let score = row.output("anomaly_score").map_or_else(|| "-".to_owned(), |score| format!("{score:.2}"));
+        let score = row.output("anomaly_score").map_or_else(|| "-".to_owned(), hundredths);
         let _ = write!(
             line,
             "  {INCIDENT} {:>6} in {} .. {}, score {score};",
@@ -175,6 +175,13 @@ fn summary(position: &str, rows: &[Row], live: &str) -> String {
     }
     let _ = write!(line, "  highest score: controls {}, {live} {}", highest(true), highest(false));
     line
+}
+
+/// A score, rounded down: the 0.999 of what is no alarm any more must not look like the edge.
+fn hundredths(score: f64) -> String {
+    /// Far below a hundredth, far above what a product of two decimals is wrong by.
+    const ROUNDING: f64 = 1e-9;
+    format!("{:.2}", (score * 100.0 + ROUNDING).floor() / 100.0)
 }
 
 /// Four digits, with a unit prefix from 10,000 on.
@@ -238,6 +245,14 @@ mod tests {
         let lines = wrapped(&words);
         assert!(lines.len() > 1 && lines.iter().all(|line| line.chars().count() <= 80), "{lines:?}");
         assert_eq!(lines.join(" ").split_whitespace().collect::<String>(), words.replace(' ', ""));
+    }
+
+    #[test]
+    fn a_score_below_one_is_not_shown_as_one() {
+        assert_eq!(
+            [0.0, 0.29, 0.999, 1.0, 4.46, 4.467].map(hundredths),
+            ["0.00", "0.29", "0.99", "1.00", "4.46", "4.46"]
+        );
     }
 
     #[test]
