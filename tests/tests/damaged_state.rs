@@ -151,10 +151,14 @@ fn in_use(paths: &[String]) -> Vec<&String> {
         let (name, number) = path.rsplit_once('.')?;
         Some((name.to_owned(), number.parse::<u64>().ok()?))
     };
-    let commits = |name: &str| paths.iter().filter_map(|path| commit(path)).filter(move |(other, _)| other == name);
-    let took_effect = commits("snapshot/manifest").map(|(_, number)| number).max().unwrap_or(0);
-    let newest = |name: &str| commits(name).map(|(_, number)| number).filter(|number| *number <= took_effect).max();
-    let is_read = |path: &str| commit(path).is_none_or(|(name, number)| newest(&name) == Some(number));
+    let commits: Vec<(String, u64)> = paths.iter().filter_map(|path| commit(path)).collect();
+    let newest_up_to = |name: &str, last: u64| {
+        let of_name = commits.iter().filter(|(other, number)| other == name && *number <= last);
+        of_name.map(|(_, number)| *number).max()
+    };
+    let took_effect = newest_up_to("snapshot/manifest", u64::MAX).unwrap_or(0);
+    let is_read =
+        |path: &str| commit(path).is_none_or(|(name, number)| newest_up_to(&name, took_effect) == Some(number));
     paths.iter().filter(|path| !path.contains("configurations") && is_read(path)).collect()
 }
 
