@@ -461,7 +461,7 @@ writer: {datasource_url: 'http://tsdb:8428'}
         assert_eq!(warnings, []);
         assert_eq!(config.models.keys().collect::<Vec<_>>(), ["calibrated"]);
         let model = &config.models["calibrated"];
-        assert_eq!(model.class, ModelClass::Calibrated { false_alarms_per_day: 0.1 });
+        assert_eq!(model.class, ModelClass::Calibrated { false_alarms_per_day: 0.1, once_per_incident: true });
         assert_eq!((model.queries.join(" "), model.schedulers.join(" ")), ("cpu mem".into(), "a b".into()));
         let written = "models: {calibrated: {class: calibrated, queries: all, schedulers: all}}\n";
         assert_eq!(load_with(&[around, written], &[]).unwrap().config, config);
@@ -486,7 +486,7 @@ fn the_default_class_takes_a_rate_of_false_alarms_and_the_warm_up() {
     let rate = |rate: &str| format!("models: {{z: {{class: calibrated, false_alarms_per_day: {rate}}}}}");
     for allowed in [0.001, 0.02, 10.0] {
         let class = config(&[MINIMAL, &rate(&allowed.to_string())]).models["z"].class.clone();
-        assert_eq!(class, ModelClass::Calibrated { false_alarms_per_day: allowed });
+        assert_eq!(class, ModelClass::Calibrated { false_alarms_per_day: allowed, once_per_incident: true });
     }
     for refused in ["0", "-0.1", "0.0005", "10.5"] {
         let errors = errors_of(&rate(refused));

@@ -196,6 +196,21 @@ fn after_an_alarm_only_what_goes_beyond_it_is_another_one_until_it_has_faded() {
 }
 
 #[test]
+fn where_alarms_last_an_incident_scores_above_1_until_it_ends_and_nothing_else_is_learnt() {
+    let incident = 3000..3010;
+    let values: Vec<f64> = (0..3100).map(|at| noise(at) + if incident.contains(&at) { 60.0 } else { 0.0 }).collect();
+    let mut batches = [CalibratedArgs::new(5 * MINUTE), CalibratedArgs::new(5 * MINUTE).with_lasting_alarms()]
+        .map(|args| CalibratedBatch::<f32>::new(args, Zone::default()));
+    let [once, lasting] = batches.each_mut().map(|batch| {
+        batch.grow(1);
+        alarms(&infer_with(batch, &times(5 * MINUTE, values.len()), &values))
+    });
+    assert!(once.contains(&3000) && !once.contains(&3002), "{once:?}");
+    assert!((3000..3004).all(|at| lasting.contains(&at)), "{lasting:?}");
+    assert_eq!(learnt(&batches[0]), learnt(&batches[1]));
+}
+
+#[test]
 fn an_alarm_fades_where_samples_are_missing_too() {
     let mut values: Vec<f64> = (0..25_002).map(|at| 100.0 + noise(at)).collect();
     (values[25_000], values[25_001]) = (120.0, 112.0);

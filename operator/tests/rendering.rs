@@ -230,7 +230,7 @@ fn queries_that_no_model_asks_for_have_the_default_model() {
     };
     let alone = configured(&[]);
     let model = &alone.models["calibrated"];
-    assert_eq!(model.class, ModelClass::Calibrated { false_alarms_per_day: 0.1 });
+    assert_eq!(model.class, ModelClass::Calibrated { false_alarms_per_day: 0.1, once_per_incident: true });
     assert_eq!((model.queries.join(" "), model.schedulers.join(" ")), ("cpu disk memory".into(), "default".into()));
 
     let asking = |name: &str, class: Value| model_of(name, class, json!({ "names": ["cpu"] }));
@@ -240,8 +240,12 @@ fn queries_that_no_model_asks_for_have_the_default_model() {
     let namesake = configured(&[asking("calibrated", json!({ "calibrated": {} }))]);
     assert_eq!(namesake.models["calibrated"].queries, ["cpu"]);
     assert_eq!(namesake.models["calibrated_"].queries, ["disk", "memory"]);
-    let often = configured(&[asking("often", json!({ "calibrated": { "falseAlarmsPerDay": 2 } }))]);
-    assert_eq!(often.models["often"].class, ModelClass::Calibrated { false_alarms_per_day: 2.0 });
+    let often =
+        configured(&[asking("often", json!({ "calibrated": { "falseAlarmsPerDay": 2, "oncePerIncident": false } }))]);
+    assert_eq!(
+        often.models["often"].class,
+        ModelClass::Calibrated { false_alarms_per_day: 2.0, once_per_incident: false }
+    );
     assert_eq!(configured(&[crate::model("all", json!({ "madOnline": {} }))]).models.len(), 1);
 }
 

@@ -45,8 +45,9 @@ pub fn spec(query: &Query, model: &Model) -> Option<ModelSpec> {
     let Model { decay, history_strength, .. } = *model;
     let zone = || zone(query);
     let spec = match model.class {
-        ModelClass::Calibrated { false_alarms_per_day } => {
+        ModelClass::Calibrated { false_alarms_per_day, once_per_incident } => {
             let args = CalibratedArgs::new(query.step).with_false_alarms(false_alarms_per_day);
+            let args = if once_per_incident { args } else { args.with_lasting_alarms() };
             ModelSpec::Calibrated(args, zone())
         }
         ModelClass::ZscoreOnline { z_threshold } => {

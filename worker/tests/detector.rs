@@ -56,8 +56,8 @@ fn the_default_class_takes_its_memories_from_the_step_and_its_days_from_the_zone
     let zone = Zone::named("Europe/Berlin").unwrap();
     let args = CalibratedArgs::new(60_000);
     assert_eq!(spec("class: calibrated").unwrap(), ModelSpec::Calibrated(args, zone.clone()));
-    let often = spec("class: calibrated, false_alarms_per_day: 2").unwrap();
-    assert_eq!(often, ModelSpec::Calibrated(args.with_false_alarms(2.0), zone));
+    let often = spec("class: calibrated, false_alarms_per_day: 2, once_per_incident: false").unwrap();
+    assert_eq!(often, ModelSpec::Calibrated(args.with_false_alarms(2.0).with_lasting_alarms(), zone));
 }
 
 #[test]

@@ -12,6 +12,8 @@ pub enum ModelClass {
     Calibrated {
         /// Alarms that a series is to have by chance, a day; 0.001 to 10.
         false_alarms_per_day: f64,
+        /// Whether an incident scores above 1 once, and not as long as it lasts.
+        once_per_incident: bool,
     },
     /// Running mean and standard deviation.
     ZscoreOnline {

@@ -14,6 +14,10 @@ pub struct Calibrated {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.001, max = 10.0))]
     pub false_alarms_per_day: Option<f64>,
+    /// Whether an incident scores above 1 once, when it begins, and again only if it gets worse. With false it does as long as it
+    /// lasts, which alert rules with `for` need. What was learnt is kept when it changes. Absent: true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub once_per_incident: Option<bool>,
     /// The score is 0 until a series has had so many samples, and in any case until it has had 30. Absent: 16.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000_000))]

@@ -1,7 +1,7 @@
 //! `calibrated`: what is usual at this time of the day and week, in a band as wide as makes an alarm rare for this very series.
 //!
-//! Online and causal. Everything follows from the step of the series, and its one argument says how rare alarms are to be. If all values
-//! are multiplied by a positive number and moved, so is everything that is predicted, up to rounding.
+//! Online and causal. Everything follows from the step of the series; its arguments say how rare alarms are to be, and how long they
+//! last. If all values are multiplied by a positive number and moved, so is everything that is predicted, up to rounding.
 //!
 //! # Notation
 //!
@@ -33,9 +33,10 @@
 //! 5. A block is 12 hours, at least 12 samples. Its greatest `z = |u| / sigma` goes into a ring of the latest [`BLOCKS`] blocks of the
 //!    view. With the 65 % quantile `Q` of `q >= 3` of them, `A = 1.587 Q q / (q + 5)` and `T = (A^4 + T0^4)^(1/4)`; before that
 //!    `T = T0`, with `T0 = 4.13 (nd / 1440)^0.05`. So the band is a statement about how far this series goes in half a day.
-//! 6. Half a band is `max(sigma T theta f, 1.5 d)`, with `theta` of the asked rate (below; 1 by default), `f` 1 of the fast and the slow view, 1.3 of the pair and 1.1 of the drift, and the
-//!    value's quantum `d`, the least difference of two samples in a row that differ: a step of a counter is none by itself. Of the pair
-//!    it is half of that, and of the drift, which is a mean over `t` samples, `sqrt(1 / t)` of it.
+//! 6. Half a band is `max(sigma T theta f, 1.5 d)`, with `theta` of the asked rate (below; 1 by default), `f` 1 of the fast and the slow
+//!    view, 1.3 of the pair and 1.1 of the drift, and the value's quantum `d`, the least difference of two samples in a row that differ:
+//!    a step of a counter is none by itself. Of the pair it is half of that, and of the drift, which is a mean over `t` samples,
+//!    `sqrt(1 / t)` of it.
 //! 7. The band of a view is where its deviation is at most half a band: around `p[fast]`; around `p[slow]`; with the residual
 //!    `r'` of the sample before above 0, up to `p[slow] + half^2 / r'`, below 0 from there on; and, with the gain `g` of `m`, from
 //!    `p[slow] + (-half - (1 - g) m) / g` to `p[slow] + (half - (1 - g) m) / g`. The interval is what they have in common, `yhat` the
@@ -60,9 +61,10 @@
 //!
 //! `s = max |u| / half` over all views, with half a band as it is without an alarm before. After one of the height `e`, what is above it
 //! scores `s / e`, and all else at most 0.999: the rest of an incident ranks above what is usual, and is no alarm. So the score is above
-//! 1 exactly outside the interval. It is not 0 at `yhat` where that is not what the other views expect. The first [`FIRST_SCORED`] samples score 0, and so does the first sample that differs from all before it: of a
-//! series that has never moved it is not known how far it goes. The interval of such a series is its value. How a
-//! [`ScorePolicy`](crate::score::ScorePolicy) acts on it:
+//! 1 exactly outside the interval. With `once_per_incident: false` every height is 1: an incident scores above 1 as long as it lasts. It
+//! is not 0 at `yhat` where that is not what the other views expect. The first [`FIRST_SCORED`] samples score 0, and so does the first
+//! sample that differs from all before it: of a series that has never moved it is not known how far it goes. The interval of such a
+//! series is its value. How a [`ScorePolicy`](crate::score::ScorePolicy) acts on it:
 //!
 //! - `scale` multiplies the margins of the interval, and leaves `yhat` alone. The score is that of the value whose distance from `yhat`
 //!   is divided by the same number, so it still is 1 at the bounds, and 1 itself changes nothing.
@@ -139,6 +141,8 @@ pub struct CalibratedArgs {
     /// Alarms that a series is to have by chance, a day; [`MIN_FALSE_ALARMS_PER_DAY`] to [`MAX_FALSE_ALARMS_PER_DAY`]. It acts on the
     /// threshold alone.
     pub false_alarms_per_day: f64,
+    /// Whether an incident scores above 1 once, when it begins, and again only if it gets worse; else as long as it lasts.
+    pub once_per_incident: bool,
     recipe: &'static Recipe,
 }
 
@@ -146,13 +150,13 @@ impl CalibratedArgs {
     /// For series of this step, ms.
     #[must_use]
     pub const fn new(step: i64) -> Self {
-        Self { step, false_alarms_per_day: FALSE_ALARMS_PER_DAY, recipe: &Recipe::CURRENT }
+        Self { step, false_alarms_per_day: FALSE_ALARMS_PER_DAY, once_per_incident: true, recipe: &Recipe::CURRENT }
     }
 
     /// The class as it was at first, to compare with: see the module's "Original recipe".
     #[must_use]
     pub const fn original(step: i64) -> Self {
-        Self { step, false_alarms_per_day: FALSE_ALARMS_PER_DAY, recipe: &Recipe::ORIGINAL }
+        Self { recipe: &Recipe::ORIGINAL, ..Self::new(step) }
     }
 
     /// The same with another rate of false alarms a day.
@@ -161,8 +165,16 @@ impl CalibratedArgs {
         Self { false_alarms_per_day: per_day, ..self }
     }
 
+    /// The same, but incidents score above 1 as long as they last.
+    #[must_use]
+    pub const fn with_lasting_alarms(self) -> Self {
+        Self { once_per_incident: false, ..self }
+    }
+
     fn pace(&self) -> Pace {
-        Pace::new(self.step, self.recipe, self.false_alarms_per_day)
+        let mut pace = Pace::new(self.step, self.recipe, self.false_alarms_per_day);
+        pace.once_per_incident = self.once_per_incident;
+        pace
     }
 
     /// Checks every argument against its range.

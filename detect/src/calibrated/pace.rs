@@ -43,6 +43,8 @@ pub(super) struct Pace {
     /// `T0`.
     pub(super) prior_threshold: f64,
     pub(super) rate: Rate,
+    /// Whether the height of the latest alarm has to be exceeded.
+    pub(super) once_per_incident: bool,
 }
 
 impl Pace {
@@ -76,6 +78,7 @@ impl Pace {
             hold,
             prior_threshold: 4.13 * libm::pow(samples_a_day / 1440.0, 0.05),
             rate: Rate::new(false_alarms_per_day, block),
+            once_per_incident: true,
         }
     }
 

@@ -64,7 +64,7 @@ impl<S: Stored> State<S> {
         }
         let margins = self.margins(pace, moment, sigmas);
         let hold = hold::at(self.hold, moment.time.saturating_sub(self.latest_time), pace.hold);
-        let height = hold::height(hold);
+        let height = if pace.once_per_incident { hold::height(hold) } else { 1.0 };
         let drift_gain = at_least(pace.drift_gain, 1.0 / (self.samples_seen as f64 + 1.0));
         let mut bands = [None; VIEWS];
         for (view, (band, margin)) in bands.iter_mut().zip(margins).enumerate() {

@@ -48,6 +48,7 @@ pub(super) fn online(common: Section, spec: &AnomalyModelSpec) -> Section {
         common
             .set("class", "calibrated")
             .set("false_alarms_per_day", own.false_alarms_per_day)
+            .set("once_per_incident", own.once_per_incident)
             .set("min_n_samples_seen", own.min_n_samples_seen)
     } else if let Some(own) = &spec.zscore_online {
         common

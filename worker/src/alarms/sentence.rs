@@ -144,7 +144,7 @@ mod tests {
             ChannelExcursion { channel: Joint::channel(query, &labels), score, value: 32.0, expected }
         };
         let channels = vec![channel("cpu", &[("core", "3")], 3.21), channel("memory", &[], 1.4)];
-        let yardstick = Some(Yardstick { season: Season::None, block: DAY_MS / 2, own: true });
+        let yardstick = Some(Yardstick { season: Season::None, block: DAY_MS / 2, own: true, factor: 1.0 });
         let group = Labels::new([("host", "a")]);
         let sentence = |yardstick, channels: Vec<ChannelExcursion>| {
             let excursion = Excursion { time: 0, score: 1.8, value: None, expected: None, yardstick, channels };

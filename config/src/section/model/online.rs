@@ -68,6 +68,13 @@ pub(super) const CALIBRATED: Class = Class {
                 "How many alarms by chance each series is to have a day. Fewer: a wider band, which misses more. What was learnt is kept when it changes. [How near series come to it](detection-quality.md#the-rate-that-you-ask-for).",
             )
             .own(),
+            Key::new(
+                "once_per_incident",
+                Kind::Boolean,
+                Presence::Default("true"),
+                "Whether an incident scores above 1 once, when it begins, and again only if it gets worse. With `false` it does as long as it lasts, which alert rules with `for` need. What was learnt is kept when it changes.",
+            )
+            .own(),
         ],
     },
     shared: &[&WARM_UP, &REMEMBERING],
@@ -75,6 +82,7 @@ pub(super) const CALIBRATED: Class = Class {
     further_series: |_| DRIVERS.map(str::to_owned).to_vec(),
     build: |fields, problems| ModelClass::Calibrated {
         false_alarms_per_day: number(fields, "false_alarms_per_day", problems),
+        once_per_incident: fields.boolean("once_per_incident", problems).unwrap_or(true),
     },
 };
 
