@@ -71,11 +71,13 @@ bench-models: ## our models against the Python libraries (from PyPI, if it answe
 
 # LABELLED=: a folder of labelled series, with a manifest.csv; without it one that lies beside this folder, else the shipped sample.
 LABELLED ?= $(firstword $(patsubst %/manifest.csv,%,$(wildcard ../*/labelled/dev/manifest.csv)) examples/labelled)
+# What `calibrated` is asked for, beside its default of 0.1 a day.
+RATES = $(foreach rate,0.02 0.5 2,--variant false_alarms_per_day=$(rate))
 quality: ## what every class finds in labelled series and how often it cries wolf: docs/detection-quality.md; LABELLED=: yours
 	cargo build --release --locked -p worker --bin vmanomaly
 	@mkdir -p "$${CARGO_TARGET_DIR:-target}/quality"
 	@"$${CARGO_TARGET_DIR:-target}/release/vmanomaly" evaluate $(LABELLED) --all --variant band_floor=0 --variant influence_limit=4 \
-		--variant exclude_incidents=true $(ARGS) | tee "$${CARGO_TARGET_DIR:-target}/quality/figures.md"
+		--variant exclude_incidents=true $(RATES) $(ARGS) | tee "$${CARGO_TARGET_DIR:-target}/quality/figures.md"
 
 pictures: ## draw anew what every class says of one shipped series, for docs/models.md
 	cargo build --release --locked -p worker --bin vmanomaly

@@ -24,8 +24,9 @@ const INCIDENT: i64 = START + 4 * HOUR;
 
 /// Models by alias: the class with what it requires, what it writes, and how many of a hundred calm points it may call
 /// anomalous.
-const MODELS: [(&str, &str, &str, usize); 14] = [
+const MODELS: [(&str, &str, &str, usize); 15] = [
     ("calibrated", "class: calibrated", "anomaly_score y yhat yhat_lower yhat_upper", 1),
+    ("often", "class: calibrated, false_alarms_per_day: 2", "anomaly_score y yhat yhat_lower yhat_upper", 5),
     ("zscore", "class: zscore_online", "anomaly_score y yhat yhat_lower yhat_upper", 0),
     ("mad", "class: mad_online, threshold: 4", "anomaly_score y yhat yhat_lower yhat_upper", 0),
     (
@@ -141,8 +142,11 @@ async fn every_class_fits_scores_and_sees_what_is_far_away() {
     let scores = written.iter().filter(|series| series.label("__name__") == "anomaly_score");
     let alarms: usize = scores.map(alarms).sum();
     assert_eq!(outcome.metric("vmanomaly_alarms_observed_total"), alarms as f64);
-    let promised = 0.1 * hosts.len() as f64 * (END - START) as f64 / (24 * HOUR) as f64;
-    assert!((outcome.metric("vmanomaly_alarms_expected_total") - promised).abs() < 1e-9, "of `calibrated` alone");
+    let promised = (0.1 + 2.0) * hosts.len() as f64 * (END - START) as f64 / (24 * HOUR) as f64;
+    assert!(
+        (outcome.metric("vmanomaly_alarms_expected_total") - promised).abs() < 1e-9,
+        "of `calibrated` alone, by each rate"
+    );
     let mut by_model: BTreeMap<&str, Vec<&Series>> = BTreeMap::new();
     for series in &written {
         by_model.entry(series.label("model_alias")).or_default().push(series);

@@ -127,6 +127,24 @@ fn tables_have_a_row_for_each_model_and_say_what_was_run() {
 }
 
 #[test]
+fn the_rates_that_were_asked_for_stand_beside_those_that_came() {
+    let folder = tempfile::tempdir().unwrap();
+    let models = folder.path().join("rates.yaml");
+    let entries =
+        "{often: {class: calibrated, false_alarms_per_day: 2}, other: {class: mad_online}, usual: {class: calibrated}}";
+    fs::write(&models, format!("models: {entries}\n")).unwrap();
+    let arguments = ["--model", models.to_str().unwrap()];
+    let text = run(&sample(), &arguments).unwrap();
+    let table: Vec<&str> = text.lines().skip_while(|line| *line != "| model | asked | nab |").skip(2).take(3).collect();
+    assert!(table[0].starts_with("| usual | 0.1 | 0.") && table[1].starts_with("| often | 2 | "), "{text}");
+    assert!(table[1].contains("(x ") && table[2].is_empty(), "{text}");
+    let report = report(&sample(), &arguments);
+    let rate = |model: usize| report[model]["sources"]["nab"]["false_alarms_per_series_day"].as_f64().unwrap();
+    assert_eq!(report[0]["asked_false_alarms_per_day"], 2.0);
+    assert!(report[1]["asked_false_alarms_per_day"].is_null() && rate(0) > 3.0 * rate(2));
+}
+
+#[test]
 fn what_is_wrong_with_a_folder_is_said_with_file_and_line() {
     let rows = "timestamp,value,label\n0,1,0\n60,2,0\n120,1,0\n180,5,1\n";
     let wrong = |line: &str, series: &str| {

@@ -33,9 +33,9 @@
 //! 5. A block is 12 hours, at least 12 samples. Its greatest `z = |u| / sigma` goes into a ring of the latest [`BLOCKS`] blocks of the
 //!    view. With the 65 % quantile `Q` of `q >= 3` of them, `A = 1.587 Q q / (q + 5)` and `T = (A^4 + T0^4)^(1/4)`; before that
 //!    `T = T0`, with `T0 = 4.13 (nd / 1440)^0.05`. So the band is a statement about how far this series goes in half a day.
-//! 6. Half a band is `max(sigma T theta f, 1.5 d)`, with `theta` of the asked rate (below; 1 by default), `f` 1 of the fast and the slow
-//!    view, 1.3 of the pair and 1.1 of the drift, and the value's quantum `d`, the least difference of two samples in a row that differ:
-//!    a step of a counter is none by itself. Of the pair it is half of that, and of the drift, which is a mean over `t` samples,
+//! 6. Half a band is `max(sigma T theta f, 1.5 d)`, with `theta` of the asked rate (see "Rate"; 1 by default), `f` 1 of the fast and the
+//!    slow view, 1.3 of the pair and 1.1 of the drift, and the value's quantum `d`, the least difference of two samples in a row that
+//!    differ: a step of a counter is none by itself. Of the pair it is half of that, and of the drift, which is a mean over `t` samples,
 //!    `sqrt(1 / t)` of it.
 //! 7. The band of a view is where its deviation is at most half a band: around `p[fast]`; around `p[slow]`; with the residual
 //!    `r'` of the sample before above 0, up to `p[slow] + half^2 / r'`, below 0 from there on; and, with the gain `g` of `m`, from
@@ -49,10 +49,15 @@
 //! # Rate
 //!
 //! `T` is for 0.1 alarms by chance a day. At another rate `F` it is multiplied by `theta = (0.1 / F)^b`: the frequency of extremes falls
-//! about as a power of their size. What power, the blocks in the rings say. With `m_j` the greatest `z / (T f)` of block `j` over all
-//! views, their `1 / e` quantile `M` is about what is exceeded once a block, and 1 what is exceeded 0.1 times a day, `n` times a block:
-//! `b' = ln M / ln n`, limited to `[0.05, 1]`. Of `q` blocks, `b = (10 * 0.25 + q b') / (10 + q)`: 10 blocks of series in general, whose
-//! median is near 0.25. Before the third block, and where `n > 0.35`, for steps of seven hours and more, `b = 0.25`.
+//! about as a power of their size. What power, the blocks in the rings say:
+//!
+//! - The size of a block is the greatest `z / (T f)` of all views.
+//! - A block with an alarm has about `k = (nd / 288)^(1/4)` of them: an alarm is told once for a number of samples. So where there is
+//!   one a block on average, a share of `exp(-1 / k)` of all blocks has none by chance, and `M`, the quantile of the sizes of that share,
+//!   is exceeded once a block.
+//! - 1 is exceeded 0.1 times a day, `n` times a block: `b' = ln M / ln n`, limited to `[0.05, 1]`.
+//! - Of `q` blocks, `b = (10 * 0.25 + q b') / (10 + q)`: 10 blocks of series in general, whose median is near 0.25. Before the third
+//!   block, and where `n > 0.35`, for steps of seven hours and more, `b = 0.25`.
 //!
 //! The least half of a band, which follows from the value's quantum, is the same at every rate. What is learnt does not know of the
 //! rate but for the height of the latest alarm, which is what it scored; so the rate may be changed at any time.

@@ -77,7 +77,7 @@ impl Pace {
             drift_gain: 1.0 / at_least(samples_in(8 * HOUR_MS), 10.0),
             hold,
             prior_threshold: 4.13 * libm::pow(samples_a_day / 1440.0, 0.05),
-            rate: Rate::new(false_alarms_per_day, block),
+            rate: Rate::new(false_alarms_per_day, block, samples_a_day),
             once_per_incident: true,
         }
     }

@@ -26,6 +26,11 @@ const EXPONENTS: (f64, f64) = (0.05, 1.0);
 /// more, one alarm a block is hardly more frequent than the usual rate.
 const MOST_IN_BLOCK: f64 = 0.35;
 
+/// Samples a day at which a block that has an alarm has one, and how their number grows with more samples: the samples that an alarm is
+/// told once for last less long.
+const SAMPLES_OF_ONE: f64 = 288.0;
+const GROWTH: f64 = 0.25;
+
 /// A rate that is asked for, for blocks of one length.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Rate {
@@ -33,17 +38,20 @@ pub(super) struct Rate {
     rarity: f64,
     /// Logarithm of the alarms of the usual rate in a block; `None` where blocks are too long.
     usual_in_block: Option<f64>,
+    /// Share of the blocks that have no alarm where there is one a block.
+    without_alarm: f64,
 }
 
 impl Rate {
     /// [`FALSE_ALARMS_PER_DAY`], of blocks of any length.
-    pub(super) const USUAL: Self = Self { rarity: 1.0, usual_in_block: None };
+    pub(super) const USUAL: Self = Self { rarity: 1.0, usual_in_block: None, without_alarm: 1.0 };
 
-    /// Of so many alarms a day, in blocks of so many ms.
-    pub(super) fn new(per_day: f64, block: i64) -> Self {
+    /// Of so many alarms a day, in blocks of so many ms, of a series with so many samples a day.
+    pub(super) fn new(per_day: f64, block: i64, samples_a_day: f64) -> Self {
         let in_block = FALSE_ALARMS_PER_DAY * block as f64 / DAY_MS as f64;
         let usual_in_block = (in_block <= MOST_IN_BLOCK).then(|| libm::log(in_block));
-        Self { rarity: FALSE_ALARMS_PER_DAY / per_day, usual_in_block }
+        let without_alarm = libm::exp(-libm::pow(SAMPLES_OF_ONE / samples_a_day, GROWTH));
+        Self { rarity: FALSE_ALARMS_PER_DAY / per_day, usual_in_block, without_alarm }
     }
 
     /// Refuses a rate that is outside its range.
@@ -68,8 +76,7 @@ impl Rate {
     pub(super) fn own_factor(&self, greatest: &mut [f64]) -> f64 {
         let Some(usual_in_block) = self.usual_in_block else { return self.prior_factor() };
         let count = greatest.len() as f64;
-        // By chance alone, a share of 1 / e of all blocks has no alarm of a rate of one a block.
-        let once_a_block = quantile(greatest, 1.0 / std::f64::consts::E);
+        let once_a_block = quantile(greatest, self.without_alarm);
         let exponent = libm::log(once_a_block) / usual_in_block;
         let exponent = at_most(at_least(exponent, EXPONENTS.0), EXPONENTS.1);
         self.factor((count * exponent + PRIOR_BLOCKS * PRIOR_EXPONENT) / (count + PRIOR_BLOCKS))
@@ -99,9 +106,9 @@ mod tests {
 
     #[test]
     fn the_usual_rate_changes_nothing_and_a_rarer_one_makes_thresholds_greater() {
-        let factor = |rate: f64| Rate::new(rate, BLOCK).own_factor(&mut [0.5; 40]);
+        let factor = |rate: f64| Rate::new(rate, BLOCK, 288.0).own_factor(&mut [0.5; 40]);
         assert_eq!(factor(FALSE_ALARMS_PER_DAY), 1.0);
-        assert_eq!(Rate::new(FALSE_ALARMS_PER_DAY, BLOCK).prior_factor(), 1.0);
+        assert_eq!(Rate::new(FALSE_ALARMS_PER_DAY, BLOCK, 288.0).prior_factor(), 1.0);
         let rates = [MIN_FALSE_ALARMS_PER_DAY, 0.02, 0.1, 0.5, 2.0, MAX_FALSE_ALARMS_PER_DAY];
         let factors = rates.map(factor);
         assert!(factors.windows(2).all(|pair| pair[0] > pair[1]), "{factors:?}");
@@ -109,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_series_whose_every_block_is_near_the_threshold_has_a_factor_nearer_to_1() {
-        let at = |size: f64, rate: f64| Rate::new(rate, BLOCK).own_factor(&mut [size; 120]);
+        let at = |size: f64, rate: f64| Rate::new(rate, BLOCK, 288.0).own_factor(&mut [size; 120]);
         assert!(at(0.9, 2.0) > at(0.3, 2.0) && at(0.9, 2.0) < 1.0);
         assert!(at(0.9, 0.01) < at(0.3, 0.01) && at(0.9, 0.01) > 1.0);
         // One alarm a block: of very many blocks alike, it is their size.
@@ -119,10 +126,17 @@ mod tests {
     }
 
     #[test]
+    fn the_finer_the_step_the_nearer_to_the_threshold_is_what_is_exceeded_once_a_block() {
+        let sizes: [f64; 100] = std::array::from_fn(|block| (block + 1) as f64 / 100.0);
+        let at = |samples_a_day: f64| Rate::new(2.0, BLOCK, samples_a_day).own_factor(&mut sizes.clone());
+        assert!(at(24.0) < at(288.0) && at(288.0) < at(1440.0) && at(1440.0) < 1.0);
+    }
+
+    #[test]
     fn no_sizes_of_blocks_give_another_factor_than_the_range_of_exponents_allows() {
         for sizes in [[0.0; 5], [1e30; 5], [1.0; 5]] {
             for rate in [MIN_FALSE_ALARMS_PER_DAY, MAX_FALSE_ALARMS_PER_DAY] {
-                let factor = Rate::new(rate, BLOCK).own_factor(&mut sizes.clone());
+                let factor = Rate::new(rate, BLOCK, 288.0).own_factor(&mut sizes.clone());
                 assert!((0.01..=100.0).contains(&factor), "{sizes:?} {rate}: {factor}");
             }
         }
@@ -130,7 +144,7 @@ mod tests {
 
     #[test]
     fn blocks_of_weeks_say_nothing_of_the_exponent() {
-        let rate = Rate::new(0.5, 12 * DAY_MS);
+        let rate = Rate::new(0.5, 12 * DAY_MS, 1.0);
         assert_eq!(rate.own_factor(&mut [0.9; 50]), rate.prior_factor());
     }
 }

@@ -58,12 +58,12 @@ def quantile_of(numbers, share):
 
 
 @numba.njit(cache=True)
-def exponent_of(greatest, in_block):
+def exponent_of(greatest, in_block, nd):
     """Of the greatest deviations of blocks in margins of the usual rate, of which a block has `in_block` alarms."""
     k = greatest.size
     if k < 3 or in_block > MOST_IN_BLOCK:
         return PRIOR
-    once_a_block = max(quantile_of(greatest, np.exp(-1.0)), 1e-300)
+    once_a_block = max(quantile_of(greatest, np.exp(-((288.0 / nd) ** 0.25))), 1e-300)
     own = min(MOST, max(LEAST, np.log(once_a_block) / np.log(in_block)))
     return (k * own + PRIOR_BLOCKS * PRIOR) / (k + PRIOR_BLOCKS)
 
@@ -160,7 +160,7 @@ def calibrated(x, ts, civil, step, recipe, rate=USUAL_RATE):
                 greatest = np.zeros(k)
                 for q in range(views):
                     greatest = np.maximum(greatest, ring[q, :k] / (T[q] * factors[q]))
-                theta = (USUAL_RATE / rate) ** exponent_of(greatest, in_block)
+                theta = (USUAL_RATE / rate) ** exponent_of(greatest, in_block, nd)
             block = now
             current[:] = 0.0
         for b in range(3):

@@ -189,6 +189,14 @@ impl Candidate {
         }
     }
 
+    /// False alarms a day and series that it is asked for; `None` of a model that promises nothing, or cannot be run.
+    #[must_use]
+    pub fn false_alarms_per_day(&self) -> Option<f64> {
+        // The step does not matter for what is asked for.
+        let job = self.job(60.0, Schedule::DEFAULT).ok()?;
+        detector::spec(&job.query, &job.models.first()?.model)?.false_alarms_per_day()
+    }
+
     /// The job that evaluates it on series of this step in seconds.
     ///
     /// # Errors
@@ -285,6 +293,7 @@ mod tests {
             names("z_threshold=3"),
             ["zscore_online", "std", "holtwinters"].map(|class| format!("{class} z_threshold=3"))
         );
+        assert_eq!(names("false_alarms_per_day=2"), ["calibrated false_alarms_per_day=2"]);
         assert_eq!(names("compression=50"), ["mad_online compression=50", "quantile_online compression=50"]);
         assert!(names("influence_limit=3").iter().all(|name| !name.starts_with("prophet")));
         assert_eq!(names("band_floor=0").len(), 9);

@@ -158,6 +158,7 @@ fn evaluate_model<'a>(
             format!("{left_out} series of {} left out", if is_joint { "one channel" } else { "several channels" })
         }),
         refused_fits,
+        asked_false_alarms_per_day: candidate.false_alarms_per_day(),
         sources: by_source(replayed.iter().map(|(series, replayed)| Scored { series, scores: &replayed.scores })),
     };
     Ok((report, replayed))
@@ -181,6 +182,7 @@ fn judge_files(folder: &std::path::Path, all: &[LabelledSeries]) -> Result<Model
         seconds: None,
         left_out: (missing > 0).then(|| format!("{missing} series without scores left out")),
         refused_fits: BTreeMap::new(),
+        asked_false_alarms_per_day: None,
         sources: by_source(scores.iter().map(|(series, scores)| Scored { series, scores })),
     })
 }

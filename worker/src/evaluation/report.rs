@@ -27,6 +27,9 @@ pub struct ModelReport {
     pub left_out: Option<String>,
     /// Fits that were refused, by reason.
     pub refused_fits: BTreeMap<String, usize>,
+    /// False alarms a day and series that the model was asked for; absent of one that promises nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_false_alarms_per_day: Option<f64>,
     /// Figures by source.
     pub sources: BTreeMap<String, Figures>,
 }
@@ -52,6 +55,7 @@ pub fn markdown(reports: &[ModelReport]) -> String {
         let rows = reports.iter().filter_map(|report| Some((report, report.sources.get(*source)?)));
         source_table(&mut text, source, &rows.collect::<Vec<_>>());
     }
+    rate_table(&mut text, reports, &sources.into_keys().collect::<Vec<_>>());
     text.push_str("What was run:\n\n");
     for report in reports {
         let mut words = vec![report.configuration.clone()];
@@ -123,6 +127,30 @@ fn source_table(text: &mut String, source: &str, rows: &[(&ModelReport, &Figures
             "\nNAB is over these {files} files with the best threshold / with score > 1: not the benchmark's official figure{}.",
             if files == 58 { " unless they are its 58" } else { ", which needs all 58" }
         );
+    }
+    text.push('\n');
+}
+
+/// How near the models that promise a rate of false alarms come to it.
+fn rate_table(text: &mut String, reports: &[ModelReport], sources: &[&str]) {
+    let promising = reports.iter().filter_map(|report| Some((report, report.asked_false_alarms_per_day?)));
+    let mut rows: Vec<(&ModelReport, f64)> = promising.collect();
+    if rows.is_empty() {
+        return;
+    }
+    rows.sort_by(|(_, asked), (_, other)| asked.total_cmp(other));
+    text.push_str("### False alarms per series-day that were asked for, that came (their ratio), and the recall\n\n");
+    let _ = writeln!(text, "| model | asked | {} |", sources.join(" | "));
+    let _ = writeln!(text, "|{}", "---|".repeat(2 + sources.len()));
+    for (report, asked) in rows {
+        let observed = |source: &&str| match report.sources.get(*source) {
+            Some(Figures { false_alarms_per_series_day: observed, event_recall, .. }) => {
+                format!("{observed:.3} (x {:.2}), {}", observed / asked, cell(*event_recall))
+            }
+            None => "-".to_owned(),
+        };
+        let cells: Vec<String> = sources.iter().map(observed).collect();
+        let _ = writeln!(text, "| {} | {asked} | {} |", report.model, cells.join(" | "));
     }
     text.push('\n');
 }
