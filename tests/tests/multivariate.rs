@@ -37,6 +37,8 @@ models:
   envelope: {{class: temporal_envelope_multivariate, groupby: [host], queries: [requests, cpu], schedulers: all,
     iqr_threshold: 4, score_aggregation: max, seasonalities: [hod_smooth], provide_series: [anomaly_score, y, yhat, stage], forecast_at: [1h],
     band_floor: 0.5, influence_limit: 4, exclude_incidents: true}}
+  calibrated: {{class: calibrated_multivariate, groupby: [host], queries: [requests, cpu], schedulers: all,
+    provide_series: [anomaly_score, channel_score]}}
   forest: {{class: isolation_forest_multivariate, groupby: [host], contamination: 0.01, queries: [requests, cpu],
     schedulers: all}}
   tuned: {{class: auto, tuned_class_name: temporal_envelope_multivariate, queries: [requests, cpu], schedulers: all,
@@ -126,14 +128,14 @@ async fn groups_of_series_of_several_queries_have_one_score_each_on_any_number_o
     let one = worker(url, 0, 1).await;
     let by_one = written(&one.accepted).expect("JSON lines");
 
-    for model in ["envelope", "forest", "tuned", "tuned_forest"] {
+    for model in ["calibrated", "envelope", "forest", "tuned", "tuned_forest"] {
         let mut scores = scores(&by_one, model);
         // A host that comes between fits begins at once where the class learns every sample, else with the next fit.
         let new = scores.remove(NEW).map(|series| {
             let of_warm_up = series.samples.iter().take(16).all(|sample| sample.value == 0.0);
             (series.samples.len() as i64, of_warm_up)
         });
-        let begins = ["envelope", "tuned"].contains(&model).then_some(((END - ARRIVAL) / STEP + 1, true));
+        let begins = ["calibrated", "envelope", "tuned"].contains(&model).then_some(((END - ARRIVAL) / STEP + 1, true));
         assert_eq!(new, begins, "{model}");
         assert_eq!(scores.keys().copied().collect::<Vec<_>>(), HOSTS, "{model}");
         for (host, series) in &scores {
@@ -185,6 +187,18 @@ async fn groups_of_series_of_several_queries_have_one_score_each_on_any_number_o
         alias => alias == "requests" && series.label("mode").is_empty(),
     }));
     assert!(by_one.iter().all(|series| !series.labels.contains_key("__query__")));
+
+    // How far each channel is by itself says which of them made the score of the group.
+    let by_itself = |host: &str, time: i64| {
+        let of_host = by_one.iter().filter(|series| series.label("__name__") == "channel_score");
+        let of_host =
+            of_host.filter(|series| series.label("host") == host && series.label("model_alias") == "calibrated");
+        of_host.map(|series| (series.label("for"), at(series, time))).collect::<Vec<_>>()
+    };
+    let of_incident = by_itself("h1", INCIDENT);
+    assert_eq!(of_incident.len(), 3);
+    assert!(of_incident.iter().all(|(query, score)| (*score > Some(1.0)) == (*query == "cpu")), "{of_incident:?}");
+    assert!(by_itself("h0", INCIDENT).iter().all(|(_, score)| score.is_some_and(|score| score < 1.0)));
 
     // More channels than are allowed: no score, and it is counted.
     assert!(scores(&by_one, "whole").is_empty());
