@@ -49,7 +49,7 @@ fn classes() -> Value {
         "calibrated": {}, "zscoreOnline": {}, "madOnline": {}, "quantileOnline": {},
         "rollingQuantile": {"quantile": 0.9, "windowSteps": 96}, "std": {"period": 288},
         "temporalEnvelope": {}, "prophet": {"compression": {"window": "5m"}}, "holtwinters": {"seasonality": "1d"}, "isolationForest": {},
-        "temporalEnvelopeMultivariate": {}, "isolationForestMultivariate": {},
+        "calibratedMultivariate": {}, "temporalEnvelopeMultivariate": {}, "isolationForestMultivariate": {},
         "auto": {"anomalyPercentage": 0.01, "tuned": {"madOnline": {}}},
     })
 }

@@ -197,6 +197,25 @@ fn a_tuned_class_is_the_block_that_is_set_and_what_is_in_it_is_frozen() {
 }
 
 #[test]
+fn a_calibrated_group_has_the_labels_limits_and_outputs_of_its_object() {
+    let anomaly = anomaly(json!({}));
+    let own =
+        json!({ "groupby": ["zone", "host"], "maxChannels": 9, "recommendedMaxChannels": 5, "minNSamplesSeen": 40 });
+    let provided = json!(["anomaly_score", "channel_score"]);
+    let models = [model("joint", json!({ "calibratedMultivariate": own, "provideSeries": provided }))];
+    let mut selection = selection(&anomaly, &models, &[query("cpu", json!({}))]);
+    let rendered = render(&anomaly, &mut selection).unwrap();
+    let config = loaded(&anomaly, &rendered).config;
+    let model = &config.models["joint"];
+    let ModelClass::CalibratedMultivariate(class) = &model.class else { panic!("another class") };
+    assert_eq!(
+        (class.groupby.join(" "), class.max_channels, class.recommended_max_channels),
+        ("host zone".into(), 9, 5)
+    );
+    assert_eq!((model.min_n_samples_seen, model.provide_series.join(" ")), (40, "anomaly_score channel_score".into()));
+}
+
+#[test]
 fn an_object_that_the_worker_would_refuse_is_rejected_alone() {
     let anomaly = anomaly(json!({}));
     let queries = [query("bad", json!({ "timeZone": "Europe/Nowhere" })), query("good", json!({}))];

@@ -24,9 +24,15 @@ const INCIDENT: i64 = START + 4 * HOUR;
 
 /// Models by alias: the class with what it requires, what it writes, and how many of a hundred calm points it may call
 /// anomalous.
-const MODELS: [(&str, &str, &str, usize); 15] = [
+const MODELS: [(&str, &str, &str, usize); 16] = [
     ("calibrated", "class: calibrated", "anomaly_score y yhat yhat_lower yhat_upper", 1),
     ("often", "class: calibrated, false_alarms_per_day: 2", "anomaly_score y yhat yhat_lower yhat_upper", 5),
+    (
+        "group",
+        "class: calibrated_multivariate, groupby: [host], provide_series: [anomaly_score, channel_score, y, yhat, yhat_lower, yhat_upper]",
+        "anomaly_score channel_score y yhat yhat_lower yhat_upper",
+        1,
+    ),
     ("zscore", "class: zscore_online", "anomaly_score y yhat yhat_lower yhat_upper", 0),
     ("mad", "class: mad_online, threshold: 4", "anomaly_score y yhat yhat_lower yhat_upper", 0),
     (

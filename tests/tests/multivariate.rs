@@ -18,6 +18,8 @@ const BEGIN: i64 = START - 2 * 24 * 60 * MINUTE;
 const END: i64 = START + 5 * 60 * MINUTE;
 /// When the processors of host `h1` are as idle as at night, and its requests are not.
 const INCIDENT: i64 = START + 2 * 60 * MINUTE;
+/// When all of host `h4` is busier than it ever is at this hour.
+const RUSH: i64 = START + 230 * MINUTE;
 /// From here on, host `h2` lacks one of its series for a while.
 const LACKING: i64 = START + 3 * 60 * MINUTE;
 /// From here on it has it again, and host `h3` has one more for ever.
@@ -37,6 +39,8 @@ models:
   envelope: {{class: temporal_envelope_multivariate, groupby: [host], queries: [requests, cpu], schedulers: all,
     iqr_threshold: 4, score_aggregation: max, seasonalities: [hod_smooth], provide_series: [anomaly_score, y, yhat, stage], forecast_at: [1h],
     band_floor: 0.5, influence_limit: 4, exclude_incidents: true}}
+  calibrated: {{class: calibrated_multivariate, groupby: [host], queries: [requests, cpu], schedulers: all,
+    provide_series: [anomaly_score, channel_score]}}
   forest: {{class: isolation_forest_multivariate, groupby: [host], contamination: 0.01, queries: [requests, cpu],
     schedulers: all}}
   tuned: {{class: auto, tuned_class_name: temporal_envelope_multivariate, queries: [requests, cpu], schedulers: all,
@@ -74,7 +78,8 @@ fn input() -> Vec<Series> {
     let mut input = Vec::new();
     for (host, number) in HOSTS.iter().zip(0..) {
         let is_incident = |time: i64| *host == "h1" && time == INCIDENT;
-        let cpu = |time: i64| if is_incident(time) { 0.50 } else { load(time, number) / 100.0 };
+        let rush = |time: i64| if *host == "h4" && time == RUSH { 40.0 } else { 0.0 };
+        let cpu = |time: i64| if is_incident(time) { 0.50 } else { (load(time, number) + rush(time)) / 100.0 };
         for mode in ["user", "system"] {
             let share = if mode == "user" { 0.9 } else { 0.1 };
             let is_there = |time: &i64| *host != "h2" || mode != "system" || !(LACKING..COMPLETE).contains(time);
@@ -82,7 +87,7 @@ fn input() -> Vec<Series> {
             input.push(Series::new("cpu", &[("host", *host), ("mode", mode), ("job", "node")], samples));
         }
         let requests = times().map(|time| {
-            let busy = if is_incident(time) { 83.0 } else { load(time, number) };
+            let busy = if is_incident(time) { 83.0 } else { load(time, number) + rush(time) };
             (time, 10.0 * busy + noise(time, 20 + number))
         });
         input.push(Series::new("requests", &[("host", *host), ("job", "node")], requests));
@@ -126,14 +131,14 @@ async fn groups_of_series_of_several_queries_have_one_score_each_on_any_number_o
     let one = worker(url, 0, 1).await;
     let by_one = written(&one.accepted).expect("JSON lines");
 
-    for model in ["envelope", "forest", "tuned", "tuned_forest"] {
+    for model in ["calibrated", "envelope", "forest", "tuned", "tuned_forest"] {
         let mut scores = scores(&by_one, model);
         // A host that comes between fits begins at once where the class learns every sample, else with the next fit.
         let new = scores.remove(NEW).map(|series| {
             let of_warm_up = series.samples.iter().take(16).all(|sample| sample.value == 0.0);
             (series.samples.len() as i64, of_warm_up)
         });
-        let begins = ["envelope", "tuned"].contains(&model).then_some(((END - ARRIVAL) / STEP + 1, true));
+        let begins = ["calibrated", "envelope", "tuned"].contains(&model).then_some(((END - ARRIVAL) / STEP + 1, true));
         assert_eq!(new, begins, "{model}");
         assert_eq!(scores.keys().copied().collect::<Vec<_>>(), HOSTS, "{model}");
         for (host, series) in &scores {
@@ -153,9 +158,16 @@ async fn groups_of_series_of_several_queries_have_one_score_each_on_any_number_o
             let is_anomalous = |time: i64| at(series, time).is_some_and(|score| score > 1.0);
             let alarms = (START..=END).filter(|time| *time != INCIDENT && is_anomalous(*time)).count();
             assert!(alarms <= 6, "{model} {host}: {alarms} alarms");
-            // The share that a tuned forest is told is that of all times, not of incidents.
-            let is_told = model != "tuned_forest";
-            let is_seen = is_told && is_anomalous(INCIDENT) || !is_told && at(series, INCIDENT) > Some(0.9);
+            let is_seen = match model {
+                // It sees how far channels are off together, not that they part.
+                "calibrated" => {
+                    assert_eq!(is_anomalous(RUSH), *host == "h4", "{host} {:?}", at(series, RUSH));
+                    at(series, INCIDENT) > Some(0.5)
+                }
+                // The share that it is told is that of all times, not of incidents.
+                "tuned_forest" => at(series, INCIDENT) > Some(0.9),
+                _ => is_anomalous(INCIDENT),
+            };
             assert_eq!(is_seen, *host == "h1", "{model} {host} {:?}", at(series, INCIDENT));
         }
     }
@@ -185,6 +197,18 @@ async fn groups_of_series_of_several_queries_have_one_score_each_on_any_number_o
         alias => alias == "requests" && series.label("mode").is_empty(),
     }));
     assert!(by_one.iter().all(|series| !series.labels.contains_key("__query__")));
+
+    // How far each channel is by itself says which of them made the score of the group.
+    let by_itself = |host: &str, time: i64| {
+        let of_host = by_one.iter().filter(|series| series.label("__name__") == "channel_score");
+        let of_host =
+            of_host.filter(|series| series.label("host") == host && series.label("model_alias") == "calibrated");
+        of_host.map(|series| (series.label("for"), at(series, time))).collect::<Vec<_>>()
+    };
+    let of_incident = by_itself("h1", INCIDENT);
+    assert_eq!(of_incident.len(), 3);
+    assert!(of_incident.iter().all(|(query, score)| (*score > Some(1.0)) == (*query == "cpu")), "{of_incident:?}");
+    assert!(by_itself("h0", INCIDENT).iter().all(|(_, score)| score.is_some_and(|score| score < 1.0)));
 
     // More channels than are allowed: no score, and it is counted.
     assert!(scores(&by_one, "whole").is_empty());

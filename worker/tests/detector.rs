@@ -4,12 +4,13 @@
 
 use config::load::{Source, load};
 use detect::calendar::Zone;
-use detect::calibrated::CalibratedArgs;
+use detect::calibrated::{CalibratedArgs, multivariate::CalibratedMultivariateArgs};
+use detect::multivariate::MultivariateSpec;
 use detect::spec::ModelSpec;
 use worker::detector;
 
-/// The specification of this model on a query in a zone, and the series that the configuration lets it write.
-fn spec(model: &str) -> Result<ModelSpec, String> {
+/// The specification of this model on a query in a zone, of series and of groups.
+fn specs(model: &str) -> Result<(Option<ModelSpec>, Option<MultivariateSpec>), String> {
     let text = format!(
         "schedulers: {{s: {{fit_window: 14d, fit_every: 1d, infer_every: 1m}}}}\n\
          models: {{m: {{queries: all, schedulers: all, {model}}}}}\n\
@@ -17,8 +18,12 @@ fn spec(model: &str) -> Result<ModelSpec, String> {
          writer: {{datasource_url: 'http://h'}}\n"
     );
     let loaded = load(&[Source::new("m.yaml", text)], &|_| None, 1).map_err(|errors| errors.to_string())?;
-    let spec = detector::spec(&loaded.config.reader.queries["q"], &loaded.config.models["m"]);
-    spec.ok_or_else(|| "a model of groups".into())
+    let (query, model) = (&loaded.config.reader.queries["q"], &loaded.config.models["m"]);
+    Ok((detector::spec(query, model), detector::multivariate_spec(query, model)))
+}
+
+fn spec(model: &str) -> Result<ModelSpec, String> {
+    specs(model)?.0.ok_or_else(|| "a model of groups".into())
 }
 
 #[test]
@@ -58,6 +63,15 @@ fn the_default_class_takes_its_memories_from_the_step_and_its_days_from_the_zone
     assert_eq!(spec("class: calibrated").unwrap(), ModelSpec::Calibrated(args, zone.clone()));
     let often = spec("class: calibrated, false_alarms_per_day: 2, once_per_incident: false").unwrap();
     assert_eq!(often, ModelSpec::Calibrated(args.with_false_alarms(2.0).with_lasting_alarms(), zone));
+}
+
+#[test]
+fn a_calibrated_group_has_its_limits_and_the_same_memories() {
+    let zone = Zone::named("Europe/Berlin").unwrap();
+    let args = CalibratedMultivariateArgs { max_channels: 7, ..CalibratedMultivariateArgs::new(60_000) };
+    let args = CalibratedMultivariateArgs { recommended_max_channels: 7, ..args };
+    let found = specs("class: calibrated_multivariate, max_channels: 7").unwrap();
+    assert_eq!(found, (None, Some(MultivariateSpec::Calibrated(args, zone))));
 }
 
 #[test]

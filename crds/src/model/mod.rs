@@ -13,7 +13,9 @@ mod prophet;
 
 pub use auto::{Auto, Tuned, TunedRollingQuantile, ValidationScheme};
 pub use envelope::{HolidayCalendar, Profile, TemporalEnvelope};
-pub use multivariate::{IsolationForestMultivariate, ScoreAggregation, TemporalEnvelopeMultivariate};
+pub use multivariate::{
+    CalibratedMultivariate, IsolationForestMultivariate, ScoreAggregation, TemporalEnvelopeMultivariate,
+};
 pub use offline::{
     BoxCox, HoltWinters, Initialization, IsolationForest, Seasonal, SeasonalFeature, SmoothingBounds, SmoothingRange,
     Trend,
@@ -48,14 +50,16 @@ use std::collections::BTreeMap;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "When it was created"),
     validation = Rule::new("size(self.metadata.name) <= 63").message("metadata.name must have at most 63 characters")
 )]
-#[x_kube(validation = Rule::new("[has(self.calibrated), has(self.zscoreOnline), has(self.madOnline), has(self.quantileOnline), has(self.rollingQuantile), has(self.std), has(self.temporalEnvelope), has(self.prophet), has(self.holtwinters), has(self.isolationForest), has(self.temporalEnvelopeMultivariate), has(self.isolationForestMultivariate), has(self.auto)].filter(set, set).size() == 1")
-    .message("exactly one of calibrated, zscoreOnline, madOnline, quantileOnline, rollingQuantile, std, temporalEnvelope, prophet, holtwinters, isolationForest, temporalEnvelopeMultivariate, isolationForestMultivariate and auto must be set"))]
+#[x_kube(validation = Rule::new("[has(self.calibrated), has(self.zscoreOnline), has(self.madOnline), has(self.quantileOnline), has(self.rollingQuantile), has(self.std), has(self.temporalEnvelope), has(self.prophet), has(self.holtwinters), has(self.isolationForest), has(self.calibratedMultivariate), has(self.temporalEnvelopeMultivariate), has(self.isolationForestMultivariate), has(self.auto)].filter(set, set).size() == 1")
+    .message("exactly one of calibrated, zscoreOnline, madOnline, quantileOnline, rollingQuantile, std, temporalEnvelope, prophet, holtwinters, isolationForest, calibratedMultivariate, temporalEnvelopeMultivariate, isolationForestMultivariate and auto must be set"))]
 #[x_kube(validation = Rule::new("!has(self.provideSeries) || has(self.std) || has(self.auto) && has(self.auto.tuned.std) || !self.provideSeries.exists(series, series == 'trend' && !has(self.prophet) && !(has(self.auto) && has(self.auto.tuned.prophet)) || series in ['resid', 'seasonal'])")
     .message("provideSeries: resid and seasonal are of std only, trend of std and prophet"))]
-#[x_kube(validation = Rule::new("!has(self.provideSeries) || has(self.prophet) || has(self.auto) && has(self.auto.tuned.prophet) || self.provideSeries.all(series, series in ['anomaly_score', 'y', 'yhat', 'yhat_lower', 'yhat_upper', 'stage', 'resid', 'trend', 'seasonal', 'season', 'view', 'usual_deviation', 'hour_factor', 'unrest_factor', 'threshold', 'hold'])")
-    .message("provideSeries: series must be of anomaly_score, y, yhat, yhat_lower, yhat_upper, stage, resid, trend, seasonal, season, view, usual_deviation, hour_factor, unrest_factor, threshold and hold; only prophet has others"))]
+#[x_kube(validation = Rule::new("!has(self.provideSeries) || has(self.prophet) || has(self.auto) && has(self.auto.tuned.prophet) || self.provideSeries.all(series, series in ['anomaly_score', 'y', 'yhat', 'yhat_lower', 'yhat_upper', 'stage', 'resid', 'trend', 'seasonal', 'season', 'view', 'usual_deviation', 'hour_factor', 'unrest_factor', 'threshold', 'hold', 'channel_score'])")
+    .message("provideSeries: series must be of anomaly_score, y, yhat, yhat_lower, yhat_upper, stage, resid, trend, seasonal, season, view, usual_deviation, hour_factor, unrest_factor, threshold, hold and channel_score; only prophet has others"))]
 #[x_kube(validation = Rule::new("!has(self.provideSeries) || has(self.calibrated) || has(self.prophet) || has(self.auto) && has(self.auto.tuned.prophet) || !self.provideSeries.exists(series, series in ['season', 'view', 'usual_deviation', 'hour_factor', 'unrest_factor', 'threshold', 'hold'])")
     .message("provideSeries: season, view, usual_deviation, hour_factor, unrest_factor, threshold and hold are of calibrated only"))]
+#[x_kube(validation = Rule::new("!has(self.provideSeries) || has(self.calibratedMultivariate) || has(self.prophet) || has(self.auto) && has(self.auto.tuned.prophet) || !self.provideSeries.exists(series, series == 'channel_score')")
+    .message("provideSeries: channel_score is of calibratedMultivariate only"))]
 #[x_kube(validation = Rule::new("!has(self.provideSeries) || !has(self.isolationForest) && !(has(self.auto) && has(self.auto.tuned.isolationForest)) || !self.provideSeries.exists(series, series in ['yhat', 'yhat_lower', 'yhat_upper'])")
     .message("provideSeries: isolationForest expects no value, so it has no yhat, yhat_lower and yhat_upper"))]
 #[x_kube(validation = Rule::new("!has(self.influenceLimit) || self.influenceLimit == 0.0 || self.influenceLimit >= 1.0")
@@ -104,6 +108,11 @@ pub struct AnomalyModelSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub isolation_forest: Option<IsolationForest>,
+    /// What is usual of several series that belong together, as all of a host, and how far those that are farthest from it usually go
+    /// together. Nothing has to be set: `{}`. It gives `anomaly_score` and `stage`, one for all series of a group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub calibrated_multivariate: Option<CalibratedMultivariate>,
     /// Temporal envelopes of several series, and what they have in common: for series that belong together, as all of a host.
     /// It gives `anomaly_score` and `stage`, one for all series of a group.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,7 +138,8 @@ pub struct AnomalyModelSpec {
     /// Output series to write. Absent: `anomaly_score`, `"y"` (in quotes, or YAML takes it for `true`), `yhat`, `yhat_lower` and
     /// `yhat_upper`, of `prophet` also `trend`. `std` can also give `resid`, `trend` and `seasonal`; `prophet` `additive_terms`,
     /// `multiplicative_terms`, `holidays`, and each season and holiday under its name; `calibrated` what a score comes from: `season`,
-    /// `view`, `usual_deviation`, `hour_factor`, `unrest_factor`, `threshold` and `hold`. Every class can give `stage`, how far a
+    /// `view`, `usual_deviation`, `hour_factor`, `unrest_factor`, `threshold` and `hold`; `calibratedMultivariate` `channel_score`, how
+    /// far each series of a group is by itself. Every class can give `stage`, how far a
     /// series' model is: below 1 it has no score yet, below 2 it has not seen all that it is to learn, 2 is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 127)), extend("x-kubernetes-list-type" = "set"))]
@@ -142,13 +152,14 @@ pub struct AnomalyModelSpec {
     pub clip_predictions: Option<bool>,
     /// Least distance of the bounds from the expected value, in units of the series' own noise: the standard deviation of its
     /// moves from sample to sample. It keeps the band of a series that hardly moves open. 0: no floor, as vmanomaly has none.
-    /// No effect on `calibrated`, whose band has a floor of its own, and `isolationForest`, which has no band. Absent: 1.
+    /// No effect on `calibrated` and `calibratedMultivariate`, whose bands have a floor of their own, and `isolationForest`, which has
+    /// no band. Absent: 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1_000_000.0))]
     pub band_floor: Option<f64>,
     /// A sample that is further from the expected value than so many half-widths of the band is learnt as if it were that far
     /// away, so that a spike does not widen the band for long: 1 or more; 0: no limit, as vmanomaly has none. Models that
-    /// learn between fits only; no effect on `calibrated`, which has a limit of its own. Absent: 0.
+    /// learn between fits only; no effect on `calibrated` and `calibratedMultivariate`, which have a limit of their own. Absent: 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1_000_000.0))]
     pub influence_limit: Option<f64>,

@@ -8,6 +8,31 @@ use super::envelope::{HolidayCalendar, Profile};
 use super::offline::SeasonalFeature;
 use crate::duration::Duration;
 
+/// What is usual for each series of a group at this time of the day and week, and how far the three that are farthest from it usually
+/// go together. One score for the group; all else that it needs follows from the queries' `step` and the series.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.recommendedMaxChannels) || self.recommendedMaxChannels <= (has(self.maxChannels) ? self.maxChannels : 1000)").message("recommendedMaxChannels must be at most maxChannels").field_path(".recommendedMaxChannels"))]
+pub struct CalibratedMultivariate {
+    /// Names of labels: one model for each combination of their values, a missing label being an empty value. Absent: all
+    /// series of all queries are one group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 128)), extend("x-kubernetes-list-type" = "set"))]
+    pub groupby: Option<Vec<String>>,
+    /// Most series of a group; a group with more has no score. From 1 to 100000. Absent: 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_channels: Option<i32>,
+    /// A group with more series is named in a warning; from 1 to `maxChannels`. Absent: 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub recommended_max_channels: Option<i32>,
+    /// The score is 0 until a group has had so many samples, and in any case until a series of it has had 30. Absent: 16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub min_n_samples_seen: Option<i64>,
+}
+
 /// A temporal envelope for each series of a group, and what they have in common. One score for the group.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

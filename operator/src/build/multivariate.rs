@@ -16,7 +16,14 @@ use crate::selection::{Rejection, Selection};
 
 /// The class, and what only that takes.
 pub(super) fn multivariate(common: Section, spec: &AnomalyModelSpec) -> Section {
-    if let Some(own) = &spec.temporal_envelope_multivariate {
+    if let Some(own) = &spec.calibrated_multivariate {
+        common
+            .set("class", "calibrated_multivariate")
+            .set("groupby", own.groupby.as_ref().map(|labels| json!(labels)))
+            .set("max_channels", own.max_channels)
+            .set("recommended_max_channels", own.recommended_max_channels)
+            .set("min_n_samples_seen", own.min_n_samples_seen)
+    } else if let Some(own) = &spec.temporal_envelope_multivariate {
         common
             .set("class", "temporal_envelope_multivariate")
             .set("groupby", own.groupby.as_ref().map(|labels| json!(labels)))

@@ -726,6 +726,28 @@ writer: {{datasource_url: 'http://tsdb:8428'}}
     }
 
     #[test]
+    fn an_alarm_of_a_group_names_its_channels_the_farthest_first_where_its_class_tells_them_apart() {
+        let (cpu, memory) = (channel("cpu", "a"), channel("memory", "a"));
+        for class in &CLASSES[..3] {
+            let mut state = fitted(class);
+            let input = tick(&mut state, 200, &[(&cpu, 1e4), (&memory, 1e9)]);
+            let scores = state.infer(&input);
+            let anomalies = state.anomalies(&input, &scores);
+            assert_eq!(anomalies.len(), 1, "{class}");
+            let excursion = &anomalies[0].excursions[0];
+            assert_eq!((anomalies[0].labels.to_string().as_str(), excursion.value), (r#"{host="a"}"#, None));
+            assert_eq!(excursion.yardstick.is_some(), *class == "calibrated_multivariate");
+            let channels = excursion.channels.iter().map(|one| (&one.channel, one.value)).collect::<Vec<_>>();
+            if class.starts_with("isolation") {
+                assert_eq!(channels, []);
+                continue;
+            }
+            assert_eq!(channels, [(&memory, 1e9), (&cpu, 1e4)], "{class}");
+            assert!(excursion.channels.iter().all(|one| one.score > 1.0 && one.expected.is_some()), "{class}");
+        }
+    }
+
+    #[test]
     fn a_group_of_too_many_channels_cannot_begin_and_says_so() {
         let mut state = fitted("temporal_envelope_multivariate, max_channels: 2");
         let channels = ["cpu", "memory", "disk"].map(|query| channel(query, "b"));
