@@ -77,11 +77,9 @@ quality: ## what every class finds in labelled series and how often it cries wol
 	@"$${CARGO_TARGET_DIR:-target}/release/vmanomaly" evaluate $(LABELLED) --all --variant band_floor=0 --variant influence_limit=4 \
 		--variant exclude_incidents=true $(ARGS) | tee "$${CARGO_TARGET_DIR:-target}/quality/figures.md"
 
-pictures: ## draw anew what every class says of one shipped series, for docs/models.md
+pictures: ## draw the pictures of docs/ anew; those of errors where the series of LABELLED= are the development split
 	cargo build --release --locked -p worker --bin vmanomaly
-	@rm -rf docs/pictures
-	@"$${CARGO_TARGET_DIR:-target}/release/vmanomaly" evaluate examples/labelled --all --pictures docs/pictures \
-		--series realKnownCause__ec2_request_latency_system_failure >/dev/null
+	@tools/pictures.sh "$${CARGO_TARGET_DIR:-target}/release/vmanomaly" $(LABELLED)
 
 bench-operator: tools-kubernetes ## the figures of the operator in docs/performance.md, in some twelve minutes after the build
 	cargo build --release --locked -p operator -p tests --bins
