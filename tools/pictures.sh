@@ -28,7 +28,7 @@ mscloud,application-crash-rate-2__app2-07          2018-06-05T17:00:00Z
 mscloud,mongodb-application-rps__mongo-04          2018-05-04T09:43:00Z
 mscloud,application-crash-rate-2__app2-04          2018-05-23T05:00:00Z
 mscloud,ecommerce-api-incoming-rps__api-01         2018-03-01T22:00:00Z
-aiops_kpi,a07ac296                                 2017-06-24T05:44:00Z
+aiops_kpi,a07ac296                                 2017-06-24T06:20:00Z
 aiops_kpi,da10a69f                                 2016-11-14T03:21:00Z
 aiops_kpi,301c70d8                                 2016-10-22T02:40:00Z
 aiops_kpi,ab216663                                 2016-07-26T09:25:00Z
