@@ -189,9 +189,11 @@ fn check_labelled(kind: &str, variable: &str, recipe: Recipe) {
                 false => worst.iter_mut().zip(findings).for_each(|(worst, finding)| worst.take_worse(finding)),
             }
         }
-        let name = format!("{}, {} series", source.file_name().unwrap_or_default().display(), series.len());
+        let name = source.file_name().unwrap_or_default().display();
+        let all = worst.iter().map(Finding::to_string).collect::<Vec<_>>().join(", ");
+        println!("{kind} {name}, {} series: {all}", series.len());
         checked += series.len();
-        failed += usize::from(crate::report(kind, &name, &worst));
+        failed += usize::from(worst.iter().any(Finding::fails));
     }
     assert!(checked > 0 && failed == 0, "{failed} sources of {variable} failed");
 }

@@ -27,7 +27,7 @@ agreement)
     else
         echo "the series of $labelled were left out" >&2
     fi
-    cargo test --quiet --locked -p detect --test golden -- --nocapture --test-threads 1 | grep '^calibrated'
+    cargo test --quiet --locked -p detect --test golden -- --nocapture --test-threads 1 | grep --only-matching 'calibrated.*'
     ;;
 ablation)
     [ -x "$python" ] || { echo "the tables need Python with numpy, numba and pandas" >&2; exit 1; }
