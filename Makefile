@@ -1,7 +1,7 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
 .PHONY: help tools tools-standalone tools-kubernetes tools-node tools-argocd build lint test test-contracts e2e test-argocd bench
-.PHONY: bench-models quality pictures bench-operator bench-replicas soak images manifests run run-standalone docs reference clean-tools
+.PHONY: bench-models quality agreement ablation pictures bench-operator bench-replicas soak images manifests run run-standalone docs reference clean-tools
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,7 +65,7 @@ bench: ## the figures of docs/performance.md, in some fifteen minutes after the 
 # One core each: neither side has another to go to.
 bench-models: ## our models against the Python libraries (from PyPI, if it answers) alone; writes target/bench/ratios.csv
 	cargo bench --locked -p detect --bench peers --no-run
-	@venv="$${CARGO_TARGET_DIR:-$$PWD/target}/bench/venv"; detect/benches/peers/environment.sh "$$venv"; \
+	@venv="$${CARGO_TARGET_DIR:-$$PWD/target}/bench/venv"; tools/python-environment.sh "$$venv" detect/benches/peers/requirements.txt; \
 	PEERS_PYTHON="$$venv/bin/python" $$(command -v taskset >/dev/null && echo taskset --cpu-list 0) \
 		cargo bench --quiet --locked -p detect --bench peers
 
@@ -73,17 +73,23 @@ bench-models: ## our models against the Python libraries (from PyPI, if it answe
 LABELLED ?= $(firstword $(patsubst %/manifest.csv,%,$(wildcard ../*/labelled/dev/manifest.csv)) examples/labelled)
 # What `calibrated` is asked for, beside its default of 0.1 a day.
 RATES = $(foreach rate,0.02 0.5 2,--variant false_alarms_per_day=$(rate))
-quality: ## what every class finds in labelled series and how often it cries wolf: docs/detection-quality.md; LABELLED=: yours
+quality: agreement ## what every class finds in labelled series and how often it cries wolf: docs/detection-quality.md; LABELLED=: yours
 	cargo build --release --locked -p worker --bin vmanomaly
 	@mkdir -p "$${CARGO_TARGET_DIR:-target}/quality"
 	@"$${CARGO_TARGET_DIR:-target}/release/vmanomaly" evaluate $(LABELLED) --all --variant band_floor=0 --variant influence_limit=4 \
 		--variant exclude_incidents=true $(RATES) $(ARGS) | tee "$${CARGO_TARGET_DIR:-target}/quality/figures.md"
+	@echo "what each part of the default model is worth, in some ten minutes: make ablation" >&2
 
-pictures: ## draw anew what every class says of one shipped series, for docs/models.md
+# With a Python that has numpy and numba, from PyPI if it answers; else only the stored cases are compared.
+agreement: ## the default model against its reference program, over stored cases and the series of LABELLED=
+	@detect/tests/reference/run.sh agreement $(LABELLED)
+
+ablation: ## what each part of the default model is worth, and is to be expected of other series; needs Python, LABELLED=: yours
+	@detect/tests/reference/run.sh ablation $(LABELLED)
+
+pictures: ## draw the pictures of docs/ anew; those of errors where the series of LABELLED= are the development split
 	cargo build --release --locked -p worker --bin vmanomaly
-	@rm -rf docs/pictures
-	@"$${CARGO_TARGET_DIR:-target}/release/vmanomaly" evaluate examples/labelled --all --pictures docs/pictures \
-		--series realKnownCause__ec2_request_latency_system_failure >/dev/null
+	@tools/pictures.sh "$${CARGO_TARGET_DIR:-target}/release/vmanomaly" $(LABELLED)
 
 bench-operator: tools-kubernetes ## the figures of the operator in docs/performance.md, in some twelve minutes after the build
 	cargo build --release --locked -p operator -p tests --bins

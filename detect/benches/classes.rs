@@ -114,6 +114,7 @@ fn stages(criterion: &mut Criterion) {
         });
         let mut state = Vec::new();
         batch.save(0, &mut state);
+        println!("{}{configuration}: {} B of state on disk after {POINTS} points", spec.class(), state.len());
         group.throughput(Throughput::Bytes(state.len() as u64));
         group.bench_function("save", |bencher| {
             let mut out = Vec::new();

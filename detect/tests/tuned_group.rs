@@ -1,5 +1,7 @@
 //! What users rely on of models of several series together whose arguments a fit searches for each group.
 
+#![allow(clippy::unwrap_used, reason = "functions that tests share are tests, too")]
+
 use detect::auto::TuningArgs;
 use detect::auto::joint::{FORMAT, JointAutoArgs};
 use detect::calendar::Zone;

@@ -178,3 +178,40 @@ fn labels_come_from_the_events_where_a_series_has_no_column_for_them() {
     let read = labelled::read(folder.path(), |_, _| true).unwrap();
     assert_eq!(read[0].labels, [false, false, false, true]);
 }
+
+/// The names of the pictures in a folder.
+fn pictures(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn errors_are_drawn_one_by_one_where_they_are() {
+    let out = tempfile::tempdir().unwrap();
+    let out_path = out.path().to_str().unwrap();
+    let only = ["--series", "realAWSCloudwatch__rds_cpu_utilization_e47b3b", "--class", "calibrated"];
+    let around = ["--pictures", out_path, "--around", "missed", "--around", "false"];
+    let report = report(&sample(), &[&only[..], &around].concat());
+    assert_eq!(report[0]["sources"]["nab"]["event_recall"].as_f64(), Some(1.0));
+    let drawn = pictures(&out.path().join("calibrated/nab"));
+    assert!(!drawn.is_empty() && drawn.iter().all(|name| name.contains("e47b3b-false-2014")), "{drawn:?}");
+    let text = fs::read_to_string(out.path().join("calibrated/nab").join(&drawn[0])).unwrap();
+    assert!(text.contains("fill=\"#c62828\"") && text.contains(", false: highest score 1."), "{text}");
+    assert!(run(&sample(), &["--class", "calibratd"]).unwrap_err().contains("'calibrated'"));
+}
+
+#[test]
+fn from_the_start_a_model_has_no_history_and_all_samples_are_judged() {
+    let out = tempfile::tempdir().unwrap();
+    let arguments = ["--from-start", "--series", "artificialNoAnomaly__art_noisy", "--class", "calibrated"];
+    let written = [&arguments[..], &["--write-scores", out.path().to_str().unwrap()]].concat();
+    let report = report(&sample(), &written);
+    assert_eq!(report[0]["sources"]["nab"]["alarm_load"].as_f64(), Some(0.0));
+    let scores = out.path().join("calibrated/sample/nab/artificialNoAnomaly__art_noisy.csv");
+    let scores = fs::read_to_string(scores).unwrap();
+    // The first ones score 0, all others something, though never an alarm.
+    let of_line = |line: usize| scores.lines().nth(line).unwrap().rsplit(',').next().unwrap().parse::<f64>().unwrap();
+    assert!((1..=30).all(|line| of_line(line) == 0.0) && (31..100).any(|line| of_line(line) > 0.0));
+}

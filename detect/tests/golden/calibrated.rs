@@ -169,26 +169,40 @@ fn labelled(recipe: Recipe, path: &Path) -> Case {
     }
 }
 
-/// Compares with the folder that a variable names, if it does.
-fn check_labelled(variable: &str, recipe: Recipe) {
+/// Compares with the folder that a variable names, if it does, and prints the worst of each source.
+fn check_labelled(kind: &str, variable: &str, recipe: Recipe) {
     let Some(folder) = std::env::var_os(variable).map(PathBuf::from) else { return };
-    let files = |folder: &Path| -> Vec<PathBuf> {
-        let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()).collect();
-        files.sort();
-        files
+    let entries = |folder: &Path| -> Vec<PathBuf> {
+        let mut entries: Vec<PathBuf> =
+            std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()).collect();
+        entries.sort();
+        entries
     };
     let (mut checked, mut failed) = (0, 0);
-    for path in files(&folder).iter().flat_map(|source| files(source)) {
-        checked += 1;
-        let findings = compare(&labelled(recipe, &path));
-        failed += usize::from(crate::report("calibrated", &path.display().to_string(), &findings));
+    for source in entries(&folder) {
+        let series = entries(&source);
+        let mut worst: Vec<Finding> = Vec::new();
+        for path in &series {
+            let findings = compare(&labelled(recipe, path));
+            if findings.iter().any(Finding::fails) {
+                crate::report(kind, &path.display().to_string(), &findings);
+            }
+            match worst.is_empty() {
+                true => worst = findings,
+                false => worst.iter_mut().zip(findings).for_each(|(worst, finding)| worst.take_worse(finding)),
+            }
+        }
+        let name = source.file_name().unwrap_or_default().display();
+        let all = worst.iter().map(Finding::to_string).collect::<Vec<_>>().join(", ");
+        println!("{kind} {name}, {} series: {all}", series.len());
+        checked += series.len();
+        failed += usize::from(worst.iter().any(Finding::fails));
     }
-    println!("calibrated: {checked} labelled series, {failed} failed");
-    assert!(checked > 0 && failed == 0);
+    assert!(checked > 0 && failed == 0, "{failed} sources of {variable} failed");
 }
 
 #[test]
 fn calibrated_gives_what_its_reference_gives_for_labelled_series() {
-    check_labelled("CALIBRATED_DIR", CURRENT);
-    check_labelled("CALIBRATED_ORIGINAL_DIR", ORIGINAL);
+    check_labelled("calibrated", "CALIBRATED_DIR", CURRENT);
+    check_labelled("calibrated_original", "CALIBRATED_ORIGINAL_DIR", ORIGINAL);
 }

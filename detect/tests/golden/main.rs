@@ -76,6 +76,13 @@ impl Finding {
         self.deviation.is_nan() || self.deviation > self.tolerance
     }
 
+    /// Of the same, in another series: becomes it if it is further off.
+    fn take_worse(&mut self, other: Self) {
+        if other.deviation.is_nan() || other.deviation > self.deviation {
+            *self = other;
+        }
+    }
+
     /// By how much of what is allowed.
     fn share(&self) -> f64 {
         if self.deviation == 0.0 { 0.0 } else { self.deviation / self.tolerance }

@@ -31,10 +31,11 @@ import numpy as np
 # floor: share of L2 in sigma; unrest: exponent of E / L1; scale_days: memory of L1 and L2
 # block_hours, quantile, factor: of the block maxima and of what follows from them
 # quanta: least margin of a view in value quanta; held: highest score of what is held, 1 where nothing is
-Recipe = namedtuple("Recipe", "views floor unrest scale_days block_hours quantile factor quanta held")
+# pair, drift: factors of the margins of these views, infinite where they say nothing
+Recipe = namedtuple("Recipe", "views floor unrest scale_days block_hours quantile factor quanta held pair drift")
 RECIPES = {
-    "original": Recipe(2, 0.1, 0.6, 5.0, 8.0, 0.75, 1.475, 0.0, 1.0),
-    "current": Recipe(4, 0.2, 0.5, 4.0, 12.0, 0.65, 1.587, 1.5, 0.999),
+    "original": Recipe(2, 0.1, 0.6, 5.0, 8.0, 0.75, 1.475, 0.0, 1.0, 1.3, 1.1),
+    "current": Recipe(4, 0.2, 0.5, 4.0, 12.0, 0.65, 1.587, 1.5, 0.999, 1.3, 1.1),
 }
 
 USUAL_RATE = 0.1
@@ -90,7 +91,7 @@ def calibrated(x, ts, civil, step, recipe, rate=USUAL_RATE):
     L1_mid = 0.0
     u = np.zeros(4)
     g_drift = 1.0 / max(10.0, 8 * 3600 / step)
-    factors = np.array([1.0, 1.0, 1.3, 1.1])
+    factors = np.array([1.0, 1.0, recipe.pair, recipe.drift])
     quanta = recipe.quanta * np.array([1.0, 1.0, 0.5, np.sqrt(g_drift)])
     quantum, x_before = np.inf, np.nan
     r_before, drift = 0.0, 0.0
@@ -444,18 +445,41 @@ def groups(folder):
             file.write("\n")
 
 
+Labelled = namedtuple("Labelled", "source series step eval_from times values labels")
+
+
+def read_labelled(split):
+    """The series of one channel of a folder that docs/detection-quality.md describes."""
+    import pandas
+
+    events = {}
+    if os.path.exists(os.path.join(split, "events.json")):
+        with open(os.path.join(split, "events.json")) as file:
+            events = json.load(file)
+    for row in pandas.read_csv(os.path.join(split, "manifest.csv")).itertuples():
+        path = os.path.join(split, row.source, f"{row.series}.csv")
+        data = pandas.read_csv(path if os.path.exists(path) else f"{path}.gz")
+        if len(data.columns.drop(["timestamp", "label"], errors="ignore")) > 1:
+            continue
+        times = data.timestamp.to_numpy(np.int64)
+        if "label" in data:
+            labels = data.label.to_numpy(float) > 0
+        else:
+            labels = np.zeros(times.size, bool)
+            for first, last in events.get(f"{row.source}/{row.series}", []):
+                labels |= (times >= first) & (times <= last)
+        yield Labelled(row.source, row.series, row.step_s, row.eval_from, times, data.value.to_numpy(float), labels)
+
+
 def labelled(split, folder, recipe, rate):
     import pandas
 
-    manifest = pandas.read_csv(os.path.join(split, "manifest.csv"))
-    for row in manifest[manifest.channels == 1].itertuples():
-        data = pandas.read_csv(os.path.join(split, row.source, os.path.basename(row.path)))
-        times = data.timestamp.to_numpy(np.int64)
-        out = calibrated(data.value.to_numpy(float), times, times, float(row.step_s), recipe, rate)
-        columns = {"timestamp": times, "value": data.value, "step": int(row.step_s)}
+    for one in read_labelled(split):
+        out = calibrated(one.values, one.times, one.times, float(one.step), recipe, rate)
+        columns = {"timestamp": one.times, "value": one.values, "step": int(one.step)}
         columns |= dict(zip(["anomaly_score", "yhat", "yhat_lower", "yhat_upper"], out.T))
-        os.makedirs(os.path.join(folder, row.source), exist_ok=True)
-        path = os.path.join(folder, row.source, f"{row.series}.csv")
+        os.makedirs(os.path.join(folder, one.source), exist_ok=True)
+        path = os.path.join(folder, one.source, f"{one.series}.csv")
         pandas.DataFrame(columns).to_csv(path, index=False)
 
 

@@ -92,7 +92,7 @@ pub enum CandidateError {
 }
 
 /// Every class that needs no program of the user's.
-const CLASSES: [&str; 14] = [
+pub const CLASSES: [&str; 14] = [
     "calibrated",
     "zscore_online",
     "mad_online",
@@ -126,6 +126,13 @@ fn arguments(class: &str, step: f64) -> Value {
 }
 
 impl Candidate {
+    /// One of [`CLASSES`] with its argument defaults; `None` for another one.
+    #[must_use]
+    pub fn of_class(class: &str) -> Option<Self> {
+        let class = CLASSES.into_iter().find(|known| *known == class)?;
+        Some(Self { name: class.to_owned(), configured: Configured::Class(class, None) })
+    }
+
     /// Every class with its argument defaults, and after it with one of the variants each, those left out that the class has no
     /// such argument for or that change nothing.
     #[must_use]

@@ -10,6 +10,8 @@
 //!
 //! A missing sample, or one without a score, is no alarm.
 
+use std::ops::Range;
+
 /// The judged part of a series.
 #[derive(Debug, Clone, Copy)]
 pub struct Judged<'a> {
@@ -128,35 +130,77 @@ impl Judged<'_> {
         self.merged_runs(|index| self.labels[index])
     }
 
+    /// The labelled events without an alarm, a score above `threshold`, within their reach.
+    #[must_use]
+    pub fn missed(&self, threshold: f64) -> Vec<(usize, usize)> {
+        let mut events = self.events();
+        events.retain(|event| self.first_alarm(*event, threshold).is_none());
+        events
+    }
+
+    /// The alarm episodes that touch no event.
+    #[must_use]
+    pub fn false_alarms(&self, threshold: f64) -> Vec<(usize, usize)> {
+        let quiet = self.quiet(&self.events());
+        let mut episodes = self.episodes(threshold);
+        episodes.retain(|episode| is_quiet(&quiet, *episode));
+        episodes
+    }
+
     /// Compares the events with the alarms, the scores above `threshold`.
     #[must_use]
     pub fn count(&self, threshold: f64) -> Counts {
-        let slack = (2.0 * self.step).max(300.0);
         let in_time = (3.0 * self.step).max(600.0);
-        let alarming = |index: usize| self.scores[index] > threshold;
         let mut counts = Counts::default();
-        let mut quiet = vec![true; self.times.len()];
-        for (first, last) in self.events() {
-            let begins = self.times.partition_point(|time| (*time as f64) < self.times[first] as f64 - slack);
-            let ends = self.times.partition_point(|time| *time as f64 <= self.times[last] as f64 + slack);
-            quiet[begins..ends].fill(false);
+        let events = self.events();
+        for event in &events {
             counts.events += 1;
-            if let Some(alarm) = (begins..ends).find(|index| alarming(*index)) {
-                let latency = (self.times[alarm] - self.times[first]).max(0) as f64;
+            if let Some(alarm) = self.first_alarm(*event, threshold) {
+                let latency = (self.times[alarm] - self.times[event.0]).max(0) as f64;
                 counts.found += 1;
                 counts.timely += usize::from(latency <= in_time);
                 counts.latencies.push(latency);
             }
         }
-        for (first, last) in self.merged_runs(alarming) {
+        let quiet = self.quiet(&events);
+        for episode in self.episodes(threshold) {
             counts.episodes += 1;
-            counts.true_episodes += usize::from(!quiet[first..=last].iter().all(|quiet| *quiet));
+            counts.true_episodes += usize::from(!is_quiet(&quiet, episode));
         }
         counts.quiet_samples = quiet.iter().filter(|quiet| **quiet).count();
-        counts.alarming_quiet_samples = (0..quiet.len()).filter(|index| quiet[*index] && alarming(*index)).count();
+        counts.alarming_quiet_samples =
+            (0..quiet.len()).filter(|index| quiet[*index] && self.scores[*index] > threshold).count();
         counts.quiet_days = counts.quiet_samples as f64 * self.step / 86_400.0;
         counts
     }
+
+    fn episodes(&self, threshold: f64) -> Vec<(usize, usize)> {
+        self.merged_runs(|index| self.scores[index] > threshold)
+    }
+
+    /// The samples in which an alarm finds an event.
+    fn reach(&self, (first, last): (usize, usize)) -> Range<usize> {
+        let slack = (2.0 * self.step).max(300.0);
+        let begins = self.times.partition_point(|time| (*time as f64) < self.times[first] as f64 - slack);
+        begins..self.times.partition_point(|time| *time as f64 <= self.times[last] as f64 + slack)
+    }
+
+    fn first_alarm(&self, event: (usize, usize), threshold: f64) -> Option<usize> {
+        self.reach(event).find(|index| self.scores[*index] > threshold)
+    }
+
+    /// Of each sample whether it is within the reach of no event.
+    fn quiet(&self, events: &[(usize, usize)]) -> Vec<bool> {
+        let mut quiet = vec![true; self.times.len()];
+        for event in events {
+            quiet[self.reach(*event)].fill(false);
+        }
+        quiet
+    }
+}
+
+fn is_quiet(quiet: &[bool], (first, last): (usize, usize)) -> bool {
+    quiet[first..=last].iter().all(|quiet| *quiet)
 }
 
 #[cfg(test)]
@@ -189,6 +233,16 @@ mod tests {
         let alarms = |samples: usize| format!("!{}!", ".".repeat(samples));
         assert_eq!(count(&alarms(14)).episodes, 1);
         assert_eq!(count(&alarms(15)).episodes, 2);
+    }
+
+    #[test]
+    fn what_is_missed_and_what_is_false_is_named() {
+        let scores = [0.5, 2.0, 0.5, 0.5, 0.9, 0.5, 2.0, 0.5, 2.0];
+        let labels = [false, false, false, false, true, false, false, false, true];
+        let times: Vec<i64> = (0..9).map(|hour| hour * 3600).collect();
+        let judged = Judged { times: &times, labels: &labels, scores: &scores, step: 900.0 };
+        assert_eq!((judged.missed(1.0), judged.false_alarms(1.0)), (vec![(4, 4)], vec![(1, 1), (6, 6)]));
+        assert_eq!((judged.missed(0.8), judged.false_alarms(2.0)), (vec![], vec![]));
     }
 
     #[test]

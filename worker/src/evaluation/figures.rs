@@ -170,7 +170,7 @@ pub fn figures(source: &str, scored: &[Scored<'_>]) -> Figures {
 }
 
 /// What the protocol makes of a score.
-fn usable(score: f64) -> f64 {
+pub(super) fn usable(score: f64) -> f64 {
     match score {
         score if score.is_nan() || score == f64::NEG_INFINITY => 0.0,
         score if score == f64::INFINITY => 1e9,

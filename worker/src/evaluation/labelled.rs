@@ -46,6 +46,11 @@ impl LabelledSeries {
         self.times.partition_point(|time| *time < self.eval_from)
     }
 
+    /// Judges all samples, so that there is no history.
+    pub fn judge_from_start(&mut self) {
+        self.eval_from = self.times.first().copied().unwrap_or(self.eval_from);
+    }
+
     /// Whether there are several channels.
     #[must_use]
     pub fn is_multivariate(&self) -> bool {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a command that reads files and ends: no simulation runs it")]
 
+pub mod around;
 pub mod candidates;
 pub mod command_line;
 pub mod events;
@@ -54,6 +55,12 @@ pub enum EvaluationError {
         /// Of which sources or names.
         of: String,
     },
+    /// There is nothing to draw around a time.
+    #[error("no series has a sample near {time}, which a picture was to be around")]
+    NothingAround {
+        /// The time.
+        time: String,
+    },
     /// The report cannot be written.
     #[error("the report cannot be written: {0}")]
     Report(#[from] serde_json::Error),
@@ -84,14 +91,19 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 /// What keeps it from being made.
 pub fn evaluate(flags: &Flags) -> Result<String, EvaluationError> {
     let wanted = |names: &[String], name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
-    let all =
+    let mut all =
         labelled::read(&flags.folder, |source, name| wanted(&flags.sources, source) && wanted(&flags.series, name))?;
     if all.is_empty() {
         let names = [flags.sources.as_slice(), flags.series.as_slice()].concat();
         let of = if names.is_empty() { String::new() } else { format!(" of {}", names.join(", ")) };
         return Err(EvaluationError::NoSeries { folder: flags.folder.display().to_string(), of });
     }
+    if flags.from_start {
+        all.iter_mut().for_each(LabelledSeries::judge_from_start);
+    }
+    around::check(&flags.around, flags.margin, &all)?;
     let mut candidates = if flags.all { Candidate::all(&flags.variants) } else { Vec::new() };
+    candidates.extend(flags.classes.iter().filter_map(|class| Candidate::of_class(class)));
     for file in &flags.models {
         candidates.extend(Candidate::read(file)?);
     }
@@ -104,9 +116,12 @@ pub fn evaluate(flags: &Flags) -> Result<String, EvaluationError> {
                 score_files::write(&folder.join(&candidate.name), series, &replayed.scores)?;
             }
             if let Some(folder) = &flags.pictures {
-                let title = format!("{}: {}/{}", candidate.name, series.source, series.name);
-                let picture = picture::svg(series, replayed, &title);
-                score_files::write_picture(&folder.join(&candidate.name), series, &picture)?;
+                let folder = folder.join(&candidate.name);
+                for extract in around::extracts(&flags.around, flags.margin, series, &replayed.scores) {
+                    let title = format!("{}: {}/{}{}", candidate.name, series.source, series.name, extract.what);
+                    let picture = picture::svg(series, replayed, extract.rows, &title);
+                    score_files::write_picture(&folder, series, &extract.ending, &picture)?;
+                }
             }
         }
         eprintln!("{}: {:.1} s", candidate.name, report.seconds.unwrap_or(0.0));

@@ -57,12 +57,17 @@ pub fn write(folder: &Path, series: &LabelledSeries, scores: &[f64]) -> Result<(
     writer.flush().map_err(file_error)
 }
 
-/// Writes the picture of a series to `<folder>/<source>/<series>.svg`.
+/// Writes a picture of a series to `<folder>/<source>/<series><ending>.svg`.
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write_picture(folder: &Path, series: &LabelledSeries, picture: &str) -> Result<(), ScoreFileError> {
-    let path = folder.join(&series.source).join(format!("{}.svg", series.name));
+pub fn write_picture(
+    folder: &Path,
+    series: &LabelledSeries,
+    ending: &str,
+    picture: &str,
+) -> Result<(), ScoreFileError> {
+    let path = folder.join(&series.source).join(format!("{}{ending}.svg", series.name));
     let file_error = |error| ScoreFileError::File { path: path.clone(), error };
     fs::create_dir_all(path.parent().unwrap_or(folder)).map_err(file_error)?;
     fs::write(&path, picture).map_err(file_error)
