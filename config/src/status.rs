@@ -133,6 +133,10 @@ pub struct JobStatus {
     /// Series of the last answer that are refused, because they would write another series' output or are scores.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub collided_series: u64,
+    /// Most of its series only grow, as counters do, and its expression does not ask how fast. It is judged by the window
+    /// of the last fit and the samples since, or those since the start of the process.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub counters_without_rate: bool,
     /// Ticks since the start that were given up: refused by the TSDB for good, or older than `max_catch_up`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped_ticks: u64,
@@ -198,6 +202,10 @@ fn one() -> u32 {
     1
 }
 
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 fn is_zero(value: &u64) -> bool {
     *value == 0
 }
@@ -242,6 +250,7 @@ mod tests {
                 active_series: 10,
                 refused_series: 0,
                 collided_series: 0,
+                counters_without_rate: false,
                 skipped_ticks: 0,
                 epoch: 4,
                 open_handovers: 0,

@@ -159,6 +159,8 @@ reasons! {
     SeriesLimitReached => "Raise `seriesLimit`, or make the expression return less.",
     /// Series are refused, because they would write the output of another series, or are scores themselves.
     OutputsCollide => "Make the expressions disjoint, or change `writer.metricFormat`.",
+    /// The series of a query only grow, as counters do, and its expression does not ask how fast: their level says little.
+    CountersWithoutRate => "Ask for the rate, as in `rate(metric[5m])`; nothing, if the series are no counters.",
     /// A worker understands no version of the contract that this operator writes; configuration and topology stay as they are.
     WorkerTooOld => "Use a newer image for the workers, or an older operator.",
     /// The topology is written in another version of the contract between operator and workers, because workers of another release have come or gone (event).

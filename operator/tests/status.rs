@@ -56,7 +56,7 @@ fn condition(status: &VMAnomalyStatus, type_: ConditionType) -> &Condition {
 
 fn query_report() -> impl Strategy<Value = QueryReport> {
     let words = || prop::option::of("[a-z]{1,8}");
-    (any::<(bool, bool, bool, bool)>(), words(), words(), words()).prop_map(|(flags, query, scores, still)| {
+    (any::<(bool, bool, bool, bool, bool)>(), words(), words(), words()).prop_map(|(flags, query, scores, still)| {
         QueryReport {
             first_fit: flags.0,
             query_refused: query,
@@ -65,6 +65,7 @@ fn query_report() -> impl Strategy<Value = QueryReport> {
             catching_up: flags.1,
             over_limit: flags.2,
             collided: flags.3,
+            counters_without_rate: flags.4,
         }
     })
 }

@@ -125,6 +125,7 @@ pub async fn fit<E: Environment>(
         let input = TickInput::of_rows(fitted_to, grid, &rows, &answer.values);
         result.samples += input.valid_samples();
         result.state.learn_chunk(&input);
+        result.state.courses.note(&input);
         if result.state.needs_window() {
             history.push(input);
         }

@@ -63,6 +63,9 @@ fn judge_query(
         Some((Reason::SeriesLimitReached, "series beyond the limit are not watched".to_owned()))
     } else if some(|report| report.collided) {
         Some((Reason::OutputsCollide, "some series are refused".to_owned()))
+    } else if some(|report| report.counters_without_rate) {
+        let advice = "its series only grow, as counters do: ask how fast, as in rate(metric[5m])";
+        Some((Reason::CountersWithoutRate, advice.to_owned()))
     } else {
         default_model
             .map(|model| (Reason::Used, format!("no model asks for it: the default one scores it, `{}`", model.alias)))

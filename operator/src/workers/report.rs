@@ -50,6 +50,8 @@ pub struct QueryReport {
     pub over_limit: bool,
     /// Series are refused, because their outputs collide.
     pub collided: bool,
+    /// Its series only grow, and it does not ask how fast.
+    pub counters_without_rate: bool,
 }
 
 impl Report {
@@ -107,6 +109,7 @@ impl QueryReport {
         self.catching_up |= job.phase == JobPhase::CatchingUp && job.lag_ms >= STANDING_STILL_FROM_MS;
         self.over_limit |= job.refused_series > 0;
         self.collided |= job.collided_series > 0;
+        self.counters_without_rate |= job.counters_without_rate;
     }
 }
 

@@ -113,6 +113,7 @@ pub fn job(phase: JobPhase, error: Option<(ErrorKind, &str)>) -> JobStatus {
         active_series: 1,
         refused_series: 0,
         collided_series: 0,
+        counters_without_rate: false,
         skipped_ticks: 0,
         epoch: 0,
         open_handovers: 0,
@@ -123,7 +124,7 @@ pub fn job(phase: JobPhase, error: Option<(ErrorKind, &str)>) -> JobStatus {
 }
 
 #[tokio::test]
-async fn ready_comes_with_the_first_fit_and_a_refused_query_says_so_in_the_databases_words() {
+async fn ready_comes_with_the_first_fit_and_a_query_of_counters_or_one_that_is_refused_says_so() {
     let installation = installation().await;
     let operator = installation.operator(quick_settings()).await.unwrap();
     declare_all(&installation, 1).await;
@@ -145,6 +146,18 @@ async fn ready_comes_with_the_first_fit_and_a_refused_query_says_so_in_the_datab
     assert_eq!((reported.shards_ready.as_deref(), reported.worker_version.as_deref()), (Some("1/1"), Some("0.1.0")));
     let since = condition(&reported.conditions, "Ready").unwrap().last_transition_time.clone();
 
+    worker.say(|status| {
+        status.jobs = vec![JobStatus { counters_without_rate: true, ..job(JobPhase::Running, None) }];
+    });
+    let says = |holds: &'static str, why: &'static str| {
+        move |query: &AnomalyQuery| {
+            let conditions = query.status.clone().unwrap_or_default().conditions;
+            condition(&conditions, "Ready").is_some_and(|ready| ready.status == holds && ready.reason == why)
+        }
+    };
+    let query = installation.wait::<AnomalyQuery>("up", says("True", "CountersWithoutRate")).await.unwrap();
+    assert!(query.status.unwrap().bindings[0].conditions[0].message.contains("rate(metric[5m])"));
+
     let refuse = |second: u32| {
         let words = format!("cannot parse at 12:00:{second:02}");
         worker.say(|status| {
@@ -152,11 +165,7 @@ async fn ready_comes_with_the_first_fit_and_a_refused_query_says_so_in_the_datab
         });
     };
     refuse(1);
-    let rejected = |query: &AnomalyQuery| {
-        let conditions = query.status.clone().unwrap_or_default().conditions;
-        condition(&conditions, "Ready").is_some_and(|ready| ready.reason == "QueryRejected")
-    };
-    let query = installation.wait::<AnomalyQuery>("up", rejected).await.unwrap();
+    let query = installation.wait::<AnomalyQuery>("up", says("False", "QueryRejected")).await.unwrap();
     assert!(query.status.unwrap().bindings[0].conditions[0].message.contains("cannot parse at"));
     // The VMAnomaly does all that it can: the reason is on the query.
     let main = installation.wait::<VMAnomaly>("main", reason("True", "QueryRejected")).await.unwrap();

@@ -3,6 +3,7 @@
 
 mod alarming;
 mod blocks;
+mod counters;
 mod group_search;
 mod groups;
 mod scores;
@@ -24,6 +25,7 @@ use detect::{
 };
 use rayon::prelude::*;
 
+pub use counters::{Courses, asks_for_change};
 use groups::Groups;
 pub use groups::Unscored;
 use scores::BlockScores;
@@ -77,6 +79,8 @@ pub struct JobState {
     pub models: Vec<JobModel>,
     /// The series.
     pub series: SeriesTable,
+    /// How the first of them have gone since the start of this process, or of the window of a fit.
+    pub courses: Courses,
     blocks: Vec<StateBlock>,
     /// The states of a multivariate model.
     groups: Option<Groups>,
@@ -106,7 +110,8 @@ impl JobState {
     pub fn new(plan: JobPlan) -> Self {
         let models = plan.models.iter().map(|model| job_model(&plan, model)).collect();
         let groups = Groups::new(&plan);
-        Self { plan, models, series: SeriesTable::default(), blocks: Vec::new(), groups }
+        let (series, courses) = Default::default();
+        Self { plan, models, series, courses, blocks: Vec::new(), groups }
     }
 
     /// Puts another plan in force. States whose signature stays the same go on; the others start anew and need a fit.
@@ -142,6 +147,9 @@ impl JobState {
             });
             block.batches = batches.collect();
         }
+        if self.plan.query.expr != plan.query.expr {
+            self.courses = Courses::default();
+        }
         self.models = models;
         self.plan = plan;
         let foreign = self.series.drop_foreign(&self.plan);
@@ -159,6 +167,7 @@ impl JobState {
 
     /// Forgets what the slots have learnt.
     pub fn reset(&mut self, slots: &[u32]) {
+        self.courses.forget(slots);
         if let Some(groups) = &mut self.groups {
             groups.reset(slots);
         }

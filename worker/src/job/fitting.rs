@@ -422,6 +422,8 @@ impl<E: Environment> Job<E> {
                 "fit_window is too short for the model to be ready (ms)"
             );
         }
+        self.state.courses.take_over(&result.state.courses, &slots);
+        self.advise();
         let fitted: HashSet<u32> = slots.iter().map(|(_, slot)| *slot).collect();
         for input in since_fit.filter(|input| input.tick > result.fitted_to) {
             // A series that the window did not have goes on with the state that has learnt these ticks already.

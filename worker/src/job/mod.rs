@@ -2,6 +2,7 @@
 //! a tick is read, logged, learnt and scored, written, and only then the next one begins.
 
 mod adopting;
+mod advising;
 mod arriving;
 mod failover;
 mod fitting;
@@ -330,6 +331,8 @@ impl<E: Environment> Job<E> {
     /// Learns and scores a logged tick, and writes its scores until they are accepted or refused for good, unless that
     /// is for another rank to do. A tick that this leaves behind is written, whatever becomes of the other ranks.
     async fn score_and_write(&mut self, input: &TickInput) -> Scored {
+        self.state.courses.note(input);
+        self.advise();
         let turn = self.write_turn(input.tick).await;
         if turn != WriteTurn::Own {
             self.view.journal().standing.writes = false;

@@ -90,6 +90,7 @@ impl JobView {
             active_series: 0,
             refused_series: 0,
             collided_series: 0,
+            counters_without_rate: false,
             last_error: None,
             last_error_kind: None,
             skipped_ticks: 0,
@@ -265,6 +266,12 @@ impl JobView {
         let mut status = self.status.borrow_mut();
         status.refused_series = over_limit;
         status.collided_series = collided;
+    }
+
+    /// Returns whether that is so, and news.
+    pub(super) fn note_counters(&self, without_rate: bool) -> bool {
+        let was_so = std::mem::replace(&mut self.status.borrow_mut().counters_without_rate, without_rate);
+        without_rate && !was_so
     }
 
     /// Returns whether the message, empty where all groups have scores, is a new one.
