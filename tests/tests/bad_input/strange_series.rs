@@ -12,18 +12,18 @@ use tests::worker::{Worker, WorkerSetup, log_lines};
 const SECOND: i64 = 1_000;
 const SOON: Duration = Duration::from_secs(30);
 
-/// How long series have been there, and go on for.
-const HISTORY: i64 = 150 * SECOND;
-const AHEAD: i64 = 140 * SECOND;
-
 /// `instances` of a gauge, from before the fit's window until after the test.
 fn gauges(name: &str, instances: u64) -> Vec<Series> {
-    let from = this_second() - HISTORY;
-    let series = (0..instances).map(|instance| gauge(name, instance, from, from + HISTORY + AHEAD, SECOND));
+    let from = this_second() - 60 * SECOND;
+    let series = (0..instances).map(|instance| gauge(name, instance, from, from + 200 * SECOND, SECOND));
     series.collect()
 }
 
 async fn start(input: &[Series], queries: &str) -> (VictoriaMetrics, Worker) {
+    start_with("30s", input, queries).await
+}
+
+async fn start_with(fit_window: &str, input: &[Series], queries: &str) -> (VictoriaMetrics, Worker) {
     let tsdb = VictoriaMetrics::start().await.unwrap();
     tsdb.import(input).await.unwrap();
     tsdb.everything_visible().await.unwrap();
@@ -31,7 +31,7 @@ async fn start(input: &[Series], queries: &str) -> (VictoriaMetrics, Worker) {
     let config = format!(
         "
 schedulers:
-  s: {{class: periodic, fit_window: 2m, fit_every: 1d, infer_every: 1s}}
+  s: {{class: periodic, fit_window: {fit_window}, fit_every: 1d, infer_every: 1s}}
 models:
   zscore: {{class: zscore_online, queries: all, schedulers: all}}
 reader:
@@ -95,12 +95,12 @@ async fn several_metrics_with_equal_labels_are_refused_by_name_and_others_go_on(
 
 #[tokio::test]
 async fn counters_whose_rate_is_not_asked_for_are_told_of_once_and_scored_all_the_same() {
-    let from = this_second() - HISTORY;
+    let from = this_second() - 150 * SECOND;
     // Grows by 1 and 2 by turns.
-    let values = (0..(HISTORY + AHEAD) / SECOND).map(|second| (from + second * SECOND, (second + second / 2) as f64));
+    let values = (0..290).map(|second| (from + second * SECOND, (second + second / 2) as f64));
     let counter = Series::new("requests_total", &[("instance", "a")], values);
     let queries = "{level: {expr: requests_total}, rate: {expr: 'rate(requests_total[5s])'}}";
-    let (tsdb, mut worker) = start(&[counter], queries).await;
+    let (tsdb, mut worker) = start_with("2m", &[counter], queries).await;
     let advises = |line: &Value| line["message"].as_str().is_some_and(|message| message.contains("rate(metric[5m])"));
     let line = worker.wait_for_line("the advice", SOON, advises).await.unwrap();
     assert_eq!((line["job"].as_str(), line["expr"].as_str()), (Some("s/level"), Some("requests_total")));
