@@ -154,7 +154,8 @@ async fn alarms_are_listed_by_query_model_and_labels_highest_score_first() {
     let mut open = OpenAlarms::default();
     for (instance, score) in [("a", 2.0), ("b", 3.25), ("c", 1.5)] {
         let expected = Some(Interval { yhat: 15.0, lower: 10.0, upper: 20.0 });
-        let excursion = Excursion { time: 60_000, score, value: Some(50.0), expected, yardstick: None };
+        let excursion =
+            Excursion { time: 60_000, score, value: Some(50.0), expected, yardstick: None, channels: Vec::new() };
         open.note("m", &Labels::new([("instance", instance)]), &[excursion], 1);
     }
     let list_of = |query: &str, most: usize| open.list(("s", query), Zone::default(), most);
