@@ -15,6 +15,9 @@ const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 /// Ticks of two weeks.
 const LEARNT: i64 = 14 * DAY_MS / STEP;
 
+/// What is done to the policies of the channels.
+type Change = fn(&mut [ScorePolicy; 4]);
+
 struct Random(u64);
 
 impl Random {
@@ -156,7 +159,7 @@ fn missing_samples_count_for_nothing_and_a_tick_of_them_has_no_score() {
 
 #[test]
 fn policies_act_on_their_channel_before_the_distances_become_one_and_not_on_what_is_learnt() {
-    let score = |change: fn(&mut [ScorePolicy; 4])| {
+    let score = |change: Change| {
         let (mut model, levels) = learnt();
         let mut policies = policies();
         change(&mut policies);
@@ -164,7 +167,7 @@ fn policies_act_on_their_channel_before_the_distances_become_one_and_not_on_what
         (score, state(&model))
     };
     let (plain, learnt) = score(|_| {});
-    let changes: [(fn(&mut [ScorePolicy; 4]), std::ops::Range<f64>); 6] = [
+    let changes: [(Change, std::ops::Range<f64>); 6] = [
         (|policies| policies[0].direction = Direction::BelowExpected, 1.0..plain),
         (|policies| policies[..2].iter_mut().for_each(|one| one.min_dev_from_expected = Sides::both(50.0)), 0.0..1.0),
         (|policies| policies.iter_mut().for_each(|one| one.scale = Sides::both(10.0)), 0.0..0.5),
