@@ -55,7 +55,7 @@ fn spec(args: &JointAutoArgs) -> MultivariateSpec {
 }
 
 fn fit(args: &JointAutoArgs, times: &[i64], values: &[f64]) -> MultivariateModel {
-    spec(args).fit(&NAMES, Channels { times, count: 2, values }).unwrap()
+    spec(args).fit(&NAMES, Channels { times, count: 2, values }).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn saved(model: &MultivariateModel) -> Vec<u8> {
