@@ -4,7 +4,6 @@
 mod alarming;
 mod blocks;
 mod counters;
-mod group_search;
 mod groups;
 mod scores;
 mod search;

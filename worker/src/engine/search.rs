@@ -10,7 +10,7 @@ use detect::{
 };
 use rayon::prelude::*;
 
-use super::{BLOCK_SERIES, FitWindow, JobState, Refused, group_search::GroupSearch};
+use super::{BLOCK_SERIES, FitWindow, JobState, Refused, groups::GroupSearch};
 use crate::environment::Stopwatch;
 
 /// The search for one series, or for one group of them by its first one.

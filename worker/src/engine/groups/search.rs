@@ -9,14 +9,11 @@ use detect::{
 };
 use rayon::prelude::*;
 
-use super::{
-    FitWindow,
-    groups::{Groups, write},
-};
-use crate::labels::Labels;
+use super::{Groups, states::write};
+use crate::{engine::FitWindow, labels::Labels};
 
 /// The search for one group.
-pub(super) struct GroupSearch {
+pub(in crate::engine) struct GroupSearch {
     /// Sorted, with their slots.
     channels: Vec<(Labels, u32)>,
     fit: JointFit,
@@ -24,17 +21,17 @@ pub(super) struct GroupSearch {
 
 impl GroupSearch {
     /// The slot of the first channel, which stands for the group.
-    pub(super) fn slot(&self) -> u32 {
+    pub(in crate::engine) fn slot(&self) -> u32 {
         self.channels.first().map_or(0, |(_, slot)| *slot)
     }
 
     /// Makes a trial; returns whether there is another one to make.
-    pub(super) fn step(&mut self) -> bool {
+    pub(in crate::engine) fn step(&mut self) -> bool {
         self.fit.step()
     }
 
     /// Fits what was found, and returns the state of the group.
-    pub(super) fn finish(self, window: &FitWindow) -> Result<Vec<u8>, FitError> {
+    pub(in crate::engine) fn finish(self, window: &FitWindow) -> Result<Vec<u8>, FitError> {
         let values = window.channels(&self.channels);
         let channels = Channels { times: window.times(), count: self.channels.len(), values: &values };
         let model = self.fit.finish(channels)?;
@@ -46,12 +43,12 @@ impl GroupSearch {
 
 impl Groups {
     /// Whether a fit searches the arguments of each group.
-    pub(super) fn are_searched(&self) -> bool {
+    pub(in crate::engine) fn are_searched(&self) -> bool {
         matches!(self.spec, MultivariateSpec::Auto(_))
     }
 
     /// The longest time of the search for one group.
-    pub(super) fn timeout(&self) -> Option<Duration> {
+    pub(in crate::engine) fn timeout(&self) -> Option<Duration> {
         match &self.spec {
             MultivariateSpec::Auto(args) => args.timeout,
             MultivariateSpec::IsolationForest(..)
@@ -61,7 +58,7 @@ impl Groups {
     }
 
     /// The searches for the groups of a [slice](Self::slices), if the model searches.
-    pub(super) fn begin_searches(&self, window: &FitWindow, slice: &Range<u32>) -> Vec<GroupSearch> {
+    pub(in crate::engine) fn begin_searches(&self, window: &FitWindow, slice: &Range<u32>) -> Vec<GroupSearch> {
         let to_fit = self.to_fit.get(slice.start as usize..slice.end as usize).unwrap_or_default();
         let begin = |channels: &Vec<(Labels, u32)>| {
             let names: Vec<String> = channels.iter().map(|(labels, _)| labels.to_string()).collect();
