@@ -2,8 +2,8 @@
 
 use detect::calendar::Zone;
 use detect::calibrated::{
-    CalibratedArgs, CalibratedBatch, FIRST_SCORED, MAX_FALSE_ALARMS_PER_DAY, MIN_FALSE_ALARMS_PER_DAY, Progress,
-    Season, Stored, Yardstick, component_names, max_state_bytes,
+    CalibratedArgs, CalibratedBatch, FIRST_SCORED, MAX_FALSE_ALARMS_PER_DAY, MIN_FALSE_ALARMS_PER_DAY, Season, Stored,
+    Yardstick, component_names, max_state_bytes,
 };
 use detect::model::{OnlineBatch, Samples, Scores};
 use detect::score::{Direction, ScorePolicy, Sides};
@@ -433,19 +433,6 @@ fn a_state_of_the_first_version_is_refused_by_its_number() {
     assert!(batch.load(0, &state).unwrap_err().to_string().contains("version 1"));
     let signature = |args| ModelSpec::Calibrated(args, Zone::default()).learning_signature();
     assert_ne!(signature(CalibratedArgs::new(HOUR)), signature(CalibratedArgs::original(HOUR)));
-}
-
-#[test]
-fn progress_counts_samples_blocks_and_the_share_of_the_week() {
-    let mut batch = batch::<f32>(HOUR);
-    assert_eq!(batch.progress(0), Progress { samples: 0, blocks: 0, week: 0.0 });
-    let times: Vec<i64> = (0..84).map(|hour| START + hour * HOUR).collect();
-    let values: Vec<f64> = (0..84).map(|at| if at % 7 == 0 { f64::NAN } else { noise(at) }).collect();
-    batch.learn(Samples { times: &times, slots: &[0], values: &values });
-    let Progress { samples, blocks, week } = batch.progress(0);
-    // A block of twelve samples is half a day; those before the first samples were scored do not count.
-    assert_eq!((samples, blocks), (72, 4));
-    assert!((week - 72.0 / 168.0).abs() < 1e-12);
 }
 
 proptest! {

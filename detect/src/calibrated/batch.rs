@@ -10,18 +10,6 @@ use crate::model::{OnlineBatch, Provides, Samples, Scores, StateError, is_missin
 use crate::readiness::Readiness;
 use crate::score::{Interval, ScorePolicy};
 
-/// How far a series has been learnt.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Progress {
-    /// Finite samples; the first [`FIRST_SCORED`](super::FIRST_SCORED) are not scored.
-    pub samples: u64,
-    /// Blocks of 12 hours, or of 12 samples if that is longer, that have ended. The threshold is the series' own from 3 on, and half
-    /// of what it has to say counts with 5.
-    pub blocks: u64,
-    /// Share of the slots of the week in which there was a sample, 0 to 1.
-    pub week: f64,
-}
-
 /// `calibrated` of many series on the clocks of a zone.
 #[derive(Debug, Clone)]
 pub struct CalibratedBatch<S = f32> {
@@ -47,16 +35,6 @@ impl<S: Stored> CalibratedBatch<S> {
     #[must_use]
     pub fn providing(self, components: &[impl AsRef<str>]) -> Self {
         Self { drivers: components.iter().map(|name| Driver::named(name.as_ref())).collect(), ..self }
-    }
-
-    /// How far a slot has been learnt.
-    ///
-    /// # Panics
-    /// If there is no such slot.
-    #[must_use]
-    pub fn progress(&self, slot: u32) -> Progress {
-        let State { samples_seen, weekly, maxima, .. } = &self.states[slot as usize];
-        Progress { samples: *samples_seen, blocks: maxima.blocks, week: weekly.share_seen() }
     }
 
     /// Looks at every sample that there is, with the moment of its time, row by row, and tells the column and the row.

@@ -124,7 +124,7 @@ mod recipe;
 mod state;
 mod views;
 
-pub use batch::{CalibratedBatch, Progress};
+pub use batch::CalibratedBatch;
 pub use codec::{FORMAT, Stored, max_state_bytes};
 pub use driver::{Season, Yardstick, component_names};
 pub use maxima::BLOCKS;
