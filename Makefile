@@ -87,7 +87,7 @@ agreement: ## the default model against its reference program, over stored cases
 ablation: ## what each part of the default model is worth, and is to be expected of other series; needs Python, LABELLED=: yours
 	@detect/tests/reference/run.sh ablation $(LABELLED)
 
-pictures: ## draw the pictures of docs/ anew; those of errors where the series of LABELLED= are the development split
+pictures: ## draw the pictures of docs/ anew; those of errors and groups where LABELLED= is the development split
 	cargo build --release --locked -p worker --bin vmanomaly
 	@tools/pictures.sh "$${CARGO_TARGET_DIR:-target}/release/vmanomaly" $(LABELLED)
 

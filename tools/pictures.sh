@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Draws the pictures of docs/ anew: what every class says of one shipped series and `calibrated` of parts of others, and the errors of
-# `calibrated` in docs/pictures/errors. Those are of series of the development split: without them they stay as they are.
+# `calibrated` in docs/pictures/errors and what the classes for groups say of a host in docs/pictures/groups. Those are of series of the
+# development split: without them they stay as they are.
 #
 # usage: pictures.sh PROGRAM LABELLED    PROGRAM: vmanomaly; LABELLED: the folder of labelled series
 set -euo pipefail
@@ -13,7 +14,7 @@ pictures=docs/pictures
 
 draw() { "$program" evaluate "$@" >/dev/null; }
 
-find "$pictures" -mindepth 1 -maxdepth 1 ! -name errors -exec rm -r {} +
+find "$pictures" -mindepth 1 -maxdepth 1 ! -name errors ! -name groups -exec rm -r {} +
 draw $shipped --all --series realKnownCause__ec2_request_latency_system_failure --pictures $pictures
 
 of_calibrated() { draw "$1" --class calibrated --series "$2" --around "$3" --pictures "${@:4}"; }
@@ -38,14 +39,19 @@ nab,realKnownCause__rogue_agent_key_updown         2014-07-18T06:55:00Z
 nab,realAWSCloudwatch__ec2_disk_write_bytes_1ef3de 2014-03-04T17:09:00Z
 nab,realTraffic__TravelTime_387                    2015-09-10T23:13:00Z
 "
+group=asd,omi-1
 while read -r series _; do
     if [ -n "$series" ] && ! grep -q ",$series," "$labelled/manifest.csv"; then
-        echo "$pictures/errors stays as it is: $labelled has no series $series" >&2
+        echo "$pictures/errors and $pictures/groups stay as they are: $labelled has no series $series" >&2
         exit 0
     fi
-done <<<"$errors"
-rm -rf $pictures/errors
+done <<<"$errors
+$group"
+rm -rf $pictures/errors $pictures/groups
 while read -r series time margin; do
     [ -n "$series" ] || continue
     of_calibrated "$labelled" "${series#*,}" "$time" $pictures/errors ${margin:+--margin "$margin"}
 done <<<"$errors"
+for class in calibrated_multivariate temporal_envelope_multivariate isolation_forest_multivariate; do
+    draw "$labelled" --class $class --series "${group#*,}" --pictures $pictures/groups
+done

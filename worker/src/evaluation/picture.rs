@@ -2,7 +2,8 @@
 //!
 //! The picture has at most [`WIDTH`] columns of equal time, at least a step long. Each shows the lowest and the highest value of the
 //! samples in it, and the widest band; labelled times are shaded, scores above 1 are marked at the bottom. To the left stand the
-//! highest and the lowest value, below the first and the last time, in UTC.
+//! highest and the lowest value, below the first and the last time, in UTC. A group has a curve for each of some channels, and one for
+//! the joint score.
 
 use std::{fmt::Write, ops::Range};
 
@@ -34,24 +35,97 @@ impl Column {
     }
 }
 
-/// Some rows of the only channel of a series; of several channels, the joint alarms over the first one.
+/// Most channels of a group that are drawn.
+const SHOWN_CHANNELS: usize = 4;
+/// Scores above this one are drawn as if they were this.
+const HIGHEST_SHOWN: f64 = 4.0;
+/// What is free between two curves, and above the first of several, for its number.
+const BETWEEN: f64 = 6.0;
+const ABOVE: f64 = 4.0;
+
+/// A curve with an axis of its own.
+struct Curve<'a> {
+    values: &'a [f64],
+    /// What stands at its top; empty of the only one.
+    name: &'a str,
+    /// Its upper edge, and its height.
+    top: f64,
+    height: f64,
+    /// The least and the greatest value that there is, and an eighth of those that are drawn, so that no difference overflows.
+    ends: (f64, f64),
+    drawn: (f64, f64),
+}
+
+impl<'a> Curve<'a> {
+    /// Of values in columns, with room for some of a band that is farther out.
+    fn new(values: &'a [f64], columns: &[Column], bounds: &[(f64, f64)], (top, height): (f64, f64)) -> Self {
+        let shown = columns.iter().filter_map(|column| extremes(&values[column.rows.clone()]));
+        let none = (f64::INFINITY, f64::NEG_INFINITY);
+        let (low, high) = shown.fold(none, |(low, high), (l, h)| (low.min(l), high.max(h)));
+        let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
+        let eighths = (low / 8.0, high / 8.0);
+        let range = if high > low { eighths.1 - eighths.0 } else { 1.0 };
+        let outside = |distances: &mut dyn Iterator<Item = f64>| {
+            distances.fold(0.0, f64::max).clamp(MARGINS.0 * range, MARGINS.1 * range)
+        };
+        let bottom = eighths.0 - outside(&mut bounds.iter().map(|(lower, _)| eighths.0 - lower / 8.0));
+        let highest = eighths.1 + outside(&mut bounds.iter().map(|(_, upper)| upper / 8.0 - eighths.1));
+        Self { values, name: "", top, height, ends: (low, high), drawn: (bottom, highest) }
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        let (bottom, highest) = self.drawn;
+        self.top + self.height * (1.0 - ((value / 8.0).clamp(bottom, highest) - bottom) / (highest - bottom))
+    }
+
+    /// The line of the values.
+    fn line(&self, series: &LabelledSeries, columns: &[Column]) -> String {
+        let mut path = String::new();
+        for stretch in stretches(series, columns, |column| extremes(&self.values[column.rows.clone()]).is_some()) {
+            for (at, column) in stretch.iter().enumerate() {
+                let Some((low, high)) = extremes(&self.values[column.rows.clone()]) else { continue };
+                let (from, to) = (format!("{:.1}", self.y(low)), format!("{:.1}", self.y(high)));
+                let _ = write!(path, "{}{} {from}", if at > 0 { 'L' } else { 'M' }, column.middle());
+                if from != to {
+                    let _ = write!(path, "V{to}");
+                } else if stretch.len() == 1 {
+                    // A dot.
+                    path.push_str("h0");
+                }
+            }
+        }
+        let style = "fill=\"none\" stroke=\"#1f4e79\" stroke-width=\"0.8\" stroke-linecap=\"round\"";
+        format!("<path d=\"{path}\" {style}/>\n")
+    }
+
+    /// Its least and its greatest value, and its name.
+    fn texts(&self) -> String {
+        let (low, high) = self.ends;
+        let numbers = if high > low { vec![low, high] } else { vec![low] };
+        let mut text = String::new();
+        for number in numbers {
+            let (x, y, number) = (-3.0, self.y(number) + 3.0, short(number));
+            let _ = writeln!(text, "<text x=\"{x}\" y=\"{y:.1}\" text-anchor=\"end\">{number}</text>");
+        }
+        if !self.name.is_empty() {
+            let (y, name) = (self.top + 7.0, escaped(self.name));
+            let _ = writeln!(text, "<text x=\"3\" y=\"{y}\">{name}</text>");
+        }
+        text
+    }
+}
+
+/// Some rows of the only channel of a series; of several channels some of those that move in these rows, and below them the joint
+/// score.
 #[must_use]
 pub fn svg(series: &LabelledSeries, replayed: &Replayed, rows: Range<usize>, title: &str) -> String {
-    let values: &[f64] = series.channels.first().map_or(&[], |(_, values)| values);
     let columns = columns(series, rows);
-    let shown = columns.iter().filter_map(|column| extremes(&values[column.rows.clone()]));
-    let (low, high) = shown.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), (l, h)| (low.min(l), high.max(h)));
-    let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
-    // Eighths, so that no difference overflows.
-    let eighths = (low / 8.0, high / 8.0);
-    let range = if high > low { eighths.1 - eighths.0 } else { 1.0 };
     let bounds: Vec<(f64, f64)> = columns.iter().filter_map(|column| band(replayed, column)).collect();
-    let outside = |distances: &mut dyn Iterator<Item = f64>| {
-        distances.fold(0.0, f64::max).clamp(MARGINS.0 * range, MARGINS.1 * range)
+    let scores: Vec<f64> = replayed.scores.iter().map(|score| score.min(HIGHEST_SHOWN)).collect();
+    let curves = match series.channels.as_slice() {
+        [(_, values)] => vec![Curve::new(values, &columns, &bounds, (0.0, HEIGHT))],
+        channels => of_group(channels, &scores, &columns),
     };
-    let bottom = eighths.0 - outside(&mut bounds.iter().map(|(lower, _)| eighths.0 - lower / 8.0));
-    let top = eighths.1 + outside(&mut bounds.iter().map(|(_, upper)| upper / 8.0 - eighths.1));
-    let y = |value: f64| HEIGHT * (1.0 - ((value / 8.0).clamp(bottom, top) - bottom) / (top - bottom));
 
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-{NUMBERS} 0 {} {}\" role=\"img\">\n<title>{}</title>\n",
@@ -60,13 +134,15 @@ pub fn svg(series: &LabelledSeries, replayed: &Replayed, rows: Range<usize>, tit
         escaped(title)
     );
     let _ = writeln!(text, "<rect x=\"-{NUMBERS}\" width=\"100%\" height=\"100%\" fill=\"#fff\"/>");
-    for stretch in stretches(series, &columns, |column| band(replayed, column).is_some()) {
-        let bounds: Vec<_> =
-            stretch.iter().filter_map(|column| Some((column.middle(), band(replayed, column)?))).collect();
-        let there = bounds.iter().map(|(x, (_, upper))| (x, *upper));
-        let back = bounds.iter().rev().map(|(x, (lower, _))| (x, *lower));
-        let points = there.chain(back).map(|(x, bound)| format!("{x},{:.1}", y(bound))).collect::<Vec<_>>();
-        let _ = writeln!(text, "<polygon points=\"{}\" fill=\"#cfe3f5\"/>", points.join(" "));
+    if let [curve] = curves.as_slice() {
+        for stretch in stretches(series, &columns, |column| band(replayed, column).is_some()) {
+            let bounds: Vec<_> =
+                stretch.iter().filter_map(|column| Some((column.middle(), band(replayed, column)?))).collect();
+            let there = bounds.iter().map(|(x, (_, upper))| (x, *upper));
+            let back = bounds.iter().rev().map(|(x, (lower, _))| (x, *lower));
+            let points = there.chain(back).map(|(x, bound)| format!("{x},{:.1}", curve.y(bound))).collect::<Vec<_>>();
+            let _ = writeln!(text, "<polygon points=\"{}\" fill=\"#cfe3f5\"/>", points.join(" "));
+        }
     }
     for stretch in stretches(series, &columns, |column| column.rows.clone().any(|row| series.labels[row])) {
         let (x, width) = extent(stretch);
@@ -75,33 +151,14 @@ pub fn svg(series: &LabelledSeries, replayed: &Replayed, rows: Range<usize>, tit
             "<rect x=\"{x}\" width=\"{width}\" height=\"{HEIGHT}\" fill=\"#f08c00\" fill-opacity=\"0.25\"/>"
         );
     }
-    let mut path = String::new();
-    for stretch in stretches(series, &columns, |column| extremes(&values[column.rows.clone()]).is_some()) {
-        for (at, column) in stretch.iter().enumerate() {
-            let Some((low, high)) = extremes(&values[column.rows.clone()]) else { continue };
-            let (from, to) = (format!("{:.1}", y(low)), format!("{:.1}", y(high)));
-            let _ = write!(path, "{}{} {from}", if at > 0 { 'L' } else { 'M' }, column.middle());
-            if from != to {
-                let _ = write!(path, "V{to}");
-            } else if stretch.len() == 1 {
-                // A dot.
-                path.push_str("h0");
-            }
-        }
-    }
-    let line = "fill=\"none\" stroke=\"#1f4e79\" stroke-width=\"0.8\" stroke-linecap=\"round\"";
-    let _ = writeln!(text, "<path d=\"{path}\" {line}/>");
+    curves.iter().for_each(|curve| text.push_str(&curve.line(series, &columns)));
     for stretch in stretches(series, &columns, |column| column.rows.clone().any(|row| replayed.scores[row] > 1.0)) {
         let (x, width) = extent(stretch);
         let _ =
             writeln!(text, "<rect x=\"{x}\" y=\"{HEIGHT}\" width=\"{width}\" height=\"{STRIP}\" fill=\"#c62828\"/>");
     }
     text.push_str("<g font-family=\"sans-serif\" font-size=\"8\" fill=\"#555\">\n");
-    let numbers = if high > low { vec![low, high] } else { vec![low] };
-    for number in numbers {
-        let (x, y, number) = (-3.0, y(number) + 3.0, short(number));
-        let _ = writeln!(text, "<text x=\"{x}\" y=\"{y:.1}\" text-anchor=\"end\">{number}</text>");
-    }
+    curves.iter().for_each(|curve| text.push_str(&curve.texts()));
     let baseline = HEIGHT + STRIP + TIMES - 2.0;
     let ends = [columns.first().map(|column| column.rows.start), columns.last().map(|column| column.rows.end - 1)];
     for (row, x, anchor) in [(ends[0], 0, "start"), (ends[1], WIDTH, "end")] {
@@ -114,6 +171,24 @@ pub fn svg(series: &LabelledSeries, replayed: &Replayed, rows: Range<usize>, tit
     }
     text.push_str("</g>\n</svg>\n");
     text
+}
+
+/// The first channels that are not constant, one below the other, and the joint score.
+fn of_group<'a>(channels: &'a [(String, Vec<f64>)], scores: &'a [f64], columns: &[Column]) -> Vec<Curve<'a>> {
+    let moves = |values: &[f64]| {
+        let of_columns = columns.iter().filter_map(|column| extremes(&values[column.rows.clone()]));
+        let mut of_columns = of_columns.peekable();
+        let first = of_columns.peek().copied();
+        of_columns.any(|(low, high)| low < high || Some((low, high)) != first)
+    };
+    let moving = channels.iter().filter(|(_, values)| moves(values)).take(SHOWN_CHANNELS);
+    let mut shown: Vec<(&str, &[f64])> = moving.map(|(name, values)| (name.as_str(), values.as_slice())).collect();
+    shown.push(("joint score", scores));
+    let count = shown.len() as f64;
+    let height = (HEIGHT - ABOVE - BETWEEN * (count - 1.0)) / count;
+    let tops = (0..).map(|index| ABOVE + f64::from(index) * (height + BETWEEN));
+    let curves = shown.into_iter().zip(tops);
+    curves.map(|((name, values), top)| Curve { name, ..Curve::new(values, columns, &[], (top, height)) }).collect()
 }
 
 /// The widest band in a column.
@@ -254,6 +329,32 @@ mod tests {
         let text = svg(&series, &replayed, 0..5, "s");
         assert_eq!(text.matches("<polygon").count(), 2);
         assert!(text.contains("d=\"M16 98.0L49 42.0L83 98.0M349 98.0L383 42.0\""), "{text}");
+    }
+
+    #[test]
+    fn a_group_shows_channels_that_move_each_on_its_own_scale_and_the_joint_score() {
+        let moving = |factor: f64| (0..50).map(|row| factor * f64::from(row)).collect::<Vec<f64>>();
+        let names = ["idle", "cpu", "memory", "disk", "network", "swap"];
+        let channel = |(index, name): (usize, &str)| (name.to_owned(), moving(10.0 * index as f64));
+        let series = LabelledSeries {
+            source: "own".to_owned(),
+            name: "host".to_owned(),
+            split: String::new(),
+            step: 60.0,
+            eval_from: 0,
+            times: (0..50).map(|row| row * 60).collect(),
+            channels: names.into_iter().enumerate().map(channel).collect(),
+            labels: vec![false; 50],
+        };
+        let scores = (0..50).map(|row| if row == 30 { 9.0 } else { 0.5 }).collect();
+        let nothing = vec![f64::NAN; 50];
+        let replayed = Replayed { scores, lower: nothing.clone(), upper: nothing, fits: 1, refused: BTreeMap::new() };
+        let text = svg(&series, &replayed, 0..50, "host");
+        assert_eq!((text.matches("<path").count(), text.matches("<polygon").count()), (5, 0));
+        for shown in [">cpu<", ">network<", ">joint score<", ">490<", ">1960<", ">4<"] {
+            assert!(text.contains(shown), "{shown} is not in {text}");
+        }
+        assert!(!text.contains("idle") && !text.contains("swap") && text.contains("#c62828"));
     }
 
     #[test]
