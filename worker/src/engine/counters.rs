@@ -154,7 +154,7 @@ pub fn asks_for_change(expr: &str) -> bool {
     // What stands before each parenthesis.
     let called = expr.match_indices('(').filter_map(|(at, _)| {
         let before = expr.get(..at)?.trim_end();
-        Some(before.trim_end_matches(is_of_name).len()).and_then(|start| before.get(start..))
+        before.get(before.trim_end_matches(is_of_name).len()..)
     });
     called.map(str::to_ascii_lowercase).any(|name| OF_CHANGE.contains(&name.as_str()))
 }

@@ -1,5 +1,5 @@
-//! Fits of models that search the arguments of each series, or of each group of them: trial by trial, so that ticks that are due wait for a trial of some
-//! of them and never for a whole search.
+//! Fits of models that search the arguments of each series, or of each group of them: trial by trial, so that ticks that are due wait
+//! for a trial of some of them and never for a whole search.
 
 use std::{ops::Range, time::Duration};
 

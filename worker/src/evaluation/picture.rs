@@ -121,10 +121,13 @@ impl<'a> Curve<'a> {
 pub fn svg(series: &LabelledSeries, replayed: &Replayed, rows: Range<usize>, title: &str) -> String {
     let columns = columns(series, rows);
     let bounds: Vec<(f64, f64)> = columns.iter().filter_map(|column| band(replayed, column)).collect();
-    let scores: Vec<f64> = replayed.scores.iter().map(|score| score.min(HIGHEST_SHOWN)).collect();
+    let scores: Vec<f64>;
     let curves = match series.channels.as_slice() {
         [(_, values)] => vec![Curve::new(values, &columns, &bounds, (0.0, HEIGHT))],
-        channels => of_group(channels, &scores, &columns),
+        channels => {
+            scores = replayed.scores.iter().map(|score| score.min(HIGHEST_SHOWN)).collect();
+            of_group(channels, &scores, &columns)
+        }
     };
 
     let mut text = format!(
@@ -265,21 +268,33 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    fn picture(values: Vec<f64>, scores: Vec<f64>) -> String {
-        let count = values.len();
-        let series = LabelledSeries {
+    /// With a sample a minute, none of them labelled.
+    fn series(times: Vec<i64>, channels: Vec<(String, Vec<f64>)>) -> LabelledSeries {
+        LabelledSeries {
             source: "own".to_owned(),
             name: "s".to_owned(),
-            split: "dev".to_owned(),
+            split: String::new(),
             step: 60.0,
             eval_from: 0,
-            times: (0..count as i64).map(|row| row * 60).collect(),
-            channels: vec![("value".to_owned(), values)],
-            labels: (0..count).map(|row| (40..50).contains(&row)).collect(),
-        };
-        let bounds = |bound: f64| vec![bound; count];
-        let replayed = Replayed { scores, lower: bounds(-1.0), upper: bounds(1.0), fits: 1, refused: BTreeMap::new() };
-        svg(&series, &replayed, 0..count, "mad <own>")
+            labels: vec![false; times.len()],
+            times,
+            channels,
+        }
+    }
+
+    /// With the same bounds at every time.
+    fn replayed(scores: Vec<f64>, (lower, upper): (f64, f64)) -> Replayed {
+        let bounds = |bound: f64| vec![bound; scores.len()];
+        Replayed { lower: bounds(lower), upper: bounds(upper), scores, fits: 1, refused: BTreeMap::new() }
+    }
+
+    fn picture(values: Vec<f64>, scores: Vec<f64>) -> String {
+        let count = values.len();
+        let times = (0..count as i64).map(|row| row * 60).collect();
+        let labelled = series(times, vec![("value".to_owned(), values)]);
+        let labels = (0..count).map(|row| (40..50).contains(&row)).collect();
+        let labelled = LabelledSeries { labels, ..labelled };
+        svg(&labelled, &replayed(scores, (-1.0, 1.0)), 0..count, "mad <own>")
     }
 
     #[test]
@@ -311,22 +326,9 @@ mod tests {
 
     #[test]
     fn few_samples_fill_the_width_and_a_gap_parts_them() {
-        let times = [0, 60, 120, 600, 660];
         let values = vec![1.0, 2.0, 1.0, 1.0, 2.0];
-        let series = LabelledSeries {
-            source: "own".to_owned(),
-            name: "s".to_owned(),
-            split: String::new(),
-            step: 60.0,
-            eval_from: 0,
-            times: times.to_vec(),
-            channels: vec![("value".to_owned(), values)],
-            labels: vec![false; 5],
-        };
-        let bounds = |bound: f64| vec![bound; 5];
-        let scores = vec![0.0; 5];
-        let replayed = Replayed { scores, lower: bounds(0.0), upper: bounds(3.0), fits: 1, refused: BTreeMap::new() };
-        let text = svg(&series, &replayed, 0..5, "s");
+        let parted = series(vec![0, 60, 120, 600, 660], vec![("value".to_owned(), values)]);
+        let text = svg(&parted, &replayed(vec![0.0; 5], (0.0, 3.0)), 0..5, "s");
         assert_eq!(text.matches("<polygon").count(), 2);
         assert!(text.contains("d=\"M16 98.0L49 42.0L83 98.0M349 98.0L383 42.0\""), "{text}");
     }
@@ -336,20 +338,10 @@ mod tests {
         let moving = |factor: f64| (0..50).map(|row| factor * f64::from(row)).collect::<Vec<f64>>();
         let names = ["idle", "cpu", "memory", "disk", "network", "swap"];
         let channel = |(index, name): (usize, &str)| (name.to_owned(), moving(10.0 * index as f64));
-        let series = LabelledSeries {
-            source: "own".to_owned(),
-            name: "host".to_owned(),
-            split: String::new(),
-            step: 60.0,
-            eval_from: 0,
-            times: (0..50).map(|row| row * 60).collect(),
-            channels: names.into_iter().enumerate().map(channel).collect(),
-            labels: vec![false; 50],
-        };
+        let times = (0..50).map(|row| row * 60).collect();
+        let group = series(times, names.into_iter().enumerate().map(channel).collect());
         let scores = (0..50).map(|row| if row == 30 { 9.0 } else { 0.5 }).collect();
-        let nothing = vec![f64::NAN; 50];
-        let replayed = Replayed { scores, lower: nothing.clone(), upper: nothing, fits: 1, refused: BTreeMap::new() };
-        let text = svg(&series, &replayed, 0..50, "host");
+        let text = svg(&group, &replayed(scores, (f64::NAN, f64::NAN)), 0..50, "host");
         assert_eq!((text.matches("<path").count(), text.matches("<polygon").count()), (5, 0));
         for shown in [">cpu<", ">network<", ">joint score<", ">490<", ">1960<", ">4<"] {
             assert!(text.contains(shown), "{shown} is not in {text}");

@@ -46,23 +46,19 @@ impl GroupScores {
         point: usize,
     ) -> Vec<ChannelExcursion> {
         let points = self.scores.anomaly_score.len();
-        let excursion = |(index, (channel, row)): (usize, (&Labels, &usize))| {
-            let cell = index * points + point;
-            let score = self.scores.channel_scores.get(cell).copied().filter(|score| *score > 0.0)?;
-            let expected = self.scores.intervals.get(cell).copied().filter(Interval::is_some);
-            Some(ChannelExcursion {
-                channel: channel.clone(),
-                score,
-                value: input.values[row * points + point],
-                expected,
-            })
-        };
-        let mut farthest: Vec<ChannelExcursion> =
-            channels.iter().zip(&self.rows).enumerate().filter_map(excursion).collect();
+        let cell = |index: usize| index * points + point;
+        let score = |index: usize| Some((index, self.scores.channel_scores.get(cell(index)).copied()?));
+        let mut farthest: Vec<(usize, f64)> =
+            (0..channels.len().min(self.rows.len())).filter_map(score).filter(|(_, score)| *score > 0.0).collect();
         // Channels are sorted, so the first of equal ones stays the first.
-        farthest.sort_by(|one, other| other.score.total_cmp(&one.score));
-        farthest.truncate(NAMED_CHANNELS);
-        farthest
+        farthest.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+        let excursion = |(index, score): (usize, f64)| ChannelExcursion {
+            channel: channels[index].clone(),
+            score,
+            value: input.values[self.rows[index] * points + point],
+            expected: self.scores.intervals.get(cell(index)).copied().filter(Interval::is_some),
+        };
+        farthest.into_iter().take(NAMED_CHANNELS).map(excursion).collect()
     }
 }
 
