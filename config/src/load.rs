@@ -9,7 +9,7 @@ use crate::problem::{ConfigErrors, Fault, Place, Problems, Warning};
 use crate::schema::{Key, Kind, Presence, Section};
 use crate::section::{model, reader, scheduler, service, writer};
 use crate::tree::{Entry, Node, Scalar, Value};
-use crate::worker::{Model, Reader, Scheduler, WorkerConfig, Writer};
+use crate::worker::{Model, ModelClass, Reader, Scheduler, WorkerConfig, Writer};
 use crate::yaml;
 
 pub use crate::yaml::Source;
@@ -191,6 +191,7 @@ fn build(root: &Node, cpus: usize, problems: &mut Problems) -> Option<WorkerConf
     model::multivariate::check(root, &models, &reader.queries, &writer, problems);
     check_tenants(root, &reader, &mut writer, problems);
     drop_orphans(root, &models, &mut schedulers, &mut reader, problems);
+    check_budgets(root, &models, &reader, problems);
     if reader.workers == 0 {
         reader.workers = reader.queries.len().min(cpus.saturating_mul(2)).max(1);
     }
@@ -293,6 +294,20 @@ fn check_jobs(
             );
             problems.warn(place, &path, message);
         }
+    }
+}
+
+/// A budget of false alarms is for models that promise how many they have.
+fn check_budgets(root: &Node, models: &BTreeMap<String, Model>, reader: &Reader, problems: &mut Problems) {
+    let promises = |query: &str| {
+        let mut of_query = models.values().filter(|model| model.queries.iter().any(|alias| alias == query));
+        of_query.any(|model| matches!(model.class, ModelClass::Calibrated { .. }))
+    };
+    let of_budget = reader.queries.iter().filter(|(_, query)| query.false_alarms_per_day.is_some());
+    for (alias, _) in of_budget.filter(|(alias, _)| !promises(alias)) {
+        let place = place_of(root, &["reader", "queries", alias, "false_alarms_per_day"]);
+        let message = "changes nothing: no model of class `calibrated` has the query";
+        problems.warn(place, format!("reader.queries.{alias}.false_alarms_per_day"), message);
     }
 }
 

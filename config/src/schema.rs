@@ -101,8 +101,10 @@ pub(crate) enum Domain {
     Finite,
     /// (0, 1).
     Inside,
-    /// [0.001, 10], alarms a day.
+    /// [0.001, 10], alarms of a series a day.
     Rate,
+    /// [0.001, 1000000], alarms of all series of a query a day.
+    Budget,
 }
 
 impl Key {
@@ -152,6 +154,7 @@ impl Domain {
             Self::Finite => value.is_finite(),
             Self::Inside => value > 0.0 && value < 1.0,
             Self::Rate => (0.001..=10.0).contains(&value),
+            Self::Budget => (0.001..=1e6).contains(&value),
         };
         if allowed { Ok(value) } else { Err(format!("must be {}", self.allowed())) }
     }
@@ -166,6 +169,7 @@ impl Domain {
             Self::Finite => "finite",
             Self::Inside => "above 0 and below 1",
             Self::Rate => "from 0.001 to 10",
+            Self::Budget => "from 0.001 to 1000000",
         }
     }
 }

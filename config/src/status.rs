@@ -137,6 +137,9 @@ pub struct JobStatus {
     /// of the last fit and the samples since, or those since the start of the process.
     #[serde(default, skip_serializing_if = "is_false")]
     pub counters_without_rate: bool,
+    /// The query had more series in the latest tick than its `false_alarms_per_day` is enough for.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub beyond_alarm_budget: bool,
     /// Ticks since the start that were given up: refused by the TSDB for good, or older than `max_catch_up`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped_ticks: u64,
@@ -251,6 +254,7 @@ mod tests {
                 refused_series: 0,
                 collided_series: 0,
                 counters_without_rate: false,
+                beyond_alarm_budget: false,
                 skipped_ticks: 0,
                 epoch: 4,
                 open_handovers: 0,

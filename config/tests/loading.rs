@@ -334,6 +334,10 @@ fn a_mistake_is_named_with_its_key_and_what_is_allowed() {
         ("reader: {queries: {cpu: {min_dev_from_expected: -1}}}", "`-1`: must be 0 or above"),
         ("reader: {queries: {cpu: {min_dev_from_expected: inf}}}", "`inf`: must be finite"),
         ("reader: {queries: {cpu: {series_limit: 0}}}", "series_limit: `0`: must be a whole number from 1"),
+        (
+            "reader: {queries: {cpu: {false_alarms_per_day: 0}}}",
+            "reader.queries.cpu.false_alarms_per_day: `0`: must be from 0.001 to 1000000",
+        ),
         ("reader: {queries: {cpu: {tz: Europe/Berln}}}", "did you mean `Europe/Berlin`?"),
         ("reader: {queries: {cpu: {step: 0s}}}", "step: `0s`: must be longer than 0"),
         ("reader: {queries: {cpu: {tenant_id: 1}}}", "tenant_id: needs `reader.tenant_id`"),
@@ -471,6 +475,18 @@ writer: {datasource_url: 'http://tsdb:8428'}
         none.config.models.is_empty()
             && none.warnings.iter().any(|warning| warning.message.starts_with("nothing to do"))
     );
+}
+
+#[test]
+fn a_query_has_false_alarms_for_all_its_series_which_only_the_default_class_heeds() {
+    let budget = "reader: {queries: {cpu: {false_alarms_per_day: 3}}}";
+    let of_query = |files: &[&str]| config(files).reader.queries["cpu"].false_alarms_per_day;
+    assert_eq!((of_query(&[MINIMAL]), of_query(&[MINIMAL, budget])), (None, Some(3.0)));
+    let warning =
+        "reader.queries.cpu.false_alarms_per_day: changes nothing: no model of class `calibrated` has the query";
+    assert!(warnings(&[MINIMAL, budget]).contains(warning));
+    let calibrated = "models: {z: {class: calibrated}}";
+    assert_eq!(warnings(&[MINIMAL, budget, calibrated]), "");
 }
 
 #[test]

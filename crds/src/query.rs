@@ -73,6 +73,11 @@ pub struct AnomalyQuerySpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000_000))]
     pub series_limit: Option<i32>,
+    /// How many alarms by chance all series together are to have a day, of each model of class `calibrated`: each has its
+    /// part of it, at least 0.001, whatever the model says. Absent: each series has what its model says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.001, max = 1_000_000.0))]
+    pub false_alarms_per_day: Option<f64>,
     /// How the series are spread over the shards, for all models. Absent: as other queries that a multivariate model joins
     /// with this one, else each by its labels.
     #[serde(skip_serializing_if = "Option::is_none")]

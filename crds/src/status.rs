@@ -161,6 +161,8 @@ reasons! {
     OutputsCollide => "Make the expressions disjoint, or change `writer.metricFormat`.",
     /// The series of a query only grow, as counters do, and its expression does not ask how fast: their level says little.
     CountersWithoutRate => "Ask for the rate, as in `rate(metric[5m])`; nothing, if the series are no counters.",
+    /// A query has more series than its `falseAlarmsPerDay` is enough for: each of them has 0.001 a day, the fewest there is.
+    AlarmBudgetTooSmall => "Raise `falseAlarmsPerDay`, or make the expression return less.",
     /// A worker understands no version of the contract that this operator writes; configuration and topology stay as they are.
     WorkerTooOld => "Use a newer image for the workers, or an older operator.",
     /// The topology is written in another version of the contract between operator and workers, because workers of another release have come or gone (event).

@@ -80,6 +80,13 @@ impl Batch {
         }
     }
 
+    /// See [`OnlineBatch::set_false_alarms_per_day`].
+    pub fn set_false_alarms_per_day(&mut self, rate: f64) {
+        if let Self::Online(batch) = self {
+            batch.set_false_alarms_per_day(rate);
+        }
+    }
+
     /// Predicts and scores every sample; see [`OnlineBatch::infer`], [`OfflineBatch::infer`] and [`TunedBatch::infer`].
     pub fn infer(&mut self, samples: Samples<'_>, policy: &ScorePolicy, scores: &mut Scores) {
         match self {

@@ -216,6 +216,9 @@ pub trait OnlineBatch: Send + Sync {
     fn yardstick(&self, _slot: u32) -> Option<Yardstick> {
         None
     }
+    /// From now on every slot is to have so many alarms a day by chance, in the range of the class; nothing changes in one
+    /// that makes no such promise.
+    fn set_false_alarms_per_day(&mut self, _rate: f64) {}
     /// Appends one slot's state in its versioned binary form.
     fn save(&self, slot: u32, out: &mut Vec<u8>);
     /// Replaces one slot's state.

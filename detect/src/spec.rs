@@ -135,6 +135,15 @@ impl ModelSpec {
         }
     }
 
+    /// The same, promising another number of them; a class that promises nothing stays as it is.
+    #[must_use]
+    pub fn with_false_alarms_per_day(self, rate: f64) -> Self {
+        match self {
+            Self::Calibrated(args, zone) => Self::Calibrated(args.with_false_alarms(rate), zone),
+            other => other,
+        }
+    }
+
     /// Whether a fit of the model needs its window as a whole, and not chunk by chunk.
     #[must_use]
     pub fn needs_window(&self) -> bool {

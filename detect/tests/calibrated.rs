@@ -391,6 +391,24 @@ fn a_change_of_the_rate_keeps_what_was_learnt() {
 }
 
 #[test]
+fn another_rate_from_now_on_is_as_if_the_state_was_loaded_under_it() {
+    let values = eventful(4000);
+    let (mut running, _) = infer_at(0.5, 5 * MINUTE, &values);
+    let times: Vec<i64> = (4000..4300).map(|index| START + index * 5 * MINUTE).collect();
+    for (part, rate) in times.chunks(60).zip([2.0, MIN_FALSE_ALARMS_PER_DAY, 0.1, 0.02, 0.1]) {
+        let (mut loaded, _) = infer_at(rate, 5 * MINUTE, &[]);
+        loaded.load(0, &learnt(&running)).unwrap();
+        running.set_false_alarms_per_day(rate);
+        let values: Vec<f64> = (0..part.len()).map(|at| 100.0 + 4.0 * noise(at)).collect();
+        let expected = infer_with(&mut loaded, part, &values);
+        let found = infer_with(&mut running, part, &values);
+        assert_eq!((found.anomaly_score, found.yhat_upper), (expected.anomaly_score, expected.yhat_upper), "{rate}");
+        assert_eq!(learnt(&running), learnt(&loaded));
+        assert_eq!(running.yardstick(0), loaded.yardstick(0));
+    }
+}
+
+#[test]
 fn a_rate_out_of_range_is_refused_and_one_in_it_is_promised() {
     let spec = |rate: f64| ModelSpec::Calibrated(CalibratedArgs::new(MINUTE).with_false_alarms(rate), Zone::default());
     for rate in [MIN_FALSE_ALARMS_PER_DAY, 0.1, MAX_FALSE_ALARMS_PER_DAY] {

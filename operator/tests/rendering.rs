@@ -79,6 +79,7 @@ fn what_the_objects_say_arrives_in_the_worker() {
         json!({
             "expr": "rate(cpu[5m])", "step": "1m", "dataRange": { "min": 0.0 }, "detectionDirection": "AboveExpected",
             "minDevFromExpected": { "above": 0.5 }, "spread": { "type": "Label", "label": "host" },
+            "falseAlarmsPerDay": 2.5,
         }),
     )];
     let models = [model(
@@ -103,7 +104,7 @@ fn what_the_objects_say_arrives_in_the_worker() {
     assert_eq!(client.timeout, 10_000);
     let watched = &config.reader.queries["cpu"];
     assert_eq!((watched.step, watched.series_limit, watched.offset), (60_000, 7, -60_000));
-    assert_eq!(watched.tz, "Europe/Berlin");
+    assert_eq!((watched.tz.as_str(), watched.false_alarms_per_day), ("Europe/Berlin", Some(2.5)));
     assert_eq!(watched.policies.data_range, Some([0.0, f64::INFINITY]));
     assert_eq!(watched.policies.detection_direction, Some(DetectionDirection::AboveExpected));
     assert_eq!(watched.policies.min_dev_from_expected, Some([0.0, 0.5]));

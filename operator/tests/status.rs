@@ -56,16 +56,18 @@ fn condition(status: &VMAnomalyStatus, type_: ConditionType) -> &Condition {
 
 fn query_report() -> impl Strategy<Value = QueryReport> {
     let words = || prop::option::of("[a-z]{1,8}");
-    (any::<(bool, bool, bool, bool, bool)>(), words(), words(), words()).prop_map(|(flags, query, scores, still)| {
+    (any::<[bool; 6]>(), words(), words(), words()).prop_map(|(flags, query, scores, still)| {
+        let [first_fit, catching_up, over_limit, collided, counters_without_rate, beyond_alarm_budget] = flags;
         QueryReport {
-            first_fit: flags.0,
+            first_fit,
             query_refused: query,
             scores_refused: scores,
             standing_still: still,
-            catching_up: flags.1,
-            over_limit: flags.2,
-            collided: flags.3,
-            counters_without_rate: flags.4,
+            catching_up,
+            over_limit,
+            collided,
+            counters_without_rate,
+            beyond_alarm_budget,
         }
     })
 }

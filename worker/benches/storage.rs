@@ -12,6 +12,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tokio::runtime::{Builder, Runtime};
 use worker::disk::file_system::FileSystem;
 use worker::disk::memory::Memory;
+use worker::engine::TickInput;
 use worker::environment::Grid;
 use worker::input_log::{InputLog, LogOptions, Record};
 use worker::labels::Labels;
@@ -52,7 +53,8 @@ const KINDS: [(&str, Values); 3] = [
 fn tick(index: i64, values: Values) -> Record {
     let grid = Grid { start: index * MINUTE, step: MINUTE, points: 1 };
     let values = (0..SERIES).map(|slot| values(slot, index)).collect();
-    Record::Tick { job: "scheduler/query".to_owned(), tick: index * MINUTE, grid, slots: (0..SERIES).collect(), values }
+    let input = TickInput { tick: index * MINUTE, grid, slots: (0..SERIES).collect(), values, query_series: 0 };
+    Record::Tick { job: "scheduler/query".to_owned(), input }
 }
 
 fn options() -> LogOptions {

@@ -139,8 +139,10 @@ pub struct RangeAnswer {
     pub server_time: Option<i64>,
     /// Bytes of the answer's body as received.
     pub received_bytes: u64,
-    /// Series received, kept or not.
+    /// Series received, kept or not; one that several requests have brought as often.
     pub received_series: u64,
+    /// Distinct series of the query, kept or not: those of all shards.
+    pub query_series: u64,
     /// Samples received, kept or not.
     pub received_samples: u64,
     /// Time spent on reading the answer out, waiting for the network aside.
@@ -157,6 +159,7 @@ impl RangeAnswer {
         self.server_time = self.server_time.max(other.server_time);
         self.received_bytes += other.received_bytes;
         self.received_series += other.received_series;
+        self.query_series += other.query_series;
         self.received_samples += other.received_samples;
         self.parsing += other.parsing;
         self.invalid_samples += other.invalid_samples;

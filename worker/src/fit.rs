@@ -119,7 +119,7 @@ pub async fn fit<E: Environment>(
         let wanted = Wanted { purpose: Purpose::Fit, until: fitted_to, grid };
         let answer = reading.until_answered(&mut result.state, wanted, &mut permit).await?;
         // Every shard sees the same series, kept or not, so all cut the window alike and get the same answers.
-        chunk_points = (CHUNK_VALUES / (answer.received_series as usize).max(1)).max(1);
+        chunk_points = (CHUNK_VALUES / (answer.query_series as usize).max(1)).max(1);
         let started = context.clock.monotonic();
         let rows = result.state.series.admit(&answer, fitted_to, limit).rows;
         let input = TickInput::of_rows(fitted_to, grid, &rows, &answer.values);

@@ -129,6 +129,7 @@ async fn readiness_and_status_are_what_the_loop_published_last_without_secrets()
         refused_series: 0,
         collided_series: 0,
         counters_without_rate: false,
+        beyond_alarm_budget: false,
         skipped_ticks: 0,
         last_error: Some(message),
         last_error_kind: None,

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use worker::disk::memory::Memory;
+use worker::engine::TickInput;
 use worker::environment::{DiskError, Grid};
 use worker::input_log::{InputLog, LogError, LogOptions, Record, Recovered};
 use worker::labels::Labels;
@@ -27,7 +28,8 @@ fn tick(job: &str, index: i64) -> Record {
     let grid = Grid { start: index * MINUTE, step: MINUTE, points: 1 };
     // Values that no compression makes small: damage should hit them too.
     let values = (0..SLOTS).map(|slot| (f64::from(slot) + index as f64 * 0.37).sqrt()).collect();
-    Record::Tick { job: job.to_owned(), tick: index * MINUTE, grid, slots: (0..SLOTS).collect(), values }
+    let (slots, query_series) = ((0..SLOTS).collect(), u64::from(SLOTS));
+    Record::Tick { job: job.to_owned(), input: TickInput { tick: index * MINUTE, grid, slots, values, query_series } }
 }
 
 fn records() -> Vec<Record> {

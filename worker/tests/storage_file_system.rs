@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use futures_util::future::join_all;
 use worker::disk::file_system::{FileSystem, OpenError};
+use worker::engine::TickInput;
 use worker::environment::{Disk, DiskError, Grid};
 use worker::input_log::{InputLog, LogOptions, Record};
 use worker::labels::Labels;
@@ -22,7 +23,8 @@ fn labels(slot: u32) -> Labels {
 
 fn tick(job: &str, tick: i64) -> Record {
     let grid = Grid { start: tick, step: 1, points: 1 };
-    Record::Tick { job: job.to_owned(), tick, grid, slots: vec![3, 4], values: vec![0.5, tick as f64] }
+    let input = TickInput { tick, grid, slots: vec![3, 4], values: vec![0.5, tick as f64], query_series: 2 };
+    Record::Tick { job: job.to_owned(), input }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::future::{join, join_all};
 use tokio::test;
 use worker::disk::memory::{Memory, Operation};
+use worker::engine::TickInput;
 use worker::environment::{Disk, DiskError, Grid};
 use worker::input_log::{InputLog, LogError, LogOptions, Position, Record, Recovered, SkipReason};
 use worker::labels::Labels;
@@ -23,7 +24,8 @@ fn tick(job: &str, index: i64, slots: std::ops::Range<u32>) -> Record {
     let grid = Grid { start: index * MINUTE - MINUTE / 2, step: MINUTE / 2, points: 2 };
     let slots: Vec<u32> = slots.collect();
     let values = slots.iter().flat_map(|slot| [f64::from(*slot) * 0.1, index as f64]).collect();
-    Record::Tick { job: job.to_owned(), tick: index * MINUTE, grid, slots, values }
+    let query_series = slots.len() as u64;
+    Record::Tick { job: job.to_owned(), input: TickInput { tick: index * MINUTE, grid, slots, values, query_series } }
 }
 
 fn options(segment_bytes: u64) -> LogOptions {
@@ -272,7 +274,8 @@ async fn a_record_that_contradicts_itself_is_refused() {
     let disk = Memory::new();
     let (log, _) = open(&disk, LogOptions::default()).await;
     let grid = Grid { start: 0, step: 1, points: 2 };
-    let record = Record::Tick { job: JOB.to_owned(), tick: 0, grid, slots: vec![1], values: vec![1.0] };
+    let input = TickInput { tick: 0, grid, slots: vec![1], values: vec![1.0], query_series: 1 };
+    let record = Record::Tick { job: JOB.to_owned(), input };
     assert!(matches!(append(&log, &record).await, Err(LogError::Malformed { .. })));
     assert_eq!(log.bytes(), 0);
 }

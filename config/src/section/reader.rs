@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::class;
 use crate::fields::Fields;
 use crate::problem::{Fault, Problems};
-use crate::schema::{Key, Kind, Presence, Section};
+use crate::schema::{Domain, Key, Kind, Presence, Section};
 use crate::section::{client, policy};
 use crate::tree::{Entry, Node, Scalar, Value, join};
 use crate::worker::{Policies, Query, Reader};
@@ -120,6 +120,13 @@ pub(crate) const QUERY: Section = Section {
             "Most series over all shards.",
         )
         .own(),
+        Key::new(
+            "false_alarms_per_day",
+            Kind::Number(Domain::Budget),
+            Presence::Absent("each series has what its model says"),
+            "How many alarms by chance all series of the query together are to have a day, of each model of class `calibrated`: each series has its part, at least 0.001, whatever the model says.",
+        )
+        .own(),
     ],
 };
 
@@ -208,6 +215,7 @@ fn query(entry: &Entry, path: &str, fallbacks: &Fallbacks, problems: &mut Proble
         offset: fallbacks.offset,
         max_lookback: fallbacks.max_lookback,
         series_limit: fallbacks.series_limit,
+        false_alarms_per_day: None,
     };
     if let Value::Scalar(Scalar { text, .. }) = &entry.node.value {
         if text.is_empty() {
@@ -246,5 +254,6 @@ fn query(entry: &Entry, path: &str, fallbacks: &Fallbacks, problems: &mut Proble
     if let Some(series_limit) = fields.whole("series_limit", problems) {
         query.series_limit = series_limit;
     }
+    query.false_alarms_per_day = fields.number("false_alarms_per_day", problems);
     (!query.expr.is_empty() && query.step > 0).then_some(query)
 }

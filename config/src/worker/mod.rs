@@ -204,6 +204,10 @@ pub struct Query {
     pub max_lookback: Option<i64>,
     /// Most series of this query over all shards.
     pub series_limit: u32,
+    /// Alarms by chance that all its series together are to have a day, for models of class `calibrated`; 0.001 to
+    /// 1,000,000. Absent: each series has what its model says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub false_alarms_per_day: Option<f64>,
 }
 
 /// How to reach an HTTP server.

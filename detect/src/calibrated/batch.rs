@@ -110,6 +110,14 @@ impl<S: Stored> OnlineBatch for CalibratedBatch<S> {
         self.states[slot as usize].samples_seen
     }
 
+    fn set_false_alarms_per_day(&mut self, rate: f64) {
+        self.pace.set_false_alarms(rate);
+        let rule = self.pace.rule();
+        for state in &mut self.states {
+            state.maxima.update_thresholds(&rule);
+        }
+    }
+
     fn yardstick(&self, slot: u32) -> Option<Yardstick> {
         Some(self.states[slot as usize].yardstick(&self.pace))
     }

@@ -90,6 +90,7 @@ impl<S: Stored, const RINGS: usize> BlockMaxima<S, RINGS> {
         for (own, ring) in self.thresholds.iter_mut().zip(&self.ring).take(rule.rings) {
             *own = threshold(&ring[..count], rule);
         }
+        self.factor = 1.0;
         if !rule.rate.is_usual() {
             self.factor = self.factor_of_rate(rule);
             self.thresholds = self.thresholds.map(|threshold| threshold * self.factor);

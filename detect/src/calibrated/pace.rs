@@ -82,6 +82,11 @@ impl Pace {
         }
     }
 
+    /// From now on, so many false alarms a day.
+    pub(super) fn set_false_alarms(&mut self, per_day: f64) {
+        self.rate = Rate::new(per_day, self.block, self.samples_a_day);
+    }
+
     /// How thresholds follow from the maxima of blocks, by view.
     pub(super) fn rule(&self) -> Rule {
         let Recipe { views, quantile, quantile_factor, view_factors, .. } = *self.recipe;

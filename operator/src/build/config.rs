@@ -274,6 +274,7 @@ fn query(query: &SelectedQuery) -> Value {
         .set("max_lookback", &spec.max_lookback)
         .set("max_points_per_query", spec.max_points_per_query)
         .set("series_limit", spec.series_limit)
+        .set("false_alarms_per_day", spec.false_alarms_per_day)
         .value()
 }
 

@@ -66,6 +66,9 @@ fn judge_query(
     } else if some(|report| report.counters_without_rate) {
         let advice = "its series only grow, as counters do: ask how fast, as in rate(metric[5m])";
         Some((Reason::CountersWithoutRate, advice.to_owned()))
+    } else if some(|report| report.beyond_alarm_budget) {
+        let advice = "falseAlarmsPerDay is less than 0.001 for each of its series, which they have all the same";
+        Some((Reason::AlarmBudgetTooSmall, advice.to_owned()))
     } else {
         default_model
             .map(|model| (Reason::Used, format!("no model asks for it: the default one scores it, `{}`", model.alias)))

@@ -52,6 +52,8 @@ pub struct QueryReport {
     pub collided: bool,
     /// Its series only grow, and it does not ask how fast.
     pub counters_without_rate: bool,
+    /// It has more series than its false alarms are enough for.
+    pub beyond_alarm_budget: bool,
 }
 
 impl Report {
@@ -110,6 +112,7 @@ impl QueryReport {
         self.over_limit |= job.refused_series > 0;
         self.collided |= job.collided_series > 0;
         self.counters_without_rate |= job.counters_without_rate;
+        self.beyond_alarm_budget |= job.beyond_alarm_budget;
     }
 }
 

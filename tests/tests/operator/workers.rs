@@ -114,6 +114,7 @@ pub fn job(phase: JobPhase, error: Option<(ErrorKind, &str)>) -> JobStatus {
         refused_series: 0,
         collided_series: 0,
         counters_without_rate: false,
+        beyond_alarm_budget: false,
         skipped_ticks: 0,
         epoch: 0,
         open_handovers: 0,
@@ -157,6 +158,10 @@ async fn ready_comes_with_the_first_fit_and_a_query_of_counters_or_one_that_is_r
     };
     let query = installation.wait::<AnomalyQuery>("up", says("True", "CountersWithoutRate")).await.unwrap();
     assert!(query.status.unwrap().bindings[0].conditions[0].message.contains("rate(metric[5m])"));
+    worker.say(|status| {
+        status.jobs = vec![JobStatus { beyond_alarm_budget: true, ..job(JobPhase::Running, None) }];
+    });
+    installation.wait::<AnomalyQuery>("up", says("True", "AlarmBudgetTooSmall")).await.unwrap();
 
     let refuse = |second: u32| {
         let words = format!("cannot parse at 12:00:{second:02}");

@@ -15,8 +15,8 @@ use tests::worker::{Worker, WorkerSetup};
 pub const SECOND: i64 = 1_000;
 pub const SOON: Duration = Duration::from_secs(60);
 const SERIES: u64 = 240;
-/// Outputs of each series and tick.
-const OUTPUTS: usize = 4;
+/// Outputs of each series and tick, of two models.
+const OUTPUTS: usize = 8;
 pub const IMPORT: &str = "/api/v1/import";
 
 /// Shard and rank.
@@ -103,7 +103,8 @@ schedulers:
   s: {{class: periodic, fit_window: 30s, fit_every: 15s, fit_lag: 3s, infer_every: 1s, start_from: '{start}'}}
 models:
   zscore: {{class: zscore_online, z_threshold: 3, decay: 0.9, queries: all, schedulers: all}}
-reader: {{datasource_url: '{}', bearer_token: '{token}', sampling_period: 1s, queries: {{load: {{expr: load}}}}}}
+  calibrated: {{class: calibrated, queries: all, schedulers: all}}
+reader: {{datasource_url: '{}', bearer_token: '{token}', sampling_period: 1s, queries: {{load: {{expr: load, false_alarms_per_day: 5}}}}}}
 writer: {{datasource_url: '{}', {}}}
 settings: {{settle: 5ms, n_workers: 1, snapshot_interval: 2s, catch_up_delay: 1s, peer_timeout: 3s}}
 ",

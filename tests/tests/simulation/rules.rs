@@ -47,7 +47,7 @@ fn missed(rule: Rule) -> Option<String> {
         }
         Rule::LearnInFlight => of_ranks(&[(Faults::CRASHES, 501..504)]),
         Rule::HearAll => back_with_an_old_volume(Some(rule)),
-        Rule::StayUntilReplaced => of_ranks(&[(Faults::ALL, 152..153)]),
+        Rule::StayUntilReplaced => of_ranks(&[(Faults::ALL, 169..170)]),
         Rule::HearOfArrivals => of_everything(rule, 470..471),
         Rule::OneJoins => {
             (302..306).find_map(|seed| calm(2, seed, Some(rule)).1).or_else(|| of_everything(rule, 420..421))

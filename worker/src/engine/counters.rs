@@ -168,7 +168,8 @@ mod tests {
 
     fn noted(courses: &mut Courses, series: &[Vec<f64>]) {
         let grid = Grid { start: 0, step: 1, points: series[0].len() };
-        courses.note(&TickInput { tick: 0, grid, slots: (0..series.len() as u32).collect(), values: series.concat() });
+        let slots = (0..series.len() as u32).collect();
+        courses.note(&TickInput { tick: 0, grid, slots, values: series.concat(), query_series: 0 });
     }
 
     fn are_counters(series: &[Vec<f64>]) -> bool {

@@ -3,6 +3,7 @@
 
 mod alarming;
 mod blocks;
+mod budget;
 mod counters;
 mod groups;
 mod scores;
@@ -54,6 +55,9 @@ pub struct JobModel {
     pub policy: ScorePolicy,
     /// `None` of a model of groups.
     spec: Option<ModelSpec>,
+    /// The false alarms a day and series that it is to have if its query has no budget; `None` of a class that promises
+    /// nothing.
+    own_rate: Option<f64>,
     safeguards: Safeguards,
     /// What it gives besides its interval.
     further: FurtherOutputs,
@@ -89,8 +93,12 @@ impl JobModel {
     /// How many alarms it promises to have by chance for so many samples; `None` of a class that promises nothing.
     #[must_use]
     pub fn expected_alarms(&self, samples: u64, step: i64) -> Option<f64> {
-        let rate = self.spec.as_ref()?.false_alarms_per_day()?;
-        Some(rate * samples as f64 * step as f64 / DAY_MS as f64)
+        Some(self.expected_rate()? * samples as f64 * step as f64 / DAY_MS as f64)
+    }
+
+    /// The same a day and series.
+    fn expected_rate(&self) -> Option<f64> {
+        self.spec.as_ref()?.false_alarms_per_day()
     }
 
     /// Whether a scheduled fit that ends at a tick is one for this model.
@@ -123,8 +131,12 @@ impl JobState {
                 .models
                 .iter()
                 .position(|old| old.plan.alias == model_plan.alias && old.signature == model.signature);
-            if let Some(index) = kept {
-                model.fitted_to = self.models[index].fitted_to;
+            if let Some(former) = kept.map(|index| &self.models[index]) {
+                model.fitted_to = former.fitted_to;
+                if former.plan.model == model.plan.model {
+                    // Its batches are kept, with the part of a budget that they have.
+                    model.spec.clone_from(&former.spec);
+                }
             }
             previous.push(kept);
             models.push(model);
@@ -194,6 +206,7 @@ impl JobState {
     /// Predicts, scores and learns one tick.
     pub fn infer(&mut self, input: &TickInput) -> TickScores {
         self.grow();
+        self.share_budget(input);
         let fitted = self.fitted();
         if let Some(groups) = &mut self.groups {
             let (groups, unscored) = groups.infer(input, &self.series, fitted);
@@ -228,6 +241,7 @@ impl JobState {
     /// Learns one tick without scoring it, in the blocks and models that `wanted` accepts.
     pub fn learn(&mut self, input: &TickInput, wanted: impl Fn(u32, usize) -> bool + Sync) {
         self.grow();
+        self.share_budget(input);
         let fitted = self.fitted();
         if let Some(groups) = &mut self.groups {
             return groups.learn(input, &self.series, |slot| fitted && wanted(slot / BLOCK_SERIES, 0));
@@ -371,6 +385,7 @@ fn job_model(job: &JobPlan, model: &ModelPlan) -> JobModel {
         fitted_to: None,
         plan: model.clone(),
         safeguards: spec.as_ref().map(|spec| detector::safeguards(spec, &model.model)).unwrap_or_default(),
+        own_rate: spec.as_ref().and_then(ModelSpec::false_alarms_per_day),
         spec,
         further,
         gives_stage: model.model.provide_series.iter().any(|name| name == STAGE),

@@ -163,7 +163,7 @@ writer: {{datasource_url: 'http://tsdb:8428'}}
         let slot = state.series.place(&Labels::new([("host", "a")]), 0);
         let grid = Grid { start: 60_000, step: 60_000, points: POINTS };
         let values = (0..POINTS).map(|index| (index * index % 37) as f64).collect();
-        let chunk = TickInput { tick: grid.end(), grid, slots: vec![slot], values };
+        let chunk = TickInput { tick: grid.end(), grid, slots: vec![slot], values, query_series: 0 };
         state.grow();
         assert!(state.needs_window());
         state.learn_chunk(&chunk);

@@ -127,5 +127,5 @@ fn input(series: &LabelledSeries, times: &[i64], rows: Range<usize>) -> TickInpu
     let grid = Grid { start: times[rows.start], step, points: rows.len() };
     let values = series.channels.iter().flat_map(|(_, values)| values[rows.clone()].iter().copied()).collect();
     let slots = (0..).take(series.channels.len()).collect();
-    TickInput { tick: grid.end(), grid, slots, values }
+    TickInput { tick: grid.end(), grid, slots, values, query_series: 0 }
 }

@@ -109,9 +109,9 @@ impl Segment {
         let job = self.job(record.job());
         job.newest_tick = job.newest_tick.max(Some(record.newest_tick()));
         match record {
-            Record::Tick { tick, slots, .. } => {
-                job.first_tick.get_or_insert(*tick);
-                slots.iter().for_each(|slot| job.referred.insert(*slot));
+            Record::Tick { input, .. } => {
+                job.first_tick.get_or_insert(input.tick);
+                input.slots.iter().for_each(|slot| job.referred.insert(*slot));
             }
             Record::Configuration { digest, .. } => {
                 job.digests.insert(*digest);

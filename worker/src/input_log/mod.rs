@@ -311,10 +311,10 @@ impl<D: Disk> InputLog<D> {
         if tail.length >= self.options.segment_bytes {
             return true;
         }
-        let Record::Tick { job, tick, .. } = record else { return false };
+        let Record::Tick { job, input } = record else { return false };
         let index = self.index.borrow();
         let first = index.segments.last().and_then(|segment| segment.jobs.get(job)?.first_tick);
-        first.is_some_and(|first| u128::from(tick.abs_diff(first)) >= self.options.segment_age.as_millis())
+        first.is_some_and(|first| u128::from(input.tick.abs_diff(first)) >= self.options.segment_age.as_millis())
     }
 
     /// The labels of the record's slots that the last segment does not define yet.
@@ -323,13 +323,13 @@ impl<D: Disk> InputLog<D> {
         record: &Record,
         labels: &dyn Fn(u32) -> Labels,
     ) -> Result<Vec<(u32, Labels)>, LogError> {
-        let Record::Tick { job, slots, .. } = record else { return Ok(Vec::new()) };
+        let Record::Tick { job, input } = record else { return Ok(Vec::new()) };
         let index = self.index.borrow();
         let Some((last, _)) = index.segments.split_last() else { return Ok(Vec::new()) };
         let part = last.jobs.get(job);
         let mut seen = HashSet::new();
         let mut definitions = Vec::new();
-        for slot in slots.iter().filter(|slot| !part.is_some_and(|part| part.is_defined(**slot))) {
+        for slot in input.slots.iter().filter(|slot| !part.is_some_and(|part| part.is_defined(**slot))) {
             if !seen.insert(*slot) {
                 continue;
             }

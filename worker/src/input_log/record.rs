@@ -42,14 +42,9 @@ pub enum Record {
     Tick {
         /// Scheduler and query.
         job: String,
-        /// The tick, ms.
-        tick: i64,
-        /// Times of the columns.
-        grid: Grid,
-        /// The series of each row, below [`MAX_SLOTS`].
-        slots: Vec<u32>,
-        /// `slots.len()` rows of `grid.points` values; every bit is kept, those of NaNs too.
-        values: Vec<f64>,
+        /// What is accepted: slots below [`MAX_SLOTS`], as many rows of `grid.points` values; every bit is kept, those of
+        /// NaNs too.
+        input: TickInput,
     },
     /// Ticks that will never be read.
     Skipped {
@@ -114,7 +109,7 @@ impl Record {
     pub fn newest_tick(&self) -> i64 {
         match self {
             Self::Configuration { from, .. } | Self::Fit { from, .. } => *from,
-            Self::Tick { tick, .. } => *tick,
+            Self::Tick { input, .. } => input.tick,
             Self::Skipped { to, .. } => *to,
             Self::Adopted { position, .. } => *position,
         }
@@ -122,14 +117,17 @@ impl Record {
 
     /// What makes the record one that cannot be read back.
     pub(super) fn fault(&self) -> Option<&'static str> {
-        match self {
-            Self::Tick { slots, .. } if slots.iter().any(|slot| *slot >= MAX_SLOTS) => Some("a slot is out of range"),
-            Self::Tick { slots, .. } if slots.len() > MAX_SLOTS as usize => Some("more rows than slots"),
-            Self::Tick { grid, slots, values, .. } if slots.len().checked_mul(grid.points) != Some(values.len()) => {
-                Some("rows times points is not the number of values")
-            }
-            Self::Tick { grid, .. } if grid.step <= 0 => Some("the grid's step is not above 0"),
-            _ => None,
+        let Self::Tick { input: TickInput { grid, slots, values, .. }, .. } = self else { return None };
+        if slots.iter().any(|slot| *slot >= MAX_SLOTS) {
+            Some("a slot is out of range")
+        } else if slots.len() > MAX_SLOTS as usize {
+            Some("more rows than slots")
+        } else if slots.len().checked_mul(grid.points) != Some(values.len()) {
+            Some("rows times points is not the number of values")
+        } else if grid.step <= 0 {
+            Some("the grid's step is not above 0")
+        } else {
+            None
         }
     }
 }
@@ -148,10 +146,10 @@ pub(super) enum Entry {
 const DEFINITIONS: u8 = 1;
 const CONFIGURATION: u8 = 2;
 const CARRIED: u8 = 3;
-const TICK: u8 = 4;
 const SKIPPED: u8 = 5;
 const FIT: u8 = 6;
 const ADOPTED: u8 = 7;
+const TICK: u8 = 8;
 
 const REFUSED: u8 = 1;
 const BEYOND_CATCH_UP: u8 = 2;
@@ -171,15 +169,15 @@ pub(super) fn encode_carried(job: &str, from: i64, digest: u64) -> Vec<u8> {
 pub(super) fn encode(record: &Record) -> Result<Vec<u8>, usize> {
     let body = match record {
         Record::Configuration { job, from, digest } => configuration(CONFIGURATION, job, *from, *digest),
-        Record::Tick { job, tick, grid, slots, values } => {
-            let bytes = values.len().saturating_mul(8);
+        Record::Tick { job, input } => {
+            let bytes = input.values.len().saturating_mul(8);
             if bytes > MAX_RECORD_BYTES {
                 return Err(bytes);
             }
             let mut body = Vec::with_capacity(bytes + job.len() + 64);
             body.push(TICK);
             put_bytes(&mut body, job.as_bytes());
-            put_tick(&mut body, *tick, *grid, slots, values);
+            put_tick(&mut body, input);
             body
         }
         Record::Skipped { job, from, to, reason } => {
@@ -212,11 +210,13 @@ fn configuration(kind: u8, job: &str, from: i64, digest: u64) -> Vec<u8> {
 }
 
 /// A tick with its accepted input.
-pub(crate) fn put_tick(out: &mut Vec<u8>, tick: i64, grid: Grid, slots: &[u32], values: &[f64]) {
-    put_signed(out, tick);
+pub(crate) fn put_tick(out: &mut Vec<u8>, input: &TickInput) {
+    let TickInput { tick, grid, slots, values, query_series } = input;
+    put_signed(out, *tick);
     put_signed(out, grid.start);
     put_signed(out, grid.step);
     put_unsigned(out, grid.points as u64);
+    put_unsigned(out, *query_series);
     put_slots(out, slots);
     for value in values {
         out.extend_from_slice(&value.to_bits().to_le_bytes());
@@ -228,12 +228,13 @@ pub(crate) fn read_tick(cursor: &mut Cursor<'_>, rows_without_points: usize) -> 
     let tick = cursor.signed()?;
     let (start, step) = (cursor.signed()?, cursor.signed()?);
     let grid = Grid { start, step, points: usize::try_from(cursor.unsigned()?).ok()? };
+    let query_series = cursor.unsigned()?;
     let row_bytes = grid.points.checked_mul(8)?;
     let most_rows = cursor.rest().len().checked_div(row_bytes).unwrap_or(rows_without_points);
     let slots = read_slots(cursor, most_rows)?;
     let (values, _) = cursor.take(slots.len().checked_mul(row_bytes)?)?.as_chunks::<8>();
     let values = values.iter().map(|bytes| f64::from_bits(u64::from_le_bytes(*bytes))).collect();
-    (grid.step > 0).then_some(TickInput { tick, grid, slots, values })
+    (grid.step > 0).then_some(TickInput { tick, grid, slots, values, query_series })
 }
 
 /// Why ticks are never read.
@@ -321,10 +322,7 @@ pub(super) fn decode(payload: &[u8]) -> Option<Entry> {
         }
         CONFIGURATION => Entry::Record(Record::Configuration { job, from: cursor.signed()?, digest: cursor.u64()? }),
         CARRIED => Entry::Carried { job, from: cursor.signed()?, digest: cursor.u64()? },
-        TICK => {
-            let TickInput { tick, grid, slots, values } = read_tick(&mut cursor, MAX_SLOTS as usize)?;
-            Entry::Record(Record::Tick { job, tick, grid, slots, values })
-        }
+        TICK => Entry::Record(Record::Tick { job, input: read_tick(&mut cursor, MAX_SLOTS as usize)? }),
         SKIPPED => {
             let (from, to) = (cursor.signed()?, cursor.signed()?);
             let reason = read_reason(&mut cursor)?;
@@ -351,13 +349,15 @@ mod tests {
     use super::*;
 
     fn record() -> impl Strategy<Value = Record> {
-        let tick = (any::<String>(), any::<i64>(), any::<i64>(), 1..=i64::MAX, 0_usize..5).prop_flat_map(
-            |(job, tick, start, step, points)| {
+        let numbers = (any::<i64>(), any::<i64>(), any::<u64>());
+        let tick = (any::<String>(), numbers, 1..=i64::MAX, 0_usize..5).prop_flat_map(
+            |(job, (tick, start, query_series), step, points)| {
                 prop::collection::vec(0..MAX_SLOTS, 0..50).prop_flat_map(move |slots| {
                     let (job, count) = (job.clone(), slots.len() * points);
                     prop::collection::vec(any::<u64>().prop_map(f64::from_bits), count).prop_map(move |values| {
                         let grid = Grid { start, step, points };
-                        Record::Tick { job: job.clone(), tick, grid, slots: slots.clone(), values }
+                        let input = TickInput { tick, grid, slots: slots.clone(), values, query_series };
+                        Record::Tick { job: job.clone(), input }
                     })
                 })
             },
@@ -382,8 +382,8 @@ mod tests {
 
     /// Equality that tells NaNs apart.
     fn bits(record: &Record) -> (String, Vec<u64>) {
-        let Record::Tick { values, .. } = record else { return (format!("{record:?}"), vec![]) };
-        let bits = values.iter().map(|value| value.to_bits()).collect();
+        let Record::Tick { input, .. } = record else { return (format!("{record:?}"), vec![]) };
+        let bits = input.values.iter().map(|value| value.to_bits()).collect();
         (format!("{record:?}"), bits)
     }
 
@@ -396,7 +396,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_payloads_never_panic(payload: Vec<u8>, kind in 0_u8..9) {
+        fn arbitrary_payloads_never_panic(payload: Vec<u8>, kind in 0_u8..10) {
             let _ = decode(&payload);
             let _ = decode(&[&[0, kind, 1, b'j'], payload.as_slice()].concat());
         }

@@ -199,7 +199,7 @@ impl<E: Environment> Job<E> {
             let mut rows: Vec<(u32, usize)> =
                 input.slots.iter().enumerate().filter_map(|(row, slot)| Some((slot_of(slot)?, row))).collect();
             rows.sort_unstable();
-            self.since_fit.push_back(TickInput::of_rows(input.tick, input.grid, &rows, &input.values));
+            self.since_fit.push_back(input.in_slots(&rows));
         }
     }
 }

@@ -423,7 +423,7 @@ impl<E: Environment> Job<E> {
             );
         }
         self.state.courses.take_over(&result.state.courses, &slots);
-        self.advise();
+        self.advise_on_counters();
         let fitted: HashSet<u32> = slots.iter().map(|(_, slot)| *slot).collect();
         for input in since_fit.filter(|input| input.tick > result.fitted_to) {
             // A series that the window did not have goes on with the state that has learnt these ticks already.

@@ -332,7 +332,8 @@ impl<E: Environment> Job<E> {
     /// is for another rank to do. A tick that this leaves behind is written, whatever becomes of the other ranks.
     async fn score_and_write(&mut self, input: &TickInput) -> Scored {
         self.state.courses.note(input);
-        self.advise();
+        self.advise_on_counters();
+        self.advise_on_budget(input);
         let turn = self.write_turn(input.tick).await;
         if turn != WriteTurn::Own {
             self.view.journal().standing.writes = false;

@@ -185,7 +185,8 @@ impl<E: Environment> Job<E> {
         let limit = self.state.plan.series_limit();
         let admitted = self.state.series.admit(answer, tick, limit);
         self.report_admission(&admitted, limit);
-        TickInput::of_rows(tick, self.tick_grid(tick), &admitted.rows, &answer.values)
+        let input = TickInput::of_rows(tick, self.tick_grid(tick), &admitted.rows, &answer.values);
+        input.of_query(answer.query_series)
     }
 
     fn report_admission(&self, admitted: &Admitted, limit: usize) {

@@ -58,8 +58,8 @@ impl Logged {
         let mut logged = Self::default();
         for record in records {
             match record {
-                Record::Tick { tick, grid, slots, values, .. } => {
-                    logged.ticks.entry(tick).or_insert(TickInput { tick, grid, slots, values });
+                Record::Tick { input, .. } => {
+                    logged.ticks.entry(input.tick).or_insert(input);
                 }
                 Record::Skipped { from, to, reason, .. } => logged.skipped.push((from, to, reason)),
                 Record::Configuration { from, digest, .. } => {

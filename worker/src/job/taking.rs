@@ -104,7 +104,7 @@ impl<E: Environment> Job<E> {
             rows.push((self.state.series.take_in(labels, theirs.tick, &self.state.plan, format), row));
         }
         rows.sort_unstable();
-        Some(TickInput::of_rows(theirs.tick, theirs.grid, &rows, &theirs.values))
+        Some(theirs.in_slots(&rows))
     }
 
     /// Fetches a fit that another rank has finished, if this one lacks it.

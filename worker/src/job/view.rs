@@ -91,6 +91,7 @@ impl JobView {
             refused_series: 0,
             collided_series: 0,
             counters_without_rate: false,
+            beyond_alarm_budget: false,
             last_error: None,
             last_error_kind: None,
             skipped_ticks: 0,
@@ -272,6 +273,12 @@ impl JobView {
     pub(super) fn note_counters(&self, without_rate: bool) -> bool {
         let was_so = std::mem::replace(&mut self.status.borrow_mut().counters_without_rate, without_rate);
         without_rate && !was_so
+    }
+
+    /// Returns whether that is so, and news.
+    pub(super) fn note_alarm_budget(&self, is_beyond: bool) -> bool {
+        let was_so = std::mem::replace(&mut self.status.borrow_mut().beyond_alarm_budget, is_beyond);
+        is_beyond && !was_so
     }
 
     /// Returns whether the message, empty where all groups have scores, is a new one.

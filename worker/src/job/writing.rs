@@ -25,14 +25,7 @@ impl<E: Environment> Job<E> {
         if self.log_plan(input.tick).await == Wait::Interrupted {
             return Wait::Interrupted;
         }
-        let record = Record::Tick {
-            job: self.view.key.clone(),
-            tick: input.tick,
-            grid: input.grid,
-            slots: input.slots.clone(),
-            values: input.values.clone(),
-        };
-        self.log(&record).await
+        self.log(&Record::Tick { job: self.view.key.clone(), input: input.clone() }).await
     }
 
     async fn log_plan(&mut self, from: i64) -> Wait {

@@ -476,7 +476,8 @@ mod tests {
         for tick in 1..=ticks {
             let slots: Vec<u32> = (0..tick as u32).collect();
             let values = vec![0.5; slots.len()];
-            let input = TickInput { tick, grid: Grid { start: tick, step: 1, points: 1 }, slots, values };
+            let input =
+                TickInput { tick, grid: Grid { start: tick, step: 1, points: 1 }, slots, values, query_series: 0 };
             let (before, chain) = (tick.unsigned_abs(), tick.unsigned_abs() + 1);
             let content = Content::Tick(input);
             journal.push(Entry { after: tick - 1, position: tick, plan: 5, before, content, chain }, labels);
@@ -499,8 +500,13 @@ mod tests {
     #[test]
     fn a_record_is_not_given_any_more_once_a_slot_of_it_is_another_series() {
         let mut journal = journal(3);
-        let input =
-            TickInput { tick: 4, grid: Grid { start: 4, step: 1, points: 1 }, slots: vec![1], values: vec![0.5] };
+        let input = TickInput {
+            tick: 4,
+            grid: Grid { start: 4, step: 1, points: 1 },
+            slots: vec![1],
+            values: vec![0.5],
+            query_series: 1,
+        };
         journal
             .push(Entry { after: 3, position: 4, plan: 5, before: 4, content: Content::Tick(input), chain: 5 }, |_| {
                 labels(9)
@@ -597,7 +603,7 @@ mod tests {
         let slots: Vec<u32> = (0..1_000_000).collect();
         for tick in 2..20 {
             let grid = Grid { start: tick, step: 1, points: 1 };
-            let input = TickInput { tick, grid, slots: slots.clone(), values: vec![0.0; slots.len()] };
+            let input = TickInput { tick, grid, slots: slots.clone(), values: vec![0.0; slots.len()], query_series: 0 };
             let content = Content::Tick(input);
             let entry = Entry { after: tick - 1, position: tick, plan: 5, before: 0, content, chain: 0 };
             journal.push(entry, |_| labels(0));

@@ -55,6 +55,7 @@ impl Lineage {
             input.grid.step.cast_unsigned(),
             points as u64,
             input.slots.len() as u64,
+            input.query_series,
             rows,
         ]);
     }
@@ -175,7 +176,7 @@ mod tests {
     use crate::environment::Grid;
 
     fn input(slots: Vec<u32>, values: Vec<f64>) -> TickInput {
-        TickInput { tick: 60, grid: Grid { start: 60, step: 60, points: 1 }, slots, values }
+        TickInput { tick: 60, grid: Grid { start: 60, step: 60, points: 1 }, slots, values, query_series: 2 }
     }
 
     #[test]
@@ -192,6 +193,7 @@ mod tests {
             after(&input(vec![0, 1], vec![2.5, 0.0]), |slot| [100, 200][slot as usize]),
             after(&input(vec![0, 1], vec![-0.0, 2.5]), |slot| [100, 200][slot as usize]),
             after(&input(vec![0], vec![2.5]), |_| 100),
+            after(&input(vec![0, 1], vec![2.5, -0.0]).of_query(3), |slot| [100, 200][slot as usize]),
         ];
         assert!(others.iter().all(|other| *other != here));
     }

@@ -98,8 +98,6 @@ pub struct Slice {
     pub dictionary: DictionaryVersion,
     /// Short names that the asking shard does not know yet.
     pub definitions: Vec<(u32, Labels)>,
-    /// Series of the whole answer.
-    pub received_series: u64,
     /// The TSDB's clock at present, unix ms, if it has one.
     pub server_time: Option<i64>,
 }

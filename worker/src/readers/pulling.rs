@@ -12,6 +12,7 @@ use config::ownership::home_shard;
 use super::{Demand, Slice, SliceQuestion, Wanted, kept};
 use crate::{
     context::{Context, Environment},
+    engine::TickInput,
     environment::{Clock, Peers, RangeAnswer, ReadError},
     labels::Labels,
     metrics::{JobLabels, SliceResult},
@@ -121,15 +122,8 @@ impl Pulling {
             self.dictionaries.remove(&source);
             return if knew_nothing { Step::Next } else { Step::AskAgain };
         };
-        let Slice { input, received_series, server_time, .. } = *slice;
-        let values = input.values;
-        Step::Over(Pulled::Answer(RangeAnswer {
-            series,
-            values,
-            received_series,
-            server_time,
-            ..RangeAnswer::default()
-        }))
+        let Slice { input: TickInput { values, query_series, .. }, server_time, .. } = *slice;
+        Step::Over(Pulled::Answer(RangeAnswer { series, values, query_series, server_time, ..RangeAnswer::default() }))
     }
 
     /// Whether a reader, which brings nothing just now, has brought nothing for so long.
@@ -192,9 +186,9 @@ impl<E: Environment> Context<E> {
                 Pulled::Answer(answer) => {
                     self.metrics.slice_pulled(labels, SliceResult::Pulled);
                     self.observe_server_time(answer.server_time);
-                    let RangeAnswer { series, values, received_series, .. } = &answer;
+                    let RangeAnswer { series, values, query_series, .. } = &answer;
                     let wanted = kept(series.iter().map(Some), values, demand.wanted.grid.points, keep);
-                    return Ok(RangeAnswer { received_series: *received_series, ..wanted });
+                    return Ok(RangeAnswer { query_series: *query_series, ..wanted });
                 }
                 Pulled::Failed(error) => {
                     self.metrics.slice_pulled(labels, SliceResult::Failed);

@@ -25,8 +25,8 @@ pub struct Whole {
     pub numbers: Vec<u32>,
     /// A row of values for each series.
     pub values: Vec<f64>,
-    /// Series received.
-    pub received_series: u64,
+    /// Distinct series received.
+    pub query_series: u64,
     /// The TSDB's clock when it came, unix ms, if it has one.
     pub server_time: Option<i64>,
     /// When it came.
@@ -164,7 +164,7 @@ mod tests {
     }
 
     fn whole(values: usize, at: Duration) -> Whole {
-        Whole { numbers: Vec::new(), values: vec![0.0; values], received_series: 0, server_time: None, at }
+        Whole { numbers: Vec::new(), values: vec![0.0; values], query_series: 0, server_time: None, at }
     }
 
     fn shelf_with(reads: &[(Wanted, usize)]) -> Shelf {

@@ -119,10 +119,10 @@ impl Columns {
         self.answer.parsing += parsing;
     }
 
-    /// The matrix. `received_series` counts a series once for every part that has it.
+    /// The matrix.
     #[must_use]
     pub fn finish(self, server_time: Option<i64>) -> RangeAnswer {
-        RangeAnswer { server_time, ..self.answer }
+        RangeAnswer { server_time, query_series: self.series as u64, ..self.answer }
     }
 }
 

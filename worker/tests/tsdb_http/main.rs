@@ -46,6 +46,7 @@ fn query() -> Query {
         offset: 0,
         max_lookback: None,
         series_limit: 100,
+        false_alarms_per_day: None,
     }
 }
 

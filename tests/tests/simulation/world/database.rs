@@ -216,9 +216,12 @@ impl Tsdb for Database {
                 ("instance", format!("host-{series}")),
                 ("job", "node".to_owned()),
             ]);
-            if row.iter().any(|value| value.to_bits() != MISSING.to_bits()) && keep(&labels) {
-                answer.series.push(labels);
-                answer.values.extend(row);
+            if row.iter().any(|value| value.to_bits() != MISSING.to_bits()) {
+                answer.query_series += 1;
+                if keep(&labels) {
+                    answer.series.push(labels);
+                    answer.values.extend(row);
+                }
             }
         }
         Ok(answer)

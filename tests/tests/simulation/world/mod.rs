@@ -173,12 +173,13 @@ schedulers:
 models:
   zscore: {class: zscore_online, z_threshold: 2.5, schedulers: [minutely], queries: [cpu]}
   mad: {class: mad_online, threshold: 3, decay: 0.99, schedulers: all, queries: all}
+  calibrated: {class: calibrated, schedulers: [minutely], queries: [cpu]}
 reader:
   class: vm
   datasource_url: http://tsdb:8428
   sampling_period: 30s
   queries:
-    cpu: {expr: 'rate(cpu[2m])', tz: Europe/Berlin}
+    cpu: {expr: 'rate(cpu[2m])', tz: Europe/Berlin, false_alarms_per_day: 40}
     memory: {expr: memory, step: 1m, offset: -30s}
 writer: {class: vm, datasource_url: 'http://tsdb:8428'}
 settings: {retention: {ttl: 10m, check_interval: 3m}, snapshot_interval: 4m, settle: 10s, handover_timeout: 2h}

@@ -181,14 +181,8 @@ mod tests {
     }
 
     fn slice() -> impl Strategy<Value = Slice> {
-        (input(), dictionary(), definitions(), any::<(u64, Option<i64>)>()).prop_map(
-            |(input, dictionary, definitions, (received_series, server_time))| Slice {
-                input,
-                dictionary,
-                definitions,
-                received_series,
-                server_time,
-            },
+        (input(), dictionary(), definitions(), any::<Option<i64>>()).prop_map(
+            |(input, dictionary, definitions, server_time)| Slice { input, dictionary, definitions, server_time },
         )
     }
 
@@ -197,7 +191,14 @@ mod tests {
         (any::<(i64, i64)>(), 1..i64::MAX, 1_usize..4, slots).prop_flat_map(|((tick, start), step, points, slots)| {
             let values = prop::collection::vec(any::<u64>().prop_map(f64::from_bits), slots.len() * points);
             let (grid, slots) = (Grid { start, step, points }, Vec::from_iter(slots));
-            values.prop_map(move |values| TickInput { tick, grid, slots: slots.clone(), values })
+            let slots = Just(slots);
+            (values, slots, any::<u64>()).prop_map(move |(values, slots, query_series)| TickInput {
+                tick,
+                grid,
+                slots,
+                values,
+                query_series,
+            })
         })
     }
 

@@ -128,7 +128,7 @@ pub(super) fn dictionary(cursor: &mut Cursor<'_>) -> Option<DictionaryVersion> {
 }
 
 pub(super) fn put_input(out: &mut Vec<u8>, input: &TickInput) {
-    put_tick(out, input.tick, input.grid, &input.slots, &input.values);
+    put_tick(out, input);
 }
 
 /// Every row has a slot of its own, and at least one value that pays for it.

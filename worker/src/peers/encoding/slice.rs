@@ -45,11 +45,10 @@ pub(super) fn slice_question(cursor: &mut Cursor<'_>) -> Option<SliceQuestion> {
 }
 
 pub(super) fn put_slice(out: &mut Vec<u8>, slice: &Slice) {
-    let Slice { input, dictionary, definitions, received_series, server_time } = slice;
+    let Slice { input, dictionary, definitions, server_time } = slice;
     put_input(out, input);
     put_dictionary(out, *dictionary);
     put_definitions(out, definitions);
-    put_unsigned(out, *received_series);
     put_option(out, *server_time, put_signed);
 }
 
@@ -58,7 +57,6 @@ pub(super) fn slice(cursor: &mut Cursor<'_>) -> Option<Slice> {
         input: input(cursor)?,
         dictionary: dictionary(cursor)?,
         definitions: read_definitions(cursor)?,
-        received_series: cursor.unsigned()?,
         server_time: option(cursor, Cursor::signed)?,
     })
 }
