@@ -124,6 +124,14 @@ fn stages(criterion: &mut Criterion) {
             });
         });
         group.bench_function("load", |bencher| bencher.iter(|| batch.load(0, black_box(&state))));
+        if spec.false_alarms_per_day().is_some() {
+            let mut rates = [0.02, 0.025].into_iter().cycle();
+            group.throughput(Throughput::Elements(1));
+            group.bench_function("another_rate", |bencher| {
+                bencher
+                    .iter(|| rates.next().into_iter().for_each(|rate| batch.set_false_alarms_per_day(black_box(rate))));
+            });
+        }
         group.finish();
     }
 }
