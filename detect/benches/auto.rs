@@ -3,6 +3,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "a measurement asks the machine for the time")]
 
+#[path = "../tests/random/mod.rs"]
+mod random;
+
 use std::time::Instant;
 
 use detect::auto::AutoArgs;
@@ -22,18 +25,15 @@ use detect::spec::ModelSpec;
 use detect::temporal_envelope::TemporalEnvelopeArgs;
 use detect::temporal_envelope::multivariate::TemporalEnvelopeMultivariateArgs;
 use detect::zscore::ZscoreOnlineArgs;
+use random::uniform;
 
 const SAMPLES: i64 = 4_032;
 const CHANNELS: usize = 15;
 const STEP_MS: i64 = 300_000;
 const DAY: i64 = 288;
 
-/// Uniform pseudo-random numbers (splitmix64).
 fn noise(index: i64) -> f64 {
-    let mut z = (index as u64).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    uniform(index.cast_unsigned())
 }
 
 /// Since some moment.

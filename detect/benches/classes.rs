@@ -1,5 +1,8 @@
 //! What every class costs at every stage: a fit, a tick of one series, many points at once, saving and loading.
 
+#[path = "../tests/random/mod.rs"]
+mod random;
+
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -18,6 +21,7 @@ use detect::score::ScorePolicy;
 use detect::spec::ModelSpec;
 use detect::temporal_envelope::TemporalEnvelopeArgs;
 use detect::zscore::ZscoreOnlineArgs;
+use random::uniform;
 
 const MINUTE: i64 = 60_000;
 
@@ -25,14 +29,6 @@ const MINUTE: i64 = 60_000;
 const POINTS: i64 = 4_032;
 
 const STEP: i64 = 5 * MINUTE;
-
-/// Uniform pseudo-random numbers, the same in every run (splitmix64).
-fn noise(index: u64) -> f64 {
-    let mut z = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-}
 
 /// The name that a configuration is told from others of its class by, empty for the usual one.
 fn specs() -> Vec<(&'static str, ModelSpec)> {
@@ -63,7 +59,8 @@ fn specs() -> Vec<(&'static str, ModelSpec)> {
 /// Times and values of `count` points from the `first` on.
 fn points(first: i64, count: i64) -> (Vec<i64>, Vec<f64>) {
     let times: Vec<i64> = (first..first + count).map(|index| index * STEP).collect();
-    let value = |index: i64| 10.0 + 3.0 * libm::sin(std::f64::consts::TAU * index as f64 / 288.0) + noise(index as u64);
+    let value =
+        |index: i64| 10.0 + 3.0 * libm::sin(std::f64::consts::TAU * index as f64 / 288.0) + uniform(index as u64);
     (times, (first..first + count).map(value).collect())
 }
 

@@ -1,22 +1,18 @@
 //! Isolation forest: cost of a fit, and of the score of a point.
 
+#[path = "../tests/random/mod.rs"]
+mod random;
+
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use detect::calendar::Zone;
 use detect::isolation_forest::{Channels, IsolationForest, IsolationForestArgs, IsolationForestMultivariate};
 use detect::offline::{OfflineModel, Window};
+use random::uniform;
 
 /// Two weeks of a point every five minutes.
 const POINTS: usize = 4032;
-
-/// Uniform pseudo-random numbers, the same in every run (splitmix64).
-fn noise(index: u64) -> f64 {
-    let mut z = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-}
 
 fn times(points: usize) -> Vec<i64> {
     (0..points as i64).map(|step| 300_000 * step).collect()
@@ -26,7 +22,7 @@ fn times(points: usize) -> Vec<i64> {
 fn values(series: usize, points: usize) -> Vec<f64> {
     let value = |at: usize| {
         let angle = std::f64::consts::TAU * (at % points) as f64 / 288.0 + (at / points) as f64;
-        10.0 + 3.0 * libm::sin(angle) + noise(at as u64) + noise((at + series * points) as u64)
+        10.0 + 3.0 * libm::sin(angle) + uniform(at as u64) + uniform((at + series * points) as u64)
     };
     (0..series * points).map(value).collect()
 }

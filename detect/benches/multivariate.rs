@@ -1,5 +1,8 @@
 //! Classes of several series together: a fit, a tick of a group, saving and loading, and the bytes of a state.
 
+#[path = "../tests/random/mod.rs"]
+mod random;
+
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -10,26 +13,19 @@ use detect::multivariate::{Channels, MultivariateModel, MultivariateSpec};
 use detect::safeguards::Safeguards;
 use detect::score::ScorePolicy;
 use detect::temporal_envelope::multivariate::{TemporalEnvelopeMultivariateArgs, max_state_bytes};
+use random::uniform;
 
 /// Two weeks of a point every five minutes.
 const POINTS: usize = 4_032;
 
 const STEP: i64 = 5 * 60_000;
 
-/// Uniform pseudo-random numbers, the same in every run (splitmix64).
-fn noise(index: u64) -> f64 {
-    let mut z = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-}
-
 /// Channel after channel, each a daily curve with a load that all share and noise of its own.
 fn values(channels: usize, points: usize) -> Vec<f64> {
     let value = |at: usize| {
         let (channel, point) = (at / points, at % points);
         let angle = std::f64::consts::TAU * point as f64 / 288.0;
-        10.0 + channel as f64 + 3.0 * libm::sin(angle) + 2.0 * noise(point as u64) + noise((at + points) as u64)
+        10.0 + channel as f64 + 3.0 * libm::sin(angle) + 2.0 * uniform(point as u64) + uniform((at + points) as u64)
     };
     (0..channels * points).map(value).collect()
 }

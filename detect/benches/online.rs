@@ -1,5 +1,8 @@
 //! Predict, score and learn: cost of one point of an online model.
 
+#[path = "../tests/random/mod.rs"]
+mod random;
+
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -12,14 +15,7 @@ use detect::readiness::Stage;
 use detect::score::ScorePolicy;
 use detect::spec::ModelSpec;
 use detect::zscore::ZscoreOnlineArgs;
-
-/// Uniform pseudo-random numbers, the same in every run (splitmix64).
-fn noise(index: u64) -> f64 {
-    let mut z = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-}
+use random::uniform;
 
 fn specs() -> Vec<(&'static str, ModelSpec)> {
     let zscore = |decay| ModelSpec::ZscoreOnline(ZscoreOnlineArgs { decay, ..ZscoreOnlineArgs::default() });
@@ -39,7 +35,7 @@ fn warm(spec: &ModelSpec, series: u32, points: u64) -> Batch {
     let mut batch = spec.new_batch(&[]);
     batch.grow(series as usize);
     for slot in 0..series {
-        let values: Vec<f64> = (0..points).map(|index| noise(u64::from(slot) << 32 | index)).collect();
+        let values: Vec<f64> = (0..points).map(|index| uniform(u64::from(slot) << 32 | index)).collect();
         let times: Vec<i64> = (0..points as i64).collect();
         batch.learn(Samples { times: &times, slots: &[slot], values: &values });
     }
@@ -52,7 +48,7 @@ fn one_point_of_many_series(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("100k series x 1 point");
     group.throughput(Throughput::Elements(SERIES.into()));
     let slots: Vec<u32> = (0..SERIES).collect();
-    let tick_of = |tick: u64| (0..u64::from(SERIES)).map(|series| noise(series << 8 | tick)).collect();
+    let tick_of = |tick: u64| (0..u64::from(SERIES)).map(|series| uniform(series << 8 | tick)).collect();
     let ticks: Vec<Vec<f64>> = (0..16).map(tick_of).collect();
     group.sample_size(20);
     let cases = specs().into_iter().flat_map(|(name, spec)| {
@@ -86,7 +82,7 @@ fn many_points_of_one_series(criterion: &mut Criterion) {
     const POINTS: u64 = 10_000;
     let mut group = criterion.benchmark_group("1 series x 10k points");
     group.throughput(Throughput::Elements(POINTS));
-    let values: Vec<f64> = (0..POINTS).map(noise).collect();
+    let values: Vec<f64> = (0..POINTS).map(uniform).collect();
     let times: Vec<i64> = (0..POINTS as i64).collect();
     let samples = Samples { times: &times, slots: &[0], values: &values };
     for (name, spec) in specs() {

@@ -1,18 +1,14 @@
 //! Fits of one series, of many series of one time grid, and predictions.
 
+#[path = "../tests/random/mod.rs"]
+mod random;
+
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use detect::offline::{OfflineModel, Window};
 use detect::prophet::{Design, Growth, Mode, Prophet, ProphetArgs, Seasonality};
-
-/// Uniform pseudo-random numbers, the same in every run (splitmix64).
-fn noise(index: u64) -> f64 {
-    let mut z = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-}
+use random::uniform;
 
 const START: i64 = 1_700_000_100_000;
 
@@ -23,7 +19,7 @@ fn series(samples: usize, step: i64, seed: u64) -> (Vec<i64>, Vec<f64>) {
         let t = index as f64 / samples as f64;
         let turn = |period: i64| (time % period) as f64 / period as f64 * std::f64::consts::TAU;
         let season = 20.0 * libm::sin(turn(86_400_000)) + 5.0 * libm::cos(turn(3_600_000));
-        100.0 + 30.0 * t + 40.0 * (t - 0.5).max(0.0) + season + 10.0 * noise(seed << 32 | index as u64)
+        100.0 + 30.0 * t + 40.0 * (t - 0.5).max(0.0) + season + 10.0 * uniform(seed << 32 | index as u64)
     };
     let values = times.iter().enumerate().map(value).collect();
     (times, values)

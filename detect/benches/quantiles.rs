@@ -1,5 +1,8 @@
 //! Models of quantiles and the digest that they are made of: cost of one point.
 
+#[path = "../tests/random/mod.rs"]
+mod random;
+
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
@@ -9,20 +12,13 @@ use detect::quantile_online::{QuantileOnline, QuantileOnlineArgs};
 use detect::rolling_quantile::{RollingQuantile, RollingQuantileArgs};
 use detect::score::ScorePolicy;
 use detect::temporal_envelope::{TemporalEnvelope, TemporalEnvelopeArgs};
+use random::uniform;
 
 const MINUTE: i64 = 60_000;
 
-/// Uniform pseudo-random numbers, the same in every run (splitmix64).
-fn noise(index: u64) -> f64 {
-    let mut z = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-}
-
 /// Predicts, scores and learns a point a minute, after two weeks of them.
 fn point<M: OnlineModel>(criterion: &mut Criterion, name: &str, mut model: M) {
-    let values: Vec<f64> = (0..4096).map(noise).collect();
+    let values: Vec<f64> = (0..4096).map(uniform).collect();
     let policy = ScorePolicy::default();
     let mut time = 0;
     let mut next = |model: &mut M| {
@@ -54,8 +50,8 @@ fn points(criterion: &mut Criterion) {
 /// Learning alone, a thousand samples after the first ten thousand.
 fn tdigest_update(criterion: &mut Criterion) {
     let mut model = QuantileOnline::new(QuantileOnlineArgs::default(), Zone::default());
-    (0..10_000).for_each(|index| model.learn(0, noise(index)));
-    let values: Vec<f64> = (10_000..11_000).map(noise).collect();
+    (0..10_000).for_each(|index| model.learn(0, uniform(index)));
+    let values: Vec<f64> = (10_000..11_000).map(uniform).collect();
     criterion.bench_function("tdigest_update, 1000 samples", |bencher| {
         let learn = |model: &mut QuantileOnline| values.iter().for_each(|value| model.learn(0, *value));
         bencher.iter_batched_ref(|| model.clone(), learn, BatchSize::SmallInput);

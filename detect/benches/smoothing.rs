@@ -1,5 +1,8 @@
 //! Decompositions and exponential smoothing: cost of a fit, and of a point.
 
+#[path = "../tests/random/mod.rs"]
+mod random;
+
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -9,13 +12,11 @@ use detect::model::{OnlineBatch, Samples, Scores};
 use detect::offline::{OfflineModel, Window};
 use detect::per_series::PerSeries;
 use detect::score::ScorePolicy;
+use random::uniform;
 
 /// Uniform pseudo-random numbers from -1/2 to 1/2, the same in every run (splitmix64).
 fn noise(index: usize) -> f64 {
-    let mut z = (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64 - 0.5
+    uniform(index as u64) - 0.5
 }
 
 /// A level that wanders, a day of so many steps and a week with hours in them, and noise.

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "functions that tests share are tests, too")]
 
+mod random;
+
 use detect::auto::{
     Parameter, Running, Scale, TrialArgs, Tunable, Tuned, TuningArgs, ValidationScheme, predict_offline, tune,
 };
@@ -12,20 +14,13 @@ use detect::offline::{FitError, Prediction, Window};
 use detect::safeguards::Safeguards;
 use detect::zscore::ZscoreOnlineArgs;
 use proptest::prelude::*;
+use random::uniform;
 
 const MINUTE_MS: i64 = 60_000;
 
-/// Uniform pseudo-random numbers (splitmix64).
-fn noise(index: u64) -> f64 {
-    let mut z = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-}
-
 /// A bell-shaped value: the sum of four uniform ones.
 fn bell(index: u64) -> f64 {
-    (0..4).map(|part| noise(4 * index + part) - 0.5).sum()
+    (0..4).map(|part| uniform(4 * index + part) - 0.5).sum()
 }
 
 fn times(count: usize) -> Vec<i64> {

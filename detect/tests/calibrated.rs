@@ -1,5 +1,7 @@
 //! `calibrated` on series that users have: rare alarms, at the right samples, whatever the unit.
 
+mod random;
+
 use detect::calendar::Zone;
 use detect::calibrated::{
     CalibratedArgs, CalibratedBatch, FIRST_SCORED, MAX_FALSE_ALARMS_PER_DAY, MIN_FALSE_ALARMS_PER_DAY, Season, Stored,
@@ -17,12 +19,9 @@ const DAY: i64 = 24 * HOUR;
 /// 2024-01-01, a Monday.
 const START: i64 = 1_704_067_200_000;
 
-/// Of 53 bits, below 1 (splitmix64).
+/// Below 1.
 fn uniform(index: usize) -> f64 {
-    let mut z = (index as u64).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    random::uniform(index as u64)
 }
 
 /// About normal, of a standard deviation of 1.

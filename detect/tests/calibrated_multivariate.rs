@@ -1,5 +1,7 @@
 //! What `calibrated_multivariate` promises: what is usual for the group counts, each channel is seen as `calibrated` sees it.
 
+mod random;
+
 use detect::calendar::{DAY_MS, Zone};
 use detect::calibrated::multivariate::{CalibratedMultivariate, CalibratedMultivariateArgs, max_state_bytes};
 use detect::calibrated::{CalibratedArgs, CalibratedBatch};
@@ -7,6 +9,7 @@ use detect::model::{MISSING, OnlineBatch, Samples, Scores};
 use detect::multivariate::{Channels, MultivariateSpec};
 use detect::score::{Direction, ScorePolicy, Sides};
 use proptest::prelude::*;
+use random::Random;
 
 const MINUTE: i64 = 60_000;
 const STEP: i64 = 10 * MINUTE;
@@ -17,21 +20,6 @@ const LEARNT: i64 = 14 * DAY_MS / STEP;
 
 /// What is done to the policies of the channels.
 type Change = fn(&mut [ScorePolicy; 4]);
-
-struct Random(u64);
-
-impl Random {
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
-    }
-}
 
 fn args() -> CalibratedMultivariateArgs {
     CalibratedMultivariateArgs::new(STEP)

@@ -3,12 +3,15 @@
 //! The bounds are alarm episodes, runs of scores above 1 that are joined up to three steps or a quarter of an hour apart. They stand above
 //! the most of a thousand series of the reference program each; what is usual is far less.
 
+mod random;
+
 use detect::calendar::Zone;
 use detect::calibrated::{CalibratedArgs, CalibratedBatch};
 use detect::model::{OnlineBatch, Samples, Scores};
 use detect::score::ScorePolicy;
 use proptest::prelude::*;
 use proptest::sample::select;
+use random::Random;
 
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60 * SECOND;
@@ -17,25 +20,6 @@ const DAY: i64 = 24 * HOUR;
 
 /// 2024-01-01, a Monday.
 const START: i64 = 1_704_067_200_000;
-
-/// Random numbers of a seed (splitmix64), so that a failing case is small to write down.
-struct Random(u64);
-
-impl Random {
-    /// Below 1.
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// About normal, of a standard deviation of 1.
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
-    }
-}
 
 /// How often a series alarms from its start on: a count for each of the spans, which follow one another, and for what comes after.
 fn alarms(step: i64, values: &[f64], spans: &[i64]) -> Result<Vec<usize>, TestCaseError> {

@@ -1,10 +1,13 @@
 //! `mad_online` against exact weighted medians, and what its digest promises.
 
+mod random;
+
 use detect::mad::{MadOnline, MadOnlineArgs, state_bytes};
 use detect::model::OnlineModel;
 use detect::score::ScorePolicy;
 use detect::tdigest::Centroid;
 use proptest::prelude::*;
+use random::Random;
 
 /// Rank errors that the default compression may have for series as they occur.
 const TOLERANCE: f64 = 0.02;
@@ -67,22 +70,6 @@ fn exact_median(pairs: &[(f64, f64)]) -> f64 {
         }
     }
     unreachable!("the sum reaches the total")
-}
-
-/// A generator of its own, so that the long series are the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
-    }
 }
 
 type Shape = (&'static str, fn(usize, &mut Random) -> f64);

@@ -1,5 +1,7 @@
 //! What `temporal_envelope_multivariate` promises: relations between channels count, their order does not.
 
+mod random;
+
 use detect::calendar::Zone;
 use detect::model::{MISSING, OnlineModel};
 use detect::safeguards::Safeguards;
@@ -9,24 +11,10 @@ use detect::temporal_envelope::multivariate::{
 };
 use detect::temporal_envelope::{TemporalEnvelope, TemporalEnvelopeArgs};
 use proptest::prelude::*;
+use random::Random;
 
 const MINUTE: i64 = 60_000;
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
-
-struct Random(u64);
-
-impl Random {
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
-    }
-}
 
 fn args(dependency_rank: u32) -> TemporalEnvelopeMultivariateArgs {
     TemporalEnvelopeMultivariateArgs { dependency_rank, ..Default::default() }

@@ -1,6 +1,8 @@
 //! What users of `prophet` rely on.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod random;
+
 use detect::calendar::{DAY_MS, Date, Zone};
 use detect::model::{Samples, Scores, StateError};
 use detect::offline::{FitError, OfflineBatch, OfflineModel, Prediction, Window};
@@ -19,10 +21,7 @@ const START: i64 = 1_704_067_200_000;
 
 /// Uniform pseudo-random numbers from -1 to 1, the same in every run.
 fn noise(index: i64) -> f64 {
-    let mut z = (index as u64).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+    2.0 * random::uniform(index.cast_unsigned()) - 1.0
 }
 
 fn grid(start: i64, step: i64, count: i64) -> Vec<i64> {

@@ -1,11 +1,14 @@
 //! `quantile_online` and `rolling_quantile` against exact quantiles, and what their seasons and windows promise.
 
+mod random;
+
 use detect::calendar::{Date, Zone};
 use detect::model::OnlineModel;
 use detect::quantile_online::{QuantileOnline, QuantileOnlineArgs, bucket_compression, max_state_bytes};
 use detect::rolling_quantile::{MAX_WINDOW_STEPS, RollingQuantile, RollingQuantileArgs, state_bytes};
 use detect::score::{Interval, ScorePolicy};
 use proptest::prelude::*;
+use random::Random;
 
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
@@ -53,21 +56,6 @@ fn weighted(values: &[f64], decay: f64) -> Vec<(f64, f64)> {
         (*value, weight)
     });
     decayed.collect()
-}
-
-struct Random(u64);
-
-impl Random {
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
-    }
 }
 
 type Shape = fn(usize, &mut Random) -> f64;

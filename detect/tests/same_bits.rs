@@ -3,6 +3,8 @@
 //!
 //! A change of the digest is a change of what users' scores are: it needs a reason, and a new state version where states change.
 
+mod random;
+
 use std::process::Command;
 
 use detect::calendar::Zone;
@@ -19,6 +21,7 @@ use detect::spec::ModelSpec;
 use detect::temporal_envelope::TemporalEnvelopeArgs;
 use detect::temporal_envelope::multivariate::TemporalEnvelopeMultivariateArgs;
 use detect::zscore::ZscoreOnlineArgs;
+use random::Random;
 use xxhash_rust::xxh3::Xxh3Default;
 
 /// Digests of the runs below, of single series and of groups.
@@ -35,21 +38,7 @@ const TUNABLES: [&str; 4] = [
 /// In the environment of a child: print the digest.
 const CHILD: &str = "DETECT_PRINT_DIGEST";
 
-struct Random(u64);
-
 impl Random {
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn uniform(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
     /// One sample of a series of its own kind: a level, counts, heavy tails, a daily curve; some are missing or no numbers.
     fn sample(&mut self, series: u32, time: i64) -> f64 {
         let (kind, noise) = (self.bits() % 100, self.uniform());

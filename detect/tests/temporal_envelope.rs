@@ -1,5 +1,7 @@
 //! What `temporal_envelope` promises: it follows the calendar, trends and other levels, not spikes, and says so rarely.
 
+mod random;
+
 use detect::calendar::Zone;
 use detect::model::OnlineModel;
 use detect::score::ScorePolicy;
@@ -7,6 +9,7 @@ use detect::temporal_envelope::{
     Holiday, MAX_CHANGEPOINT_WINDOW, Seasonality, TemporalEnvelope, TemporalEnvelopeArgs, max_state_bytes,
 };
 use proptest::prelude::*;
+use random::Random;
 
 const MINUTE: i64 = 60_000;
 const STEP: i64 = 5 * MINUTE;
@@ -14,21 +17,6 @@ const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 /// 2024-01-01, a Monday, 00:00 UTC.
 const START: i64 = 1_704_067_200_000;
-
-struct Random(u64);
-
-impl Random {
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
-    }
-}
 
 fn args() -> TemporalEnvelopeArgs {
     TemporalEnvelopeArgs::default()

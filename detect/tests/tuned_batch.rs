@@ -1,5 +1,7 @@
 //! What users rely on of models whose arguments a fit searches for each series.
 
+mod random;
+
 use std::time::Duration;
 
 use detect::auto::{AutoArgs, FORMAT, Running, Tunable, TunedBatch, TuningArgs, state_bytes, tune};
@@ -20,24 +22,17 @@ use detect::spec::ModelSpec;
 use detect::temporal_envelope::TemporalEnvelopeArgs;
 use detect::zscore::{self, ZscoreOnlineArgs};
 use proptest::prelude::*;
+use random::uniform;
 
 const STEP_MS: i64 = 300_000;
 const DAY: usize = 288;
-
-/// Uniform pseudo-random numbers (splitmix64).
-fn noise(index: u64) -> f64 {
-    let mut z = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-}
 
 /// A daily curve with noise and some outliers.
 fn daily(count: usize) -> (Vec<i64>, Vec<f64>) {
     let value = |index: usize| {
         let phase = (index % DAY) as f64 / DAY as f64;
-        let outlier = if noise(7 * index as u64) < 0.01 { 30.0 } else { 0.0 };
-        100.0 + 20.0 * libm::sin(phase * std::f64::consts::TAU) + 4.0 * noise(index as u64) + outlier
+        let outlier = if uniform(7 * index as u64) < 0.01 { 30.0 } else { 0.0 };
+        100.0 + 20.0 * libm::sin(phase * std::f64::consts::TAU) + 4.0 * uniform(index as u64) + outlier
     };
     ((0..count as i64).map(|index| index * STEP_MS).collect(), (0..count).map(value).collect())
 }

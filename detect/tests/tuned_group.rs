@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "functions that tests share are tests, too")]
 
+mod random;
+
 use detect::auto::TuningArgs;
 use detect::auto::joint::{FORMAT, JointAutoArgs};
 use detect::calendar::Zone;
@@ -12,18 +14,11 @@ use detect::offline::FitError;
 use detect::readiness::Stage;
 use detect::score::ScorePolicy;
 use detect::temporal_envelope::multivariate::TemporalEnvelopeMultivariateArgs;
+use random::uniform;
 
 const STEP_MS: i64 = 300_000;
 const NAMES: [&str; 2] = ["cpu", "memory"];
 const POINTS: usize = 900;
-
-/// Uniform pseudo-random numbers (splitmix64).
-fn noise(index: u64) -> f64 {
-    let mut z = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-}
 
 /// The times and values of two channels that move together, with noise and some spikes of one of them.
 fn window(seed: u64) -> (Vec<i64>, Vec<f64>) {
@@ -31,8 +26,8 @@ fn window(seed: u64) -> (Vec<i64>, Vec<f64>) {
     let value = |index: usize| {
         let (channel, time) = ((index / POINTS) as u64, (index % POINTS) as u64);
         let common = libm::sin(time as f64 / 288.0 * std::f64::consts::TAU);
-        let spike = if channel == 0 && noise(seed ^ (7 * time)) < 0.01 { 30.0 } else { 0.0 };
-        100.0 + 20.0 * common + 4.0 * noise(seed + 10_000 * (channel + 1) + time) + spike
+        let spike = if channel == 0 && uniform(seed ^ (7 * time)) < 0.01 { 30.0 } else { 0.0 };
+        100.0 + 20.0 * common + 4.0 * uniform(seed + 10_000 * (channel + 1) + time) + spike
     };
     (times, (0..2 * POINTS).map(value).collect())
 }

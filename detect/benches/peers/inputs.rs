@@ -3,13 +3,7 @@
 use std::path::Path;
 use std::{fs, io};
 
-/// Uniform pseudo-random numbers from 0 to 1, the same in every run (splitmix64).
-pub fn noise(index: u64) -> f64 {
-    let mut z = index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-}
+use crate::random::uniform;
 
 /// Times (ms) and values.
 pub struct Series {
@@ -25,7 +19,7 @@ pub fn trending(samples: usize, seed: u64) -> Series {
         let t = index as f64 / samples as f64;
         let turn = |period: i64| (time % period) as f64 / period as f64 * std::f64::consts::TAU;
         let season = 20.0 * libm::sin(turn(86_400_000)) + 5.0 * libm::cos(turn(3_600_000));
-        100.0 + 30.0 * t + 40.0 * (t - 0.5).max(0.0) + season + 10.0 * noise(seed << 32 | index as u64)
+        100.0 + 30.0 * t + 40.0 * (t - 0.5).max(0.0) + season + 10.0 * uniform(seed << 32 | index as u64)
     };
     let values = times.iter().enumerate().map(value).collect();
     Series { times, values }
@@ -35,10 +29,10 @@ pub fn trending(samples: usize, seed: u64) -> Series {
 pub fn wandering(samples: usize, day: usize) -> Series {
     let mut level = 100.0;
     let value = |index: usize| {
-        level += noise(2 * index as u64) - 0.5;
+        level += uniform(2 * index as u64) - 0.5;
         let angle = index as f64 * std::f64::consts::TAU / day as f64;
         let season = 20.0 * libm::sin(angle) + 3.0 * libm::sin(angle / 7.0) + 5.0 * libm::sin(24.0 * angle);
-        level + season + 4.0 * noise(2 * index as u64 + 1)
+        level + season + 4.0 * uniform(2 * index as u64 + 1)
     };
     let values = (0..samples).map(value).collect();
     Series { times: (0..samples as i64).map(|step| step * 60_000).collect(), values }
@@ -48,7 +42,7 @@ pub fn wandering(samples: usize, day: usize) -> Series {
 pub fn daily(series: usize, samples: usize) -> Vec<f64> {
     let value = |at: usize| {
         let angle = std::f64::consts::TAU * (at % samples) as f64 / 288.0 + (at / samples) as f64;
-        10.0 + 3.0 * libm::sin(angle) + noise(at as u64) + noise((at + series * samples) as u64)
+        10.0 + 3.0 * libm::sin(angle) + uniform(at as u64) + uniform((at + series * samples) as u64)
     };
     (0..series * samples).map(value).collect()
 }

@@ -6,6 +6,8 @@
 //! arguments name some of the cases, writes `target/bench/ratios.csv`.
 
 mod inputs;
+#[path = "../../tests/random/mod.rs"]
+mod random;
 
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -27,7 +29,8 @@ use detect::rolling_quantile::RollingQuantileArgs;
 use detect::score::ScorePolicy;
 use detect::spec::ModelSpec;
 use detect::zscore::ZscoreOnlineArgs;
-use inputs::{Series, daily, noise, trending, wandering, write_times, write_values};
+use inputs::{Series, daily, trending, wandering, write_times, write_values};
+use random::uniform;
 use rustix::time::{ClockId, clock_gettime};
 
 const ROUNDS: usize = 3;
@@ -284,7 +287,7 @@ fn forest_cases(folder: &Path) -> io::Result<Vec<Case>> {
 
 fn online_cases(folder: &Path) -> io::Result<Vec<Case>> {
     const UPDATES: usize = 20_000;
-    let values: Vec<f64> = (0..UPDATES as u64).map(noise).collect();
+    let values: Vec<f64> = (0..UPDATES as u64).map(uniform).collect();
     write_values(folder, "digest", &values)?;
     let mut mad = MadOnline::new(MadOnlineArgs::default());
     values.iter().for_each(|value| mad.learn(0, *value));
@@ -308,7 +311,7 @@ fn online_cases(folder: &Path) -> io::Result<Vec<Case>> {
         cases.push(Case { elements: [UPDATES as f64; 2], ..case(name, learn) });
     }
 
-    let values: Vec<f64> = (0..16 * BATCH as u64).map(noise).collect();
+    let values: Vec<f64> = (0..16 * BATCH as u64).map(uniform).collect();
     write_values(folder, "zscore", &values)?;
     let mut batch = ModelSpec::ZscoreOnline(ZscoreOnlineArgs::default()).new_batch(&[]);
     batch.grow(BATCH);

@@ -21,6 +21,10 @@ impl<E: Environment> Job<E> {
 
     /// The same where the query had more series in a tick than its budget of false alarms is enough for.
     pub(super) fn advise_on_budget(&self, input: &TickInput) {
+        // A tick without series says nothing of how many there are.
+        if input.query_series == 0 {
+            return;
+        }
         let plan = &self.state.plan;
         if self.view.note_alarm_budget(self.state.is_beyond_budget(input)) {
             tracing::warn!(
