@@ -10,13 +10,13 @@ use crate::argument::{ArgumentError, Arguments};
 pub(crate) fn sorted<'a>(
     class: &'static str,
     max_channels: u32,
-    names: &[&'a str],
+    names: &'a [impl AsRef<str>],
 ) -> Result<Vec<(usize, &'a str)>, ArgumentError> {
     let arguments = Arguments(class);
     let holds = names.len() <= max_channels as usize;
     let found = format!("{max_channels} for {} channels", names.len());
     arguments.require("max_channels", found, "at least the number of channels", holds)?;
-    let mut sorted: Vec<(usize, &str)> = names.iter().copied().enumerate().collect();
+    let mut sorted: Vec<(usize, &str)> = names.iter().map(AsRef::as_ref).enumerate().collect();
     sorted.sort_unstable_by_key(|(_, name)| *name);
     for pair in sorted.windows(2) {
         let is_new = pair.first().map(|(_, name)| name) != pair.last().map(|(_, name)| name);

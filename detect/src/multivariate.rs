@@ -186,7 +186,7 @@ impl MultivariateSpec {
     ///
     /// # Errors
     /// If there are no channels, or more than the model may have.
-    pub fn new_model(&self, names: &[&str]) -> Result<MultivariateModel, FitError> {
+    pub fn new_model(&self, names: &[impl AsRef<str>]) -> Result<MultivariateModel, FitError> {
         self.holds(names.len())?;
         let twice = |_| FitError::Failed { what: "two channels have one name" };
         match self {
@@ -212,7 +212,12 @@ impl MultivariateSpec {
     /// # Panics
     /// If there are not as many values as channels and times, or as many policies as channels: the caller's bug.
     #[must_use]
-    pub fn begin_fit(&self, names: &[&str], channels: Channels<'_>, policies: &[ScorePolicy]) -> Option<JointFit> {
+    pub fn begin_fit(
+        &self,
+        names: &[impl AsRef<str>],
+        channels: Channels<'_>,
+        policies: &[ScorePolicy],
+    ) -> Option<JointFit> {
         match self {
             Self::Auto(args) => Some(JointFit::new(args, names, channels, policies)),
             Self::IsolationForest(..) | Self::TemporalEnvelope(..) | Self::Calibrated(..) => None,
@@ -227,7 +232,7 @@ impl MultivariateSpec {
     ///
     /// # Panics
     /// If there are not as many values as channels and times: the caller's bug.
-    pub fn fit(&self, names: &[&str], channels: Channels<'_>) -> Result<MultivariateModel, FitError> {
+    pub fn fit(&self, names: &[impl AsRef<str>], channels: Channels<'_>) -> Result<MultivariateModel, FitError> {
         if let Self::Auto(args) = self {
             let policies = vec![ScorePolicy::default(); names.len()];
             let mut fit = JointFit::new(args, names, channels, &policies);

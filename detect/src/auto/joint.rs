@@ -207,9 +207,9 @@ pub struct TunedGroup {
 
 impl TunedGroup {
     /// A model of channels with these names that has learnt nothing, with the arguments that searches start from.
-    pub(crate) fn new(args: &JointAutoArgs, names: &[&str]) -> Result<Self, FitError> {
+    pub(crate) fn new(args: &JointAutoArgs, names: &[impl AsRef<str>]) -> Result<Self, FitError> {
         let model = args.start.new_model(names)?;
-        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let names = names.iter().map(|name| name.as_ref().to_owned()).collect();
         Ok(Self { args: args.clone(), names, found: Found::default(), spec: args.start.clone(), model })
     }
 
@@ -246,10 +246,9 @@ impl TunedGroup {
     pub(crate) fn load(&mut self, bytes: &[u8]) -> Result<(), StateError> {
         let (found, class) = Found::read(FORMAT, bytes)?;
         let spec = self.args.with_saved(&found.values)?;
-        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        let mut model = spec.new_model(&names).map_err(|_| damaged("the group has too many channels"))?;
+        let mut model = spec.new_model(&self.names).map_err(|_| damaged("the group has too many channels"))?;
         model.load(class)?;
-        require(!found.is_searched || model.is_of(names.len()), "it was fitted to another number of channels")?;
+        require(!found.is_searched || model.is_of(self.names.len()), "it was fitted to another number of channels")?;
         (self.found, self.spec, self.model) = (found, spec, model);
         Ok(())
     }
@@ -270,12 +269,17 @@ impl JointFit {
     ///
     /// # Panics
     /// If there are not as many values as channels and times, or as many policies as channels: the caller's bug.
-    pub(crate) fn new(args: &JointAutoArgs, names: &[&str], channels: Channels<'_>, policies: &[ScorePolicy]) -> Self {
+    pub(crate) fn new(
+        args: &JointAutoArgs,
+        names: &[impl AsRef<str>],
+        channels: Channels<'_>,
+        policies: &[ScorePolicy],
+    ) -> Self {
         assert_eq!((names.len(), policies.len()), (channels.count, channels.count), "one for each channel");
         assert_eq!(channels.values.len(), channels.count * channels.times.len(), "values must be series x times");
         let is_taken = args.start.holds(names.len()).is_ok();
         let judge = if is_taken { Judge::new(args, channels, policies).ok() } else { None };
-        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let names = names.iter().map(|name| name.as_ref().to_owned()).collect();
         Self { args: args.clone(), names, trials: args.trials(), judge }
     }
 
@@ -284,9 +288,8 @@ impl JointFit {
     pub fn step(&mut self) -> bool {
         let Self { args, names, trials, judge: Some(judge) } = self else { return false };
         if !trials.is_over() {
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let candidate = trials.next();
-            let outcome = judge.trial(&args.with(&candidate.values), &names);
+            let outcome = judge.trial(&args.with(&candidate.values), names);
             trials.record(candidate, outcome);
         }
         !trials.is_over()
@@ -304,10 +307,7 @@ impl JointFit {
         let Self { args, names, trials, .. } = self;
         let learnt = args.learnt(channels);
         let channels = Channels { values: &learnt, ..channels };
-        let fit = |spec: &MultivariateSpec| {
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            spec.fit(&names, channels)
-        };
+        let fit = |spec: &MultivariateSpec| spec.fit(&names, channels);
         let of_found = trials.finish().ok().and_then(|Chosen { values, .. }| {
             let spec = args.with(&values);
             let model = fit(&spec).ok()?;
@@ -369,7 +369,7 @@ impl Judge {
     }
 
     /// The loss, and the size of the state.
-    fn trial(&self, spec: &MultivariateSpec, names: &[&str]) -> Result<(f64, usize), FitError> {
+    fn trial(&self, spec: &MultivariateSpec, names: &[impl AsRef<str>]) -> Result<(f64, usize), FitError> {
         let (mut loss, mut state_bytes) = (0.0, 0);
         let (count, mut state) = (names.len(), Vec::new());
         for fold in &self.folds {

@@ -194,7 +194,7 @@ impl<S: Stored> CalibratedMultivariate<S> {
     ///
     /// # Errors
     /// If there are more channels than `max_channels`, or two of the same name.
-    pub fn new(args: CalibratedMultivariateArgs, zone: Zone, names: &[&str]) -> Result<Self, ArgumentError> {
+    pub fn new(args: CalibratedMultivariateArgs, zone: Zone, names: &[impl AsRef<str>]) -> Result<Self, ArgumentError> {
         let sorted = channel_order::sorted(CLASS, args.max_channels, names)?;
         let pace = args.channel().pace();
         let channel = |(index, name): &(usize, &str)| Channel {

@@ -368,7 +368,11 @@ impl TemporalEnvelopeMultivariate {
     ///
     /// # Errors
     /// If there are more channels than `max_channels`, or two of the same name.
-    pub fn new(args: TemporalEnvelopeMultivariateArgs, zone: Zone, names: &[&str]) -> Result<Self, ArgumentError> {
+    pub fn new(
+        args: TemporalEnvelopeMultivariateArgs,
+        zone: Zone,
+        names: &[impl AsRef<str>],
+    ) -> Result<Self, ArgumentError> {
         let sorted = channel_order::sorted(CLASS, args.max_channels, names)?;
         let empty = TemporalEnvelope::new(args.envelope.clone(), zone);
         let columns = columns(&args, names.len());

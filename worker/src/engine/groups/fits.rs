@@ -47,7 +47,6 @@ impl Groups {
             .par_iter()
             .map(|channels| {
                 let names: Vec<String> = channels.iter().map(|(labels, _)| labels.to_string()).collect();
-                let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 let mut values = window.channels(channels);
                 if excludes_incidents {
                     for of_one in values.chunks_mut(window.len().max(1)) {

@@ -62,7 +62,6 @@ impl Groups {
         let to_fit = self.to_fit.get(slice.start as usize..slice.end as usize).unwrap_or_default();
         let begin = |channels: &Vec<(Labels, u32)>| {
             let names: Vec<String> = channels.iter().map(|(labels, _)| labels.to_string()).collect();
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let policies: Vec<_> = channels.iter().map(|(labels, _)| self.policy_of(labels)).collect();
             let values = window.channels(channels);
             let of_group = Channels { times: window.times(), count: channels.len(), values: &values };

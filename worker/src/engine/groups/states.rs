@@ -33,7 +33,6 @@ impl Groups {
         self.groups.remove(channel);
         let (channels, state) = read_channels(state)?;
         let names: Vec<String> = channels.iter().map(ToString::to_string).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let is_sorted = names.windows(2).all(|pair| pair[0] < pair[1]);
         if channels.first() != Some(channel) || !is_sorted {
             return Err(StateError::Damaged { what: "it is of other channels" });

@@ -229,7 +229,6 @@ impl Groups {
             let channels = sorted(slots.map(|(channel, slot)| (channel.to_string(), channel.clone(), slot)).collect());
             let Some((_, slot)) = channels.first().filter(|(_, slot)| wanted(*slot)) else { continue };
             let names: Vec<String> = channels.iter().map(|(channel, _)| channel.to_string()).collect();
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
             match self.spec.new_model(&names) {
                 Ok(model) => {
                     tracing::debug!(group = %key, channels = channels.len(), "a group begins between fits");
