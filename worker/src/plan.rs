@@ -239,10 +239,15 @@ impl JobPlan {
         joint.queries.iter().map(read).collect()
     }
 
-    /// Digest of what decides the answers to reads: the source and the query.
+    /// Digest of what decides the answers to reads: the source, and the query as far as it is asked.
     #[must_use]
     pub fn reading(&self) -> u64 {
-        xxh3_64(serde_json::json!({ "source": self.source, "query": self.query }).to_string().as_bytes())
+        let Query { expr, step, offset, max_lookback, max_points_per_query, .. } = &self.query;
+        let asked = serde_json::json!({
+            "source": self.source, "expr": expr, "step": step, "offset": offset, "max_lookback": max_lookback,
+            "max_points_per_query": max_points_per_query,
+        });
+        xxh3_64(asked.to_string().as_bytes())
     }
 
     /// Digest of what decides which series of an answer are in a custody, which is written as these bytes: of series that
@@ -412,6 +417,19 @@ writer: {datasource_url: 'http://tsdb:8428'}
         assert_eq!(limit(100_000, Spread::Series, 8, &[1]), 100_000);
         assert_eq!(limit(100_000, Spread::Query, 8, &[]), 100_000);
         assert_eq!(limit(100_000, Spread::Label("zone".to_owned()), 8, &[]), 100_000);
+    }
+
+    #[test]
+    fn what_becomes_of_an_answer_does_not_decide_which_one_it_is() {
+        let plan = plan_of(10, Spread::Series, 3, &[]);
+        let changed = |change: fn(&mut Query)| {
+            let mut changed = plan.clone();
+            change(&mut changed.query);
+            changed.reading() != plan.reading()
+        };
+        assert!(!changed(|query| query.series_limit = 20) && !changed(|query| query.false_alarms_per_day = Some(1.0)));
+        assert!(changed(|query| query.expr = "down".to_owned()) && changed(|query| query.max_lookback = Some(1_000)));
+        assert!(changed(|query| query.offset = 1) && changed(|query| query.max_points_per_query = 10));
     }
 
     #[test]

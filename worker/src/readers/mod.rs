@@ -79,7 +79,7 @@ pub struct Demand {
 pub struct SliceQuestion {
     /// The asking shard.
     pub shard: u32,
-    /// Digest of the source and the query; see [`JobPlan::reading`](crate::plan::JobPlan::reading).
+    /// Digest of what decides the answer; see [`JobPlan::reading`](crate::plan::JobPlan::reading).
     pub reading: u64,
     /// What is asked for.
     pub demand: Demand,
