@@ -5,13 +5,13 @@ use tests::signal::this_second;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::setting::{SECOND, SOON, Setting, assert_no_gap, have_equal_chains};
+use super::setting::{SECOND, SOON, Setting, assert_no_gap, first_written, have_equal_chains};
 
 #[tokio::test]
 async fn a_killed_rank_leaves_no_gap_and_takes_over_the_state_when_it_returns() {
     let setting = Setting::start().await;
     let [mut first, mut second, mut third] = setting.ranks().await;
-    first.wait_for_tick(setting.first_fit + 2 * SECOND).await;
+    let begin = first_written(&mut second, setting.first_fit + 2 * SECOND).await;
     first.worker.kill();
     let alone_until = this_second() + 4 * SECOND;
     second.wait_for_tick(alone_until).await;
@@ -23,7 +23,6 @@ async fn a_killed_rank_leaves_no_gap_and_takes_over_the_state_when_it_returns() 
     }
 
     assert!(have_equal_chains(&[&first, &second, &third], end).await);
-    let begin = setting.first_fit + SECOND;
     let wanted = second.sent().within(begin, end);
     assert_no_gap(&wanted, begin, end);
     // A rank that has taken another one's state over has not sent the ticks before that.
@@ -38,7 +37,7 @@ async fn a_killed_rank_leaves_no_gap_and_takes_over_the_state_when_it_returns() 
 async fn a_rank_that_stands_still_for_a_while_leaves_no_gap_and_no_other_value() {
     let setting = Setting::start().await;
     let [mut first, mut second] = setting.ranks().await;
-    first.wait_for_tick(setting.first_fit + 2 * SECOND).await;
+    let begin = first_written(&mut second, setting.first_fit + 2 * SECOND).await;
     first.worker.process().pause();
     let paused_until = this_second() + 6 * SECOND;
     second.wait_for_tick(paused_until).await;
@@ -48,7 +47,6 @@ async fn a_rank_that_stands_still_for_a_while_leaves_no_gap_and_no_other_value()
     second.wait_for_tick(end).await;
 
     assert!(have_equal_chains(&[&first, &second], end).await);
-    let begin = setting.first_fit + SECOND;
     assert_no_gap(&second.sent(), begin, end);
     setting.tsdb.everything_visible().await.unwrap();
     let stored = Scores::of(&setting.tsdb.export("{model_alias!=\"\"}").await.unwrap(), "default");
@@ -63,7 +61,7 @@ async fn a_rank_with_another_token_is_refused_by_name_and_both_go_on() {
     let mut first = setting.rank(0).await;
     let mut second = setting.rank_with(1, "second.yaml").await;
     first.wait_for_tick(setting.first_fit + SECOND).await;
-    second.wait_for_tick(setting.first_fit + SECOND).await;
+    let begin = first_written(&mut second, setting.first_fit + SECOND).await;
     let other = setting.token().with_file_name("other");
     let empty = setting.token().with_file_name("empty");
     std::fs::write(&other, "of another deployment").unwrap();
@@ -88,7 +86,7 @@ async fn a_rank_with_another_token_is_refused_by_name_and_both_go_on() {
     first.wait_for_tick(end).await;
     second.wait_for_tick(end).await;
     assert_no_gap(&first.sent(), setting.first_fit + SECOND, end);
-    assert_no_gap(&second.sent(), setting.first_fit + SECOND, end);
+    assert_no_gap(&second.sent(), begin, end);
 }
 
 /// Reads a request and answers it with `head` and `body`, for ever again if it is `endless`.

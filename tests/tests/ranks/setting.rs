@@ -205,6 +205,19 @@ pub async fn have_equal_chains(ranks: &[&Rank], after: i64) -> bool {
     false
 }
 
+/// The first tick that a rank has written, once it has written one and stands at `from` or later. One that begins later than
+/// another takes over what that has begun, and does not write it again.
+pub async fn first_written(rank: &mut Rank, from: i64) -> i64 {
+    let mut tick = from;
+    loop {
+        rank.wait_for_tick(tick).await;
+        if let Some(first) = rank.sent().times("for", "load").into_iter().next() {
+            return first;
+        }
+        tick += SECOND;
+    }
+}
+
 /// Every tick of `from..=to`.
 pub fn assert_no_gap(scores: &Scores, from: i64, to: i64) {
     let times: Vec<i64> = scores.within(from, to).times("for", "load").into_iter().collect();
