@@ -8,6 +8,7 @@ pub mod duration;
 mod embedded;
 pub mod generate;
 pub mod model;
+pub mod number;
 pub mod pod;
 pub mod query;
 pub mod reference;

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::duration::{Duration, SignedDuration, at_least};
+use crate::number::not_below;
 use crate::status::BindingStatus;
 
 /// What to watch: every series that the expression returns is learnt and scored on its own.
@@ -30,8 +31,7 @@ use crate::status::BindingStatus;
 )]
 #[x_kube(validation = Rule::new(at_least("step", 1)).message("step must be longer than 0").field_path(".step"))]
 #[x_kube(validation = Rule::new(at_least("maxLookback", 1)).message("maxLookback must be longer than 0").field_path(".maxLookback"))]
-// The API server compares a whole number with the whole part of a bound: 0 is not below 0.001 for it.
-#[x_kube(validation = Rule::new("!has(self.falseAlarmsPerDay) || self.falseAlarmsPerDay >= 0.001").message("falseAlarmsPerDay must be at least 0.001").field_path(".falseAlarmsPerDay"))]
+#[x_kube(validation = Rule::new(not_below("falseAlarmsPerDay", 0.001)).message("falseAlarmsPerDay must be at least 0.001").field_path(".falseAlarmsPerDay"))]
 pub struct AnomalyQuerySpec {
     /// The expression, MetricsQL or PromQL. Counters need a `rate` or `increase` around them.
     #[schemars(length(min = 1, max = 16384))]

@@ -9,6 +9,7 @@ use super::{
     TemporalEnvelope, TemporalEnvelopeMultivariate, ZscoreOnline,
 };
 use crate::duration::{Duration, at_least};
+use crate::number::not_below;
 
 /// Another class, whose arguments every fit searches for each series, or for each group of them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -111,8 +112,7 @@ pub struct Tuned {
 /// Quantiles of the newest samples, of which nothing is required: what is absent is searched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-// The API server compares a whole number with the whole part of a bound: 0 is not below 0.5 for it.
-#[x_kube(validation = Rule::new("!has(self.quantile) || self.quantile >= 0.5").message("quantile must be at least 0.5").field_path(".quantile"))]
+#[x_kube(validation = Rule::new(not_below("quantile", 0.5)).message("quantile must be at least 0.5").field_path(".quantile"))]
 pub struct TunedRollingQuantile {
     /// Of the upper bound, from 0.5 to 1; that of the lower one is 1 less this. Absent: searched.
     #[serde(skip_serializing_if = "Option::is_none")]

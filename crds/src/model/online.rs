@@ -4,12 +4,12 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::duration::Duration;
+use crate::number::not_below;
 
 /// What is usual at this time of the day and week, in a band that the series itself leaves rarely.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-// The API server compares a whole number with the whole part of a bound: 0 is not below 0.001 for it.
-#[x_kube(validation = Rule::new("!has(self.falseAlarmsPerDay) || self.falseAlarmsPerDay >= 0.001").message("falseAlarmsPerDay must be at least 0.001").field_path(".falseAlarmsPerDay"))]
+#[x_kube(validation = Rule::new(not_below("falseAlarmsPerDay", 0.001)).message("falseAlarmsPerDay must be at least 0.001").field_path(".falseAlarmsPerDay"))]
 pub struct Calibrated {
     /// How many alarms by chance each series is to have a day, from 0.001 to 10. Fewer: a wider band, which misses more. What was
     /// learnt is kept when it changes. Absent: 0.1.
@@ -134,8 +134,7 @@ pub struct QuantileOnline {
 /// Quantiles of the newest samples.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-// See `Calibrated`: 0 is not below 0.5 for the API server.
-#[x_kube(validation = Rule::new("self.quantile >= 0.5").message("quantile must be at least 0.5").field_path(".quantile"))]
+#[x_kube(validation = Rule::new(not_below("quantile", 0.5)).message("quantile must be at least 0.5").field_path(".quantile"))]
 pub struct RollingQuantile {
     /// Of the upper bound, from 0.5 to 1; that of the lower one is 1 less this. The expected value is the median.
     #[schemars(range(min = 0.5, max = 1.0))]

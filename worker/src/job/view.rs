@@ -271,14 +271,12 @@ impl JobView {
 
     /// Returns whether that is so, and news.
     pub(super) fn note_counters(&self, without_rate: bool) -> bool {
-        let was_so = std::mem::replace(&mut self.status.borrow_mut().counters_without_rate, without_rate);
-        without_rate && !was_so
+        is_news(&mut self.status.borrow_mut().counters_without_rate, without_rate)
     }
 
     /// Returns whether that is so, and news.
     pub(super) fn note_alarm_budget(&self, is_beyond: bool) -> bool {
-        let was_so = std::mem::replace(&mut self.status.borrow_mut().beyond_alarm_budget, is_beyond);
-        is_beyond && !was_so
+        is_news(&mut self.status.borrow_mut().beyond_alarm_budget, is_beyond)
     }
 
     /// Returns whether the message, empty where all groups have scores, is a new one.
@@ -304,4 +302,10 @@ impl JobView {
         self.status.borrow_mut().models =
             models.map(|(alias, fitted_to_ms)| (alias, ModelStatus { fitted_to_ms })).collect();
     }
+}
+
+/// Notes whether something is so now, and returns whether it is and was not.
+fn is_news(flag: &mut bool, is_so: bool) -> bool {
+    let was_so = std::mem::replace(flag, is_so);
+    is_so && !was_so
 }

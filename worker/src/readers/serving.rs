@@ -132,8 +132,8 @@ impl Readers {
 impl Room {
     /// Takes an answer in.
     fn whole(&mut self, answer: RangeAnswer, at: Duration) -> Whole {
-        let RangeAnswer { series, values, query_series, server_time, .. } = answer;
-        Whole { numbers: self.dictionary.numbers(&series), values, query_series, server_time, at }
+        let RangeAnswer { series, values, server_time, .. } = answer;
+        Whole { numbers: self.dictionary.numbers(&series), values, server_time, at }
     }
 }
 
@@ -157,7 +157,7 @@ impl<E: Environment> Context<E> {
                     let answer = readers.give(reading, &wanted, plan.share.shard, |dictionary| {
                         let series = whole.numbers.iter().map(|number| dictionary.labels(*number));
                         RangeAnswer {
-                            query_series: whole.query_series,
+                            query_series: whole.query_series(),
                             server_time: whole.server_time,
                             ..kept(series, &whole.values, wanted.grid.points, keep)
                         }
@@ -199,7 +199,7 @@ impl<E: Environment> Context<E> {
                     rows.sort_unstable();
                     Slice {
                         input: TickInput::of_rows(wanted.until, wanted.grid, &rows, &whole.values)
-                            .of_query(whole.query_series),
+                            .of_query(whole.query_series()),
                         dictionary: known.version(),
                         definitions: known.definitions(*dictionary, &owned),
                         server_time: whole.server_time.map(|time| time.saturating_add(age)),

@@ -25,12 +25,18 @@ pub struct Whole {
     pub numbers: Vec<u32>,
     /// A row of values for each series.
     pub values: Vec<f64>,
-    /// Distinct series received.
-    pub query_series: u64,
     /// The TSDB's clock when it came, unix ms, if it has one.
     pub server_time: Option<i64>,
     /// When it came.
     pub at: Duration,
+}
+
+impl Whole {
+    /// How many series there are.
+    #[must_use]
+    pub fn query_series(&self) -> u64 {
+        self.numbers.len() as u64
+    }
 }
 
 /// What there is of a read.
@@ -164,7 +170,7 @@ mod tests {
     }
 
     fn whole(values: usize, at: Duration) -> Whole {
-        Whole { numbers: Vec::new(), values: vec![0.0; values], query_series: 0, server_time: None, at }
+        Whole { numbers: Vec::new(), values: vec![0.0; values], server_time: None, at }
     }
 
     fn shelf_with(reads: &[(Wanted, usize)]) -> Shelf {
