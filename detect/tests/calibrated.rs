@@ -442,12 +442,14 @@ fn a_series_takes_at_most_8_kib_on_disk_and_in_memory() {
 }
 
 #[test]
-fn a_state_of_the_first_version_is_refused_by_its_number() {
+fn a_state_of_an_earlier_version_is_refused_by_that() {
     let mut batch = batch::<f32>(HOUR);
     let mut state = Vec::new();
     batch.save(0, &mut state);
-    state[2] = 1;
-    assert!(batch.load(0, &state).unwrap_err().to_string().contains("version 1"));
+    for version in [1, 2] {
+        state[2] = version;
+        assert!(batch.load(0, &state).unwrap_err().to_string().contains("earlier version"));
+    }
     let signature = |args| ModelSpec::Calibrated(args, Zone::default()).learning_signature();
     assert_ne!(signature(CalibratedArgs::new(HOUR)), signature(CalibratedArgs::original(HOUR)));
 }

@@ -69,10 +69,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn a_flat_series_that_begins_to_move_is_an_alarm_at_most_thrice_an_hour_for_a_day_and_calm_then(
+    fn a_flat_series_that_begins_to_move_is_an_alarm_a_few_times_on_that_day_and_calm_then(
         seed in any::<u64>(),
         step in step(),
-        flat in HOUR..3 * DAY,
+        flat in 3 * HOUR..3 * DAY,
         level in select(vec![0.0, 5.0, 1e6]),
         unit in unit(),
     ) {
@@ -82,7 +82,7 @@ proptest! {
             .map(|at| level + if at < samples(flat, step) { 0.0 } else { unit * random.normal() })
             .collect();
         let counts = alarms(step, &values, &[flat + step, DAY])?;
-        prop_assert!(counts[0] == 0 && counts[1] <= 72 && counts[2] <= 18, "{:?}", counts);
+        prop_assert!(counts[0] == 0 && (1..=10).contains(&counts[1]) && counts[2] <= 6, "{:?}", counts);
     }
 
     #[test]

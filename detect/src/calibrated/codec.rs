@@ -2,6 +2,7 @@
 
 use super::CalibratedArgs;
 use super::maxima::{BLOCKS, BlockMaxima, MAX_Z};
+use super::onset::Onset;
 use super::pace::{Pace, SPEEDS};
 use super::profile::Profile;
 use super::state::{EXPERTS, State};
@@ -11,7 +12,7 @@ use crate::score::{at_least, at_most};
 use crate::state::{Format, HEADER_BYTES, Reader, Writer, require};
 
 /// Tag and version of the state.
-pub const FORMAT: Format = Format { tag: *b"cb", version: 2 };
+pub const FORMAT: Format = Format { tag: *b"cb", version: 3 };
 
 /// The logarithm of the greatest number: of no height is it more.
 pub(super) const MAX_HOLD: f64 = 709.8;
@@ -76,7 +77,7 @@ pub fn max_state_bytes(args: &CalibratedArgs) -> usize {
     let (pace, views) = (args.pace(), args.recipe.views);
     let numbers = views * OF_VIEW + OTHERS;
     let slots = pace.daily_slots + pace.weekly_slots;
-    HEADER_BYTES + 4 * 8 + 8 * numbers + 24 * 12 + slots * 6 + views * BLOCKS * 4
+    HEADER_BYTES + 6 * 8 + 8 * numbers + 24 * 12 + slots * 6 + views * BLOCKS * 4
 }
 
 impl<S: Stored> State<S> {
@@ -88,6 +89,8 @@ impl<S: Stored> State<S> {
         writer.u64(self.block.cast_unsigned());
         writer.u64(self.latest_time.cast_unsigned());
         writer.u64(self.maxima.blocks);
+        writer.u64(self.onset.still);
+        writer.u64(self.onset.moves);
         let Trail { latest, drift } = self.trail;
         let latest = [self.latest_value, latest, drift, self.quantum, self.hold, self.mid_size];
         let by_expert = self.levels.iter().chain(&self.errors).flatten();
@@ -107,7 +110,8 @@ impl<S: Stored> State<S> {
     }
 
     pub(super) fn load(pace: &Pace, bytes: &[u8]) -> Result<Self, StateError> {
-        require(version_of(bytes) != Some(1), "it is of version 1, whose blocks and views were others")?;
+        let is_older = version_of(bytes).is_some_and(|version| version < FORMAT.version);
+        require(!is_older, "it is of an earlier version, which learnt in another way")?;
         let views = pace.recipe.views;
         let mut reader = Reader::new(FORMAT, bytes)?;
         let mut state = Self::new(pace);
@@ -115,6 +119,7 @@ impl<S: Stored> State<S> {
         state.block = reader.u64()?.cast_signed();
         state.latest_time = reader.u64()?.cast_signed();
         let blocks = reader.u64()?;
+        state.onset = Onset { still: reader.u64()?, moves: reader.u64()? };
         for current in state.maxima.current.iter_mut().take(views) {
             *current = size(&mut reader)?;
             require(*current <= MAX_Z, "a block's maximum is out of range")?;
@@ -132,6 +137,8 @@ impl<S: Stored> State<S> {
         }
         let has_hold = pace.recipe.hold.is_some() || state.hold == 0.0;
         require(has_hold && state.hold <= MAX_HOLD, "the height of an alarm is out of range")?;
+        let is_possible = state.onset.is_possible(state.samples_seen, state.quantum > 0.0);
+        require(is_possible, "the series began to move at another time")?;
         for sizes in state.sizes.iter_mut().take(views) {
             for number in [&mut sizes.mean, &mut sizes.mean_square, &mut sizes.recent] {
                 *number = size(&mut reader)?;

@@ -16,6 +16,15 @@ const LEVEL_REACH: f64 = 3.5;
 const SIZE_REACH: f64 = 6.0;
 const RECENT_REACH: f64 = 50.0;
 
+/// How much a sample counts in the mean size of deviations.
+#[derive(Debug, Clone, Copy)]
+struct SizeGain {
+    /// In a mean over all samples that count.
+    of_mean: f64,
+    /// Whether those are so few that it counts however far it is.
+    is_free: bool,
+}
+
 impl<S: Stored> State<S> {
     /// Learns a finite sample of which the outlook was this one.
     pub(super) fn learn(&mut self, pace: &Pace, moment: &Moment, value: f64, outlook: &Outlook) {
@@ -36,10 +45,11 @@ impl<S: Stored> State<S> {
             }
         }
         self.learn_latest(pace, moment, value, outlook, &residuals);
-        let of_mean = 1.0 / (self.samples_seen as f64 + 1.0);
-        self.learn_sizes(pace, &residuals, of_mean);
-        self.learn_hour(pace, moment.hour, residuals.all[MID].abs(), of_mean);
-        self.learn_levels(pace, &residuals.of_expert, of_mean);
+        let counted = self.onset.counted(self.samples_seen);
+        let of_sizes = SizeGain { of_mean: 1.0 / (counted as f64 + 1.0), is_free: counted < FREE_SAMPLES };
+        self.learn_sizes(pace, &residuals, of_sizes);
+        self.learn_hour(pace, moment.hour, residuals.all[MID].abs(), of_sizes);
+        self.learn_levels(pace, &residuals.of_expert, of_sizes);
         self.learn_profiles(pace, moment, value);
         self.samples_seen += 1;
     }
@@ -47,7 +57,11 @@ impl<S: Stored> State<S> {
     /// What the next sample is compared with: this one, and the height of the latest alarm.
     fn learn_latest(&mut self, pace: &Pace, moment: &Moment, value: f64, outlook: &Outlook, residuals: &Residuals) {
         let moved = bounded(value - self.latest_value).abs();
-        if self.samples_seen > 0 && moved > 0.0 {
+        let is_move = self.samples_seen > 0 && moved > 0.0;
+        if pace.recipe.has_onset {
+            self.onset.note(self.samples_seen, is_move, self.quantum > 0.0);
+        }
+        if is_move {
             self.quantum = if self.quantum > 0.0 { at_most(self.quantum, moved) } else { moved };
         }
         (self.latest_time, self.latest_value) = (moment.time, value);
@@ -59,8 +73,7 @@ impl<S: Stored> State<S> {
     }
 
     /// `L1`, `L2` and `E` of the views.
-    fn learn_sizes(&mut self, pace: &Pace, residuals: &Residuals, of_mean: f64) {
-        let is_free = self.samples_seen < FREE_SAMPLES;
+    fn learn_sizes(&mut self, pace: &Pace, residuals: &Residuals, SizeGain { of_mean, is_free }: SizeGain) {
         let (gain, recent_gain) = (at_least(pace.size_gain, of_mean), at_least(pace.recent_gain, of_mean));
         for (sizes, deviation) in self.sizes.iter_mut().zip(residuals.of_view).take(pace.recipe.views) {
             let size = deviation.abs();
@@ -72,8 +85,8 @@ impl<S: Stored> State<S> {
     }
 
     /// `L1[mid]`, and `H` of an hour.
-    fn learn_hour(&mut self, pace: &Pace, hour: usize, size: f64, of_mean: f64) {
-        let size = usual(size, self.mid_size, self.samples_seen < FREE_SAMPLES);
+    fn learn_hour(&mut self, pace: &Pace, hour: usize, size: f64, SizeGain { of_mean, is_free }: SizeGain) {
+        let size = usual(size, self.mid_size, is_free);
         self.mid_size += at_least(pace.size_gain, of_mean) * (size - self.mid_size);
         let hour = &mut self.hours[hour];
         hour.visits = hour.visits.saturating_add(1);
@@ -81,8 +94,9 @@ impl<S: Stored> State<S> {
     }
 
     /// Levels with their mean errors, and the losses of the experts, one expert after the other.
-    fn learn_levels(&mut self, pace: &Pace, residuals: &[[f64; SPEEDS]; EXPERTS], of_mean: f64) {
-        let is_free = self.samples_seen < FREE_SAMPLES;
+    fn learn_levels(&mut self, pace: &Pace, residuals: &[[f64; SPEEDS]; EXPERTS], of_sizes: SizeGain) {
+        let SizeGain { of_mean, is_free } = of_sizes;
+        let of_level = 1.0 / (self.samples_seen as f64 + 1.0);
         for (expert, residuals) in residuals.iter().enumerate() {
             let reach = SIZE_REACH * self.errors[0][MID];
             let size = residuals[MID].abs();
@@ -91,7 +105,7 @@ impl<S: Stored> State<S> {
             let of_expert = self.levels[expert].iter_mut().zip(&mut self.errors[expert]);
             for (((level, error), residual), gain) in of_expert.zip(residuals).zip(pace.level_gains) {
                 let residual = if is_free { *residual } else { clip(*residual, *error) };
-                *level = bounded(*level + at_least(gain, of_mean) * residual);
+                *level = bounded(*level + at_least(gain, of_level) * residual);
                 *error += at_least(pace.error_gain, of_mean) * (residual.abs() - *error);
             }
         }

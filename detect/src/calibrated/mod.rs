@@ -90,10 +90,17 @@
 //! - `D` from `x - D - L[daily][slow]`, clipped alike, with the gain `max(0.15 / samples a slot and day, 1 / visits)`; `W` likewise with
 //!   0.3 and `L[weekly][slow]`, starting from what the day adds.
 //!
+//! # Onset
+//!
+//! Of a series that stood still, sizes are 0, and for days they would be means over that: whatever it does then is an alarm. So if the
+//! first move comes after [`FIRST_SCORED`] samples or more, `c` of the gains of `L1`, `L2`, `E`, mean errors and losses is the number
+//! of samples since the first move, from when the series moves for good. That is when 15 more samples differ from the one before than do
+//! not, counted from when there were last none more. Until then what it does is measured by what it did before: its onset is an alarm.
+//!
 //! # Original recipe
 //!
 //! [`CalibratedArgs::original`] is the class as it was at first, and is not reachable by configuration: the fast and the slow view alone,
-//! no quantum, no hold; `sigma` with `0.1 L2` and the exponent 0.6 of `E / L1`, `L1` and `L2` over 5 days, blocks of 8 hours, and
+//! no quantum, no hold, no onset; `sigma` with `0.1 L2` and the exponent 0.6 of `E / L1`, `L1` and `L2` over 5 days, blocks of 8 hours, and
 //! `A = 1.475 Q q / (q + 5)` of the 3rd quartile. What each of the changes does is in `docs/detection-quality.md`.
 //!
 //! # State
@@ -102,11 +109,12 @@
 //! with `f64` scores are the same to 4 digits. What exceeds `f32` saturates.
 //!
 //! The [header](crate::state) `cb`, then `samples_seen` (`u64`), the block of the latest sample (`i64`), its time in ms (`i64`), the
-//! number of blocks (`u64`), the greatest `z` of the current one by view, levels and their mean errors by expert and speed, losses by
-//! expert, the latest value and its `r[slow]`, `m`, `d` (0: none yet), the logarithm of the height, `L1[mid]`, `L1`, `L2^2` and `E` by
-//! view (`f64`), `H` (`f64`) and visits (`u32`) by hour, value (`f32`) and visits (`u16`) of each slot of both profiles, and the maxima
-//! of the blocks in the ring by view (`f32`). Version 1 was that of the original recipe; it is refused, since its blocks and views say
-//! nothing of these, and the model learns anew.
+//! number of blocks (`u64`), the samples before the onset and the moves since (`u64`; see "Onset"), the greatest `z` of the current one
+//! by view, levels and their mean errors by expert and speed, losses by expert, the latest value and its `r[slow]`, `m`, `d` (0: none
+//! yet), the logarithm of the height, `L1[mid]`, `L1`, `L2^2` and `E` by view (`f64`), `H` (`f64`) and visits (`u32`) by hour, value
+//! (`f32`) and visits (`u16`) of each slot of both profiles, and the maxima of the blocks in the ring by view (`f32`). Version 1 was that
+//! of the original recipe, version 2 knew of no onset. Both are refused, since what they say was learnt in another way, and the model
+//! learns anew.
 
 mod batch;
 mod codec;
@@ -116,6 +124,7 @@ mod joint;
 mod learning;
 mod maxima;
 pub mod multivariate;
+mod onset;
 mod pace;
 mod prediction;
 mod profile;

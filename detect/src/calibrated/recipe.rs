@@ -25,6 +25,8 @@ pub(super) struct Recipe {
     /// Least margin by view, in quanta of the value; that of the drift in those of a mean.
     pub(super) quanta: [f64; VIEWS],
     pub(super) hold: Option<Hold>,
+    /// Whether what stood still counts no more once it moves.
+    pub(super) has_onset: bool,
 }
 
 /// For how long only what goes beyond an alarm is another one.
@@ -51,9 +53,10 @@ impl Recipe {
         view_factors: [1.0, 1.0, 1.3, 1.1],
         quanta: [1.5, 1.5, 0.75, 1.5],
         hold: Some(Hold { hours: 5.0, steps: 30.0, highest_held: 0.999 }),
+        has_onset: true,
     };
 
-    /// That of the class at first: the fast and the slow view, without quanta and hold.
+    /// That of the class at first: the fast and the slow view, without quanta, hold and onset.
     pub(super) const ORIGINAL: Self = Self {
         name: "original",
         views: 2,
@@ -66,5 +69,6 @@ impl Recipe {
         view_factors: [1.0; VIEWS],
         quanta: [0.0; VIEWS],
         hold: None,
+        has_onset: false,
     };
 }

@@ -2,6 +2,7 @@
 
 use super::codec::Stored;
 use super::maxima::{BlockMaxima, FEW_BLOCKS};
+use super::onset::Onset;
 use super::pace::{Pace, SPEEDS};
 use super::prediction::FIRST_SCORED;
 use super::profile::Profile;
@@ -46,6 +47,7 @@ pub(super) struct State<S> {
     pub(super) latest_value: f64,
     /// The least difference of two samples in a row that differ; 0 while none did.
     pub(super) quantum: f64,
+    pub(super) onset: Onset,
     pub(super) trail: Trail,
     /// `hold` at the latest sample: the logarithm of the height that only a new alarm exceeds.
     pub(super) hold: f64,
@@ -74,6 +76,7 @@ impl<S: Stored> State<S> {
             latest_time: 0,
             latest_value: 0.0,
             quantum: 0.0,
+            onset: Onset::default(),
             trail: Trail::default(),
             hold: 0.0,
             levels: Default::default(),

@@ -167,6 +167,7 @@ def parts():
     yield "without the pair view", from_start(pair=np.inf)
     yield "without the drift view", from_start(drift=np.inf)
     yield "without the hold", from_start(held=1.0)
+    yield "without the onset", from_start(onset=False)
     yield "blocks of 8 hours", from_start(block_hours=ORIGINAL.block_hours)
     yield "blocks of 8 hours, 3rd quartile", from_start(block_hours=8.0, quantile=0.75, factor=ORIGINAL.factor)
     yield "0.1 `L2` in `sigma` instead of 0.2", from_start(floor=ORIGINAL.floor)

@@ -32,10 +32,11 @@ import numpy as np
 # block_hours, quantile, factor: of the block maxima and of what follows from them
 # quanta: least margin of a view in value quanta; held: highest score of what is held, 1 where nothing is
 # pair, drift: factors of the margins of these views, infinite where they say nothing
-Recipe = namedtuple("Recipe", "views floor unrest scale_days block_hours quantile factor quanta held pair drift")
+# onset: whether sizes are means over what came since the first move, once a series moves for good
+Recipe = namedtuple("Recipe", "views floor unrest scale_days block_hours quantile factor quanta held pair drift onset")
 RECIPES = {
-    "original": Recipe(2, 0.1, 0.6, 5.0, 8.0, 0.75, 1.475, 0.0, 1.0, 1.3, 1.1),
-    "current": Recipe(4, 0.2, 0.5, 4.0, 12.0, 0.65, 1.587, 1.5, 0.999, 1.3, 1.1),
+    "original": Recipe(2, 0.1, 0.6, 5.0, 8.0, 0.75, 1.475, 0.0, 1.0, 1.3, 1.1, False),
+    "current": Recipe(4, 0.2, 0.5, 4.0, 12.0, 0.65, 1.587, 1.5, 0.999, 1.3, 1.1, True),
 }
 
 USUAL_RATE = 0.1
@@ -94,6 +95,7 @@ def calibrated(x, ts, civil, step, recipe, rate=USUAL_RATE):
     factors = np.array([1.0, 1.0, recipe.pair, recipe.drift])
     quanta = recipe.quanta * np.array([1.0, 1.0, 0.5, np.sqrt(g_drift)])
     quantum, x_before = np.inf, np.nan
+    still, moves = 0, 0
     r_before, drift = 0.0, 0.0
     hold, ts_before = 0.0, 0
     t_hold = min(5 * 3600.0, 30 * step)
@@ -217,20 +219,27 @@ def calibrated(x, ts, civil, step, recipe, rate=USUAL_RATE):
         if c >= 30 and L1[:views].max() > 0:
             out[i, 4] = raw
         of_mean = 1 / (c + 1.0)
-        if c > 0 and x[i] != x_before:
+        moved = c > 0 and x[i] != x_before
+        if recipe.onset and quantum > 1e300:
+            still = c if moved and c >= 30 else 0
+        elif recipe.onset and still > 0 and moves < 15:
+            moves = moves + 1 if moved else max(0, moves - 1)
+        counted = c - still if moves >= 15 else c
+        of_sizes = 1 / (counted + 1.0)
+        if moved:
             quantum = min(quantum, abs(x[i] - x_before))
         x_before, r_before, drift, ts_before = x[i], rs[2], drift_now, ts[i]
-        g = max(1 / t_scale, of_mean)
+        g = max(1 / t_scale, of_sizes)
         for q in range(views):
             size = abs(u[q])
             recent = min(size, 50 * L1[q]) if L1[q] > 0 else size
-            if c >= 10 and L1[q] > 0 and size > 6 * L1[q]:
+            if counted >= 10 and L1[q] > 0 and size > 6 * L1[q]:
                 size = 6 * L1[q]
             L1[q] += g * (size - L1[q])
             L2[q] += g * (u[q] * u[q] - L2[q])
-            E[q] += max(1 / t_recent, of_mean) * (recent - E[q])
+            E[q] += max(1 / t_recent, of_sizes) * (recent - E[q])
         size = abs(rs[1])
-        if c >= 10 and L1_mid > 0 and size > 6 * L1_mid:
+        if counted >= 10 and L1_mid > 0 and size > 6 * L1_mid:
             size = 6 * L1_mid
         L1_mid += g * (size - L1_mid)
         NH[hour] += 1
@@ -239,13 +248,13 @@ def calibrated(x, ts, civil, step, recipe, rate=USUAL_RATE):
             size, limit = abs(r[a, 1]), 6 * errors[0, 1]
             if limit > 0 and size > limit:
                 size = limit
-            loss[a] += max(1 / t_loss, of_mean) * (size - loss[a])
+            loss[a] += max(1 / t_loss, of_sizes) * (size - loss[a])
             for b in range(3):
                 e, limit = r[a, b], 3.5 * errors[a, b]
-                if c >= 10 and limit > 0:
+                if counted >= 10 and limit > 0:
                     e = clip(e, limit)
                 L[a, b] += max(1 / tau[b], of_mean) * e
-                errors[a, b] += max(1 / max(tau[2], 2 * nd), of_mean) * (abs(e) - errors[a, b])
+                errors[a, b] += max(1 / max(tau[2], 2 * nd), of_sizes) * (abs(e) - errors[a, b])
         e, limit = x[i] - L[1, 2] - D[kd], 3.5 * errors[1, 2]
         if ND[kd] >= 1 and limit > 0:
             e = clip(e, limit)
