@@ -31,12 +31,12 @@ lint: ## formatting, clippy, licences
 	@cargo deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny@0.20.2" >&2; exit 1; }
 	cargo deny check bans licenses sources
 
-# The programs first: tests start the ones that lie next to them. Offline, cargo is content with what `make tools` fetched.
+# With the tests, cargo builds the programs that they start. The whole workspace each time: with other packages their
+# dependencies would have other features, and most would be built again. Offline, cargo is content with what `make tools` fetched.
 test: ## all tests, against the real components of `make tools`; of the stories on a Kubernetes node the main three
-	cargo build --workspace --bins --locked
-	cargo test --workspace --exclude e2e --locked
+	cargo test --workspace --locked
 	@if unshare --net --mount --pid --fork --mount-proc true 2>/dev/null; \
-	then cargo test --locked -p e2e --test stories -- quickstart:: shards:: killed_worker::; \
+	then cargo test --workspace --locked --test stories -- quickstart:: shards:: killed_worker::; \
 	else echo "this user may not make namespaces, as root may: the stories on a Kubernetes node were left out" >&2; fi
 
 # The newer release is a build of its own, with the feature `next-contract`. All packages are named each time, so that what
@@ -51,7 +51,7 @@ test-contracts: ## upgrade and downgrade between two contracts of operator and w
 
 e2e: tools test-contracts ## all stories on a whole one-node Kubernetes in namespaces of its own; needs root; CLUSTER=: on that cluster
 	cargo build --workspace --bins --locked
-	cargo test --locked -p e2e
+	cargo test --locked -p e2e --test node --test run --test stories
 
 # Criterion's own figures first, then those of our models and of the Python libraries by turns, then those of whole processes,
 # against the real TSDB of `make tools`.
