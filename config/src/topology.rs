@@ -166,7 +166,7 @@ const fn peers_keys(contract_version: u32) -> [Key; 3] {
             listen_key(contract_version),
             Kind::Special("text", "an address and a port, as in `0.0.0.0:8491`"),
             Presence::Default("0.0.0.0:8491"),
-            "Where a worker listens for the others: address and port.",
+            "Where a worker listens for the others: address and port; `[::]` is every address, of IPv6 and of IPv4.",
         )
         .own(),
         Key::new("token_file", Kind::File, Presence::Required, "File with the token that the workers share.").own(),

@@ -66,8 +66,8 @@ pub struct Run {
     /// About the workers' image.
     #[command(flatten)]
     pub worker: Worker,
-    /// Address of /metrics, /health and /ready
-    #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
+    /// Address of /metrics, /health and /ready; [::] is every address, of IPv4 too
+    #[arg(long, env = "LISTEN", default_value = "[::]:8080")]
     pub listen: SocketAddr,
     /// Objects that are reconciled at a time
     #[arg(long, env = "CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1000))]

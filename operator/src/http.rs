@@ -1,6 +1,7 @@
 //! `/metrics`, `/health` and `/ready`.
 
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,13 +28,19 @@ impl Readiness {
     }
 }
 
-/// Serves until the process ends.
+/// Serves until the process ends. `[::]` is every address of the machine, of IPv6 and of IPv4.
 ///
 /// # Errors
 /// When the address cannot be listened on.
 pub async fn serve(address: SocketAddr, metrics: Metrics, readiness: Readiness) -> std::io::Result<()> {
     let taken = |error: std::io::Error| std::io::Error::new(error.kind(), format!("--listen={address}: {error}"));
-    let listener = TcpListener::bind(address).await.map_err(taken)?;
+    let listener = match TcpListener::bind(address).await {
+        // A kernel without IPv6.
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await.map_err(|_| taken(error))?
+        }
+        bound => bound.map_err(taken)?,
+    };
     tracing::info!(address = %listener.local_addr()?, "listening");
     axum::serve(listener, routes(metrics, readiness)).await
 }

@@ -117,7 +117,7 @@ fn workers_find_each_other_by_the_topology_and_know_each_other_by_a_mounted_toke
     assert_eq!(topology, plan.topology);
     let peers = topology.peers.unwrap();
     assert_eq!(peers.url.of(2, 1), "http://anomaly-main-r1-2.anomaly-main.team-a.svc:8491");
-    assert_eq!(peers.listen.of(2, 1), "0.0.0.0:8491");
+    assert_eq!(peers.listen.of(2, 1), "[::]:8491");
     assert_eq!(peers.token_file.to_str(), Some("/etc/vmanomaly/peer/token"));
 
     let service = child(&plan, ChildKind::Service, "anomaly-main").unwrap();

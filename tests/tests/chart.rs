@@ -158,7 +158,7 @@ async fn the_operator_knows_every_argument_of_its_deployment() {
     let arguments = ["--values", &everything, "--set", "extraArgs=null", "--set", "watchNamespaces={team-a,team-b}"];
     let run = run_arguments(&chart("any", &arguments).await.unwrap()).unwrap();
     assert_eq!(run.watch_namespaces, ["team-a", "team-b"]);
-    assert_eq!(run.listen, "[::]:8080".parse().unwrap());
+    assert_eq!(run.listen, "127.0.0.1:8080".parse().unwrap());
     assert_eq!((run.concurrency, run.poll_interval.as_secs(), run.resync_interval.as_secs()), (16, 10, 600));
     assert!(run.allow_downgrade && run.log_level == "debug");
     let digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by panicking, and waits for clients")]
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -222,6 +222,18 @@ async fn the_same_address_for_both_is_one_listener() {
     options.pull = Some(("127.0.0.1".into(), port));
     let server = HttpServer::start(options).unwrap();
     assert_eq!((server.address().port(), server.pull_address()), (port, None));
+}
+
+#[tokio::test]
+async fn the_server_that_listens_on_every_address_is_reached_by_ipv4_and_ipv6() {
+    let (mut options, _publish) = options("");
+    options.server.addr = "::".into();
+    let server = HttpServer::start(options).unwrap();
+    let port = server.address().port();
+    assert_eq!(request((Ipv4Addr::LOCALHOST, port).into(), "GET /health").0, 200);
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+        assert_eq!(request((Ipv6Addr::LOCALHOST, port).into(), "GET /health").0, 200);
+    }
 }
 
 #[tokio::test]

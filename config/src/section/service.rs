@@ -27,7 +27,12 @@ pub(crate) const PULL: Section = Section {
     title: "`monitoring.pull`",
     about: "A listener of its own for `/metrics`.",
     keys: &[
-        Key::new("addr", Kind::Text, Presence::Default("0.0.0.0"), "Address to listen on."),
+        Key::new(
+            "addr",
+            Kind::Text,
+            Presence::Default("0.0.0.0"),
+            "Address to listen on; `::` is every address, of IPv6 and of IPv4.",
+        ),
         Key::new(
             "port",
             PORT,
@@ -42,7 +47,12 @@ pub(crate) const SERVER: Section = Section {
     title: "`server`",
     about: "The HTTP server with `/health`, `/ready`, `/status`, `/api/v1/alarms` and `/metrics`.",
     keys: &[
-        Key::new("addr", Kind::Text, Presence::Default("0.0.0.0"), "Address to listen on."),
+        Key::new(
+            "addr",
+            Kind::Text,
+            Presence::Default("0.0.0.0"),
+            "Address to listen on; `::` is every address, of IPv6 and of IPv4.",
+        ),
         Key::new("port", PORT, Presence::Default("8490"), "Port to listen on; 0 takes a free one."),
         Key::new(
             "path_prefix",

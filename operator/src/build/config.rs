@@ -175,7 +175,7 @@ pub fn path_prefix(anomaly: &VMAnomaly) -> String {
 #[must_use]
 pub fn operator_file(anomaly: &VMAnomaly, revision: &str) -> String {
     let (port, prefix) = (server_port(anomaly), path_prefix(anomaly));
-    format!("revision: \"{revision}\"\nserver:\n  addr: 0.0.0.0\n  port: {port}\n  path_prefix: \"{prefix}\"\n")
+    format!("revision: \"{revision}\"\nserver:\n  addr: \"::\"\n  port: {port}\n  path_prefix: \"{prefix}\"\n")
 }
 
 /// Marks the objects that errors are about; `false` when there is none.

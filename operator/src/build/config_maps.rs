@@ -138,7 +138,7 @@ pub fn peers(anomaly: &VMAnomaly) -> Option<Peers> {
     Some(Peers {
         // Names have no braces.
         url: MemberTemplate::new(&url).ok()?,
-        listen: MemberTemplate::new(&format!("0.0.0.0:{PEERS_PORT}")).ok()?,
+        listen: MemberTemplate::new(&format!("[::]:{PEERS_PORT}")).ok()?,
         token_file: format!("{PEER_FOLDER}/{TOKEN}").into(),
     })
 }

@@ -2,7 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "clients' time limits are no part of the loop and of its simulation")]
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,12 +72,19 @@ pub enum HttpError {
     Threads(#[source] std::io::Error),
 }
 
-/// A listener and the address it has.
+/// A listener and the address it has. `[::]` is every address of the machine, of IPv6 and of IPv4.
 pub(crate) fn bind(key: &'static str, addr: &str, port: u16) -> Result<(TcpListener, SocketAddr), HttpError> {
     // Brackets are for URLs; an address comes with or without them.
     let host = addr.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(addr);
     let failed = |source| HttpError::Bind { key, address: format!("{addr}:{port}"), source };
-    let listener = TcpListener::bind((host, port)).map_err(failed)?;
+    let listener = TcpListener::bind((host, port)).or_else(|error| match error.kind() {
+        // A kernel without IPv6.
+        kind if host == "::" && kind != ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).map_err(|_| error)
+        }
+        _ => Err(error),
+    });
+    let listener = listener.map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
