@@ -218,8 +218,11 @@ fn isolation_forest(
 pub fn safeguards(spec: &ModelSpec, model: &Model) -> Safeguards {
     let safeguards = safeguards_of_class(spec, model);
     match spec {
-        // The mean square of moves is at most four times the variance: the band is wider than the floor by itself.
-        ModelSpec::ZscoreOnline(args) if args.decay == 1.0 && args.z_threshold >= 1.5 * model.band_floor => {
+        // The mean square of moves is at most four times the variance: the band is wider than the floor by itself, unless the
+        // variance is of limited samples.
+        ModelSpec::ZscoreOnline(args)
+            if args.decay == 1.0 && model.influence_limit == 0.0 && args.z_threshold >= 1.5 * model.band_floor =>
+        {
             Safeguards { band_floor: 0.0, ..safeguards }
         }
         _ => safeguards,

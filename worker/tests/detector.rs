@@ -3,22 +3,29 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use config::load::{Source, load};
+use config::worker::WorkerConfig;
 use detect::calendar::Zone;
 use detect::calibrated::{CalibratedArgs, multivariate::CalibratedMultivariateArgs};
 use detect::multivariate::MultivariateSpec;
+use detect::safeguards::Safeguards;
 use detect::spec::ModelSpec;
 use worker::detector;
 
-/// The specification of this model on a query in a zone, of series and of groups.
-fn specs(model: &str) -> Result<(Option<ModelSpec>, Option<MultivariateSpec>), String> {
+/// This model `m` on a query `q` in a zone.
+fn loaded(model: &str) -> Result<WorkerConfig, String> {
     let text = format!(
         "schedulers: {{s: {{fit_window: 14d, fit_every: 1d, infer_every: 1m}}}}\n\
          models: {{m: {{queries: all, schedulers: all, {model}}}}}\n\
          reader: {{datasource_url: 'http://h', sampling_period: 1m, tz: Europe/Berlin, queries: {{q: {{expr: q}}}}}}\n\
          writer: {{datasource_url: 'http://h'}}\n"
     );
-    let loaded = load(&[Source::new("m.yaml", text)], &|_| None, 1).map_err(|errors| errors.to_string())?;
-    let (query, model) = (&loaded.config.reader.queries["q"], &loaded.config.models["m"]);
+    load(&[Source::new("m.yaml", text)], &|_| None, 1).map(|loaded| loaded.config).map_err(|errors| errors.to_string())
+}
+
+/// Its specification, of series and of groups.
+fn specs(model: &str) -> Result<(Option<ModelSpec>, Option<MultivariateSpec>), String> {
+    let config = loaded(model)?;
+    let (query, model) = (&config.reader.queries["q"], &config.models["m"]);
     Ok((detector::spec(query, model), detector::multivariate_spec(query, model)))
 }
 
@@ -63,6 +70,21 @@ fn the_default_class_takes_its_memories_from_the_step_and_its_days_from_the_zone
     assert_eq!(spec("class: calibrated").unwrap(), ModelSpec::Calibrated(args, zone.clone()));
     let often = spec("class: calibrated, false_alarms_per_day: 2, once_per_incident: false").unwrap();
     assert_eq!(often, ModelSpec::Calibrated(args.with_false_alarms(2.0).with_lasting_alarms(), zone));
+}
+
+#[test]
+fn a_floor_is_left_out_only_where_the_band_cannot_be_narrower() {
+    let safeguards = |model: &str| {
+        let config = loaded(model).unwrap();
+        let model = &config.models["m"];
+        detector::safeguards(&detector::spec(&config.reader.queries["q"], model).unwrap(), model)
+    };
+    assert_eq!(safeguards("class: zscore_online"), Safeguards::default());
+    let floor = |model| safeguards(model).band_floor;
+    assert_eq!(floor("class: zscore_online, decay: 0.999"), 1.0);
+    assert_eq!(floor("class: zscore_online, z_threshold: 1"), 1.0);
+    // Its variance is that of the samples as they are learnt, no more that of the series.
+    assert_eq!(floor("class: zscore_online, influence_limit: 4"), 1.0);
 }
 
 #[test]
