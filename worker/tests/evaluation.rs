@@ -119,6 +119,7 @@ fn tables_have_a_row_for_each_model_and_say_what_was_run() {
         "### nab: 6 series, 11 events",
         "| mad_online |",
         "| mad_online band_floor=0 |",
+        "- calibrated: {class: calibrated}; one fit of at most 1d; ",
         "- std: {class: std, period: <steps of a day>}; fits of at most 1d; every 1d",
         "not the benchmark's official figure, which needs all 58",
     ] {

@@ -33,7 +33,7 @@ use replay::Replayed;
 use report::ModelReport;
 use score_files::ScoreFileError;
 
-use crate::plan::JobPlan;
+use crate::{detector, plan::JobPlan};
 
 /// Why nothing was evaluated.
 #[derive(Debug, thiserror::Error)]
@@ -145,7 +145,10 @@ fn evaluate_model<'a>(
     all: &'a [LabelledSeries],
 ) -> Result<(ModelReport, ReplayedSeries<'a>), EvaluationError> {
     let started = Instant::now();
-    let is_joint = candidate.job(60.0, schedule)?.joint.is_some();
+    let job = candidate.job(60.0, schedule)?;
+    let is_joint = job.joint.is_some();
+    let spec = job.models.first().and_then(|model| detector::spec(&job.query, &model.model));
+    let is_fitted_once = spec.is_some_and(|spec| spec.is_fitted_once());
     let suited: Vec<&LabelledSeries> = all.iter().filter(|series| series.is_multivariate() == is_joint).collect();
     let mut jobs: BTreeMap<u64, JobPlan> = BTreeMap::new();
     for series in &suited {
@@ -166,7 +169,7 @@ fn evaluate_model<'a>(
     let report = ModelReport {
         model: candidate.name.clone(),
         configuration: candidate.described(),
-        fit_every: Some(duration(schedule.fit_every)),
+        fit_every: (!is_fitted_once).then(|| duration(schedule.fit_every)),
         fit_window: Some(duration(schedule.fit_window)),
         seconds: Some(seconds),
         left_out: (left_out > 0).then(|| {

@@ -13,7 +13,7 @@ pub struct ModelReport {
     pub model: String,
     /// What it was configured with.
     pub configuration: String,
-    /// Distance of fits; absent for scores that were made elsewhere.
+    /// Distance of fits; absent of a model that is fitted once, and for scores that were made elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fit_every: Option<String>,
     /// Length of the window of a fit, at most.
@@ -59,7 +59,8 @@ pub fn markdown(reports: &[ModelReport]) -> String {
     text.push_str("What was run:\n\n");
     for report in reports {
         let mut words = vec![report.configuration.clone()];
-        words.extend(report.fit_window.iter().map(|window| format!("fits of at most {window}")));
+        let fits = if report.fit_every.is_some() { "fits" } else { "one fit" };
+        words.extend(report.fit_window.iter().map(|window| format!("{fits} of at most {window}")));
         words.extend(report.fit_every.iter().map(|every| format!("every {every}")));
         words.extend(report.seconds.map(|seconds| format!("{seconds:.1} s of computing")));
         words.extend(report.left_out.clone());
