@@ -67,7 +67,7 @@ impl Driver {
 /// - `usual_deviation`: `sigma` without its factors, in the unit of the series;
 /// - `hour_factor`: `h`, how much wider deviations are at this hour of the day;
 /// - `unrest_factor`: `v`, how much wider the band is after recent deviations;
-/// - `threshold`: `T theta f`, how many usual deviations make a score of 1; more where the value's quantum asks for more;
+/// - `threshold`: `T theta w f`, how many usual deviations make a score of 1; more where the value's quantum asks for more;
 /// - `hold`: the height of the latest alarm as far as it is left, by which the band is wider; 1 without one.
 pub fn component_names() -> impl Iterator<Item = &'static str> {
     Driver::ALL.iter().map(|(_, name)| *name)

@@ -21,8 +21,15 @@ pub(super) const COUNTED: usize = 3;
 const OFFSET: f64 = 1e-3;
 
 /// How the joint threshold follows from the greatest joint distances of blocks.
-const RULE: Rule =
-    Rule { rings: 1, quantile: 0.5, factor: 1.4, prior: 1.0, rate: Rate::USUAL, ring_factors: [1.0; VIEWS] };
+const RULE: Rule = Rule {
+    rings: 1,
+    quantile: 0.5,
+    factor: 1.4,
+    prior: 1.0,
+    caution: 0.0,
+    rate: Rate::USUAL,
+    ring_factors: [1.0; VIEWS],
+};
 
 /// The greatest distances of the channels of a tick.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

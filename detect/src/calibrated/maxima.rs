@@ -14,6 +14,9 @@ pub(super) const MAX_Z: f64 = 1e30;
 /// Blocks before which the threshold is the prior one.
 pub(super) const FEW_BLOCKS: usize = 3;
 
+/// Blocks in which caution falls to its e-th part.
+const CAUTIOUS_BLOCKS: f64 = 3.0;
+
 /// How a threshold follows from the maxima of blocks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Rule {
@@ -24,9 +27,18 @@ pub(super) struct Rule {
     pub(super) factor: f64,
     /// The threshold before there are enough blocks; above 0.
     pub(super) prior: f64,
+    /// By what part of itself it is greater before the first block; less and less after it.
+    pub(super) caution: f64,
     /// How rare alarms are to be, and what a ring's threshold is multiplied by before it counts as one.
     pub(super) rate: Rate,
     pub(super) ring_factors: [f64; VIEWS],
+}
+
+impl Rule {
+    /// What a threshold is multiplied by after so many blocks.
+    fn caution(&self, blocks: u64) -> f64 {
+        1.0 + self.caution * libm::exp(-(blocks as f64) / CAUTIOUS_BLOCKS)
+    }
 }
 
 /// The greatest sizes of the latest blocks: by default `z` by view.
@@ -40,14 +52,14 @@ pub(super) struct BlockMaxima<S, const RINGS: usize = VIEWS> {
     pub(super) ring: [[S; BLOCKS]; RINGS],
     /// A pure function of the ring, as what follows.
     thresholds: [f64; RINGS],
-    /// That of the rate, which is in the thresholds.
+    /// Those of the rate and of caution, which are in the thresholds.
     factor: f64,
 }
 
 impl<S: Stored, const RINGS: usize> BlockMaxima<S, RINGS> {
     pub(super) fn new(rule: &Rule) -> Self {
         let ring = [[S::default(); BLOCKS]; RINGS];
-        let factor = rule.rate.prior_factor();
+        let factor = rule.rate.prior_factor() * rule.caution(0);
         Self { blocks: 0, current: [0.0; RINGS], ring, thresholds: [rule.prior * factor; RINGS], factor }
     }
 
@@ -56,13 +68,13 @@ impl<S: Stored, const RINGS: usize> BlockMaxima<S, RINGS> {
         self.blocks.min(BLOCKS as u64) as usize
     }
 
-    /// `T` of each ring, with the factor of the rate.
+    /// `T` of each ring, with the factors of the rate and of caution.
     #[inline]
     pub(super) fn thresholds(&self) -> [f64; RINGS] {
         self.thresholds
     }
 
-    /// The factor of the rate: `theta`.
+    /// The factors of the rate and of caution: `theta` times `w`.
     pub(super) fn factor(&self) -> f64 {
         self.factor
     }
@@ -90,11 +102,9 @@ impl<S: Stored, const RINGS: usize> BlockMaxima<S, RINGS> {
         for (own, ring) in self.thresholds.iter_mut().zip(&self.ring).take(rule.rings) {
             *own = threshold(&ring[..count], rule);
         }
-        self.factor = 1.0;
-        if !rule.rate.is_usual() {
-            self.factor = self.factor_of_rate(rule);
-            self.thresholds = self.thresholds.map(|threshold| threshold * self.factor);
-        }
+        let of_rate = if rule.rate.is_usual() { 1.0 } else { self.factor_of_rate(rule) };
+        self.factor = of_rate * rule.caution(self.blocks);
+        self.thresholds = self.thresholds.map(|threshold| threshold * self.factor);
     }
 
     /// `theta`, where the thresholds are those of the usual rate.
@@ -145,7 +155,7 @@ mod tests {
 
     #[test]
     fn the_threshold_is_the_prior_one_until_three_blocks_have_ended() {
-        for (recipe, own) in [(&Recipe::ORIGINAL, 55.3125), (&Recipe::CURRENT, 59.5125)] {
+        for (recipe, own) in [(&Recipe::ORIGINAL, 55.3125), (&Recipe { caution: 0.0, ..Recipe::CURRENT }, 59.5125)] {
             let rule = Pace::new(60_000, recipe, FALSE_ALARMS_PER_DAY).rule();
             let mut maxima = BlockMaxima::<f64>::new(&rule);
             for _ in 0..2 {
@@ -159,6 +169,21 @@ mod tests {
             // 3/8 of the weight, and hardly anything of the prior one: 1.475 * 100 * 3 / 8, and 1.587 of it.
             assert!((after[0] - own).abs() < 1e-3, "{after:?}");
         }
+    }
+
+    #[test]
+    fn a_threshold_is_half_greater_at_first_and_hardly_at_all_after_five_days() {
+        let rule = Pace::new(60_000, &Recipe::CURRENT, FALSE_ALARMS_PER_DAY).rule();
+        let mut maxima = BlockMaxima::<f64>::new(&rule);
+        let factors: Vec<f64> = (0..=10)
+            .map(|_| {
+                let factor = maxima.factor();
+                maxima.end_block(&rule);
+                factor
+            })
+            .collect();
+        assert_eq!(factors[0], 1.5);
+        assert!(factors.windows(2).all(|pair| pair[0] > pair[1]) && factors[10] < 1.02, "{factors:?}");
     }
 
     #[test]

@@ -33,10 +33,10 @@
 //! 5. A block is 12 hours, at least 12 samples. Its greatest `z = |u| / sigma` goes into a ring of the latest [`BLOCKS`] blocks of the
 //!    view. With the 65 % quantile `Q` of `q >= 3` of them, `A = 1.587 Q q / (q + 5)` and `T = (A^4 + T0^4)^(1/4)`; before that
 //!    `T = T0`, with `T0 = 4.13 (nd / 1440)^0.05`. So the band is a statement about how far this series goes in half a day.
-//! 6. Half a band is `max(sigma T theta f, 1.5 d)`, with `theta` of the asked rate (see "Rate"; 1 by default), `f` 1 of the fast and the
-//!    slow view, 1.3 of the pair and 1.1 of the drift, and the value's quantum `d`, the least difference of two samples in a row that
-//!    differ: a step of a counter is none by itself. Of the pair it is half of that, and of the drift, which is a mean over `t` samples,
-//!    `sqrt(1 / t)` of it.
+//! 6. Half a band is `max(sigma T theta w f, 1.5 d)`, with `theta` of the asked rate (see "Rate"; 1 by default), the caution
+//!    `w = 1 + exp(-q / 3) / 2` after `q` blocks, since little is known of a new series, `f` 1 of the fast and the slow view, 1.3 of the
+//!    pair and 1.1 of the drift, and the value's quantum `d`, the least difference of two samples in a row that differ: a step of a
+//!    counter is none by itself. Of the pair it is half of that, and of the drift, which is a mean over `t` samples, `sqrt(1 / t)` of it.
 //! 7. The band of a view is where its deviation is at most half a band: around `p[fast]`; around `p[slow]`; with the residual
 //!    `r'` of the sample before above 0, up to `p[slow] + half^2 / r'`, below 0 from there on; and, with the gain `g` of `m`, from
 //!    `p[slow] + (-half - (1 - g) m) / g` to `p[slow] + (half - (1 - g) m) / g`. The interval is what they have in common, `yhat` the
@@ -100,7 +100,7 @@
 //! # Original recipe
 //!
 //! [`CalibratedArgs::original`] is the class as it was at first, and is not reachable by configuration: the fast and the slow view alone,
-//! no quantum, no hold, no onset; `sigma` with `0.1 L2` and the exponent 0.6 of `E / L1`, `L1` and `L2` over 5 days, blocks of 8 hours, and
+//! no quantum, hold, caution and onset; `sigma` with `0.1 L2` and the exponent 0.6 of `E / L1`, `L1` and `L2` over 5 days, blocks of 8 hours, and
 //! `A = 1.475 Q q / (q + 5)` of the 3rd quartile. What each of the changes does is in `docs/detection-quality.md`.
 //!
 //! # State

@@ -89,12 +89,13 @@ impl Pace {
 
     /// How thresholds follow from the maxima of blocks, by view.
     pub(super) fn rule(&self) -> Rule {
-        let Recipe { views, quantile, quantile_factor, view_factors, .. } = *self.recipe;
+        let Recipe { views, quantile, quantile_factor, caution, view_factors, .. } = *self.recipe;
         Rule {
             rings: views,
             quantile,
             factor: quantile_factor,
             prior: self.prior_threshold,
+            caution,
             rate: self.rate,
             ring_factors: view_factors,
         }

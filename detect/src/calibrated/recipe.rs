@@ -20,6 +20,8 @@ pub(super) struct Recipe {
     pub(super) unrest: f64,
     /// Memory of `L1` and `L2`, days.
     pub(super) size_days: f64,
+    /// By what part of itself a threshold is greater before there are blocks.
+    pub(super) caution: f64,
     /// Factor of the threshold by view.
     pub(super) view_factors: [f64; VIEWS],
     /// Least margin by view, in quanta of the value; that of the drift in those of a mean.
@@ -50,13 +52,14 @@ impl Recipe {
         floor: 0.2,
         unrest: 0.5,
         size_days: 4.0,
+        caution: 0.5,
         view_factors: [1.0, 1.0, 1.3, 1.1],
         quanta: [1.5, 1.5, 0.75, 1.5],
         hold: Some(Hold { hours: 5.0, steps: 30.0, highest_held: 0.999 }),
         has_onset: true,
     };
 
-    /// That of the class at first: the fast and the slow view, without quanta, hold and onset.
+    /// That of the class at first: the fast and the slow view, without quanta, hold, onset and caution.
     pub(super) const ORIGINAL: Self = Self {
         name: "original",
         views: 2,
@@ -66,6 +69,7 @@ impl Recipe {
         floor: 0.1,
         unrest: 0.6,
         size_days: 5.0,
+        caution: 0.0,
         view_factors: [1.0; VIEWS],
         quanta: [0.0; VIEWS],
         hold: None,

@@ -168,6 +168,7 @@ def parts():
     yield "without the drift view", from_start(drift=np.inf)
     yield "without the hold", from_start(held=1.0)
     yield "without the onset", from_start(onset=False)
+    yield "without caution", from_start(caution=0.0)
     yield "blocks of 8 hours", from_start(block_hours=ORIGINAL.block_hours)
     yield "blocks of 8 hours, 3rd quartile", from_start(block_hours=8.0, quantile=0.75, factor=ORIGINAL.factor)
     yield "0.1 `L2` in `sigma` instead of 0.2", from_start(floor=ORIGINAL.floor)

@@ -32,11 +32,12 @@ import numpy as np
 # block_hours, quantile, factor: of the block maxima and of what follows from them
 # quanta: least margin of a view in value quanta; held: highest score of what is held, 1 where nothing is
 # pair, drift: factors of the margins of these views, infinite where they say nothing
+# caution: by what part of itself a threshold is greater before there are blocks
 # onset: whether sizes are means over what came since the first move, once a series moves for good
-Recipe = namedtuple("Recipe", "views floor unrest scale_days block_hours quantile factor quanta held pair drift onset")
+Recipe = namedtuple("Recipe", "views floor unrest scale_days block_hours quantile factor quanta held pair drift caution onset")
 RECIPES = {
-    "original": Recipe(2, 0.1, 0.6, 5.0, 8.0, 0.75, 1.475, 0.0, 1.0, 1.3, 1.1, False),
-    "current": Recipe(4, 0.2, 0.5, 4.0, 12.0, 0.65, 1.587, 1.5, 0.999, 1.3, 1.1, True),
+    "original": Recipe(2, 0.1, 0.6, 5.0, 8.0, 0.75, 1.475, 0.0, 1.0, 1.3, 1.1, 0.0, False),
+    "current": Recipe(4, 0.2, 0.5, 4.0, 12.0, 0.65, 1.587, 1.5, 0.999, 1.3, 1.1, 0.5, True),
 }
 
 USUAL_RATE = 0.1
@@ -178,6 +179,7 @@ def calibrated(x, ts, civil, step, recipe, rate=USUAL_RATE):
         if hold > 0:
             hold *= np.exp(-(ts[i] - ts_before) / t_hold)
         height = np.exp(hold)
+        cautious = 1.0 + recipe.caution * np.exp(-blocks / 3.0)
         raw, lower, upper = 0.0, -np.inf, np.inf
         p_slow = x[i] - rs[2]
         for q in range(views):
@@ -187,7 +189,7 @@ def calibrated(x, ts, civil, step, recipe, rate=USUAL_RATE):
                 sigma = (between + recipe.floor * root) * h * max(1.0, E[q] / L1[q]) ** recipe.unrest
                 z = abs(u[q]) / sigma
                 current[q] = max(current[q], z)
-                half = sigma * T[q] * theta * factors[q]
+                half = sigma * T[q] * theta * cautious * factors[q]
                 if quantum < 1e300:
                     half = max(half, quanta[q] * quantum)
                 raw = max(raw, abs(u[q]) / half)
