@@ -240,7 +240,7 @@ proptest! {
     fn each_channel_is_seen_as_calibrated_sees_it_alone(ticks in ticks(), scale in 0.2..5.0_f64) {
         let policy = ScorePolicy { scale: Sides { below: scale, above: 1.0 }, ..ScorePolicy::default() };
         let mut group = model(&NAMES);
-        let mut alone = CalibratedBatch::<f32>::new(CalibratedArgs::new(STEP), zone());
+        let mut alone = CalibratedBatch::<f32>::new(CalibratedArgs::of_channel(STEP), zone());
         alone.grow(4);
         let mut scores = Scores::default();
         for (time, values) in &ticks {

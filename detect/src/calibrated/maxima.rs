@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn the_threshold_is_the_prior_one_until_three_blocks_have_ended() {
-        for (recipe, own) in [(&Recipe::ORIGINAL, 55.3125), (&Recipe { caution: 0.0, ..Recipe::CURRENT }, 59.5125)] {
+        for (recipe, own) in [(&Recipe::ORIGINAL, 55.3125), (&Recipe::CHANNEL, 59.5125)] {
             let rule = Pace::new(60_000, recipe, FALSE_ALARMS_PER_DAY).rule();
             let mut maxima = BlockMaxima::<f64>::new(&rule);
             for _ in 0..2 {

@@ -173,6 +173,12 @@ impl CalibratedArgs {
         Self { recipe: &Recipe::ORIGINAL, ..Self::new(step) }
     }
 
+    /// Of a channel of a [group](multivariate): the same without caution.
+    #[must_use]
+    pub const fn of_channel(step: i64) -> Self {
+        Self { recipe: &Recipe::CHANNEL, ..Self::new(step) }
+    }
+
     /// The same with another rate of false alarms a day.
     #[must_use]
     pub const fn with_false_alarms(self, per_day: f64) -> Self {

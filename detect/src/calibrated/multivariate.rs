@@ -6,8 +6,8 @@
 //! # Score
 //!
 //! 1. The distance of a channel is its score as of `calibrated` before the hold: `max |u| / half` over its views, with half a band as it
-//!    is without an alarm before. A channel counts at a tick if it has a finite sample, has had
-//!    [`FIRST_SCORED`](super::FIRST_SCORED) of them before, and has ever moved.
+//!    is without an alarm before, and without caution, since the group is measured against itself. A channel counts at a tick if it has
+//!    a finite sample, has had [`FIRST_SCORED`](super::FIRST_SCORED) of them before, and has ever moved.
 //! 2. The joint distance is the geometric mean of the three greatest distances, of fewer where fewer channels count:
 //!    `R = exp(mean(ln(distance + 0.001)))`, and 0 where all of them are 0. Of a group of one channel it is that channel's distance, and
 //!    of two channels it takes both.
@@ -27,8 +27,8 @@
 //! - A channel outside its `data_range` decides the joint score: it is the greatest `score_outside_data_range` of such channels.
 //! - Rings and holds are those of the distances without a policy: what is learnt does not know of policies.
 //!
-//! Beside the score there are the interval of each channel, bit for bit that of `calibrated` for the channel alone, and its distance by
-//! its policy: the channels with the greatest ones made the score.
+//! Beside the score there are the interval of each channel, bit for bit that of `calibrated` without caution for the channel alone, and its
+//! distance by its policy: the channels with the greatest ones made the score.
 //!
 //! Channels are kept in the order of their names, and distances are sorted before they become one, so the order in which channels are
 //! given does not change a bit.
@@ -81,7 +81,7 @@ impl CalibratedMultivariateArgs {
 
     /// Of each channel.
     const fn channel(&self) -> CalibratedArgs {
-        CalibratedArgs::new(self.step)
+        CalibratedArgs::of_channel(self.step)
     }
 
     /// Checks every argument against its range.

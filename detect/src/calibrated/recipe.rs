@@ -59,6 +59,9 @@ impl Recipe {
         has_onset: true,
     };
 
+    /// That of the channels of a group.
+    pub(super) const CHANNEL: Self = Self { caution: 0.0, ..Self::CURRENT };
+
     /// That of the class at first: the fast and the slow view, without quanta, hold, onset and caution.
     pub(super) const ORIGINAL: Self = Self {
         name: "original",

@@ -325,7 +325,7 @@ def joint(distances, present, ts, step):
 
 def joint_of(channels, times, civil, step):
     """Joint scores, and the distances of the channels."""
-    recipe = RECIPES["current"]
+    recipe = RECIPES["current"]._replace(caution=0.0)
     distances = np.array([calibrated(values, times, civil, step, recipe)[:, 4] for values in channels])
     return joint(distances, np.isfinite(channels).any(axis=0), times, step), distances
 
