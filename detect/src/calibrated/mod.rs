@@ -100,8 +100,8 @@
 //! # Original recipe
 //!
 //! [`CalibratedArgs::original`] is the class as it was at first, and is not reachable by configuration: the fast and the slow view alone,
-//! no quantum, hold, caution and onset; `sigma` with `0.1 L2` and the exponent 0.6 of `E / L1`, `L1` and `L2` over 5 days, blocks of 8 hours, and
-//! `A = 1.475 Q q / (q + 5)` of the 3rd quartile. What each of the changes does is in `docs/detection-quality.md`.
+//! no quantum, hold, caution and onset; `sigma` with `0.1 L2` and the exponent 0.6 of `E / L1`, `L1` and `L2` over 5 days, blocks of 8
+//! hours, and `A = 1.475 Q q / (q + 5)` of the 3rd quartile. What each of the changes does is in `docs/detection-quality.md`.
 //!
 //! # State
 //!

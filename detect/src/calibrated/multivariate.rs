@@ -27,8 +27,8 @@
 //! - A channel outside its `data_range` decides the joint score: it is the greatest `score_outside_data_range` of such channels.
 //! - Rings and holds are those of the distances without a policy: what is learnt does not know of policies.
 //!
-//! Beside the score there are the interval of each channel, bit for bit that of `calibrated` without caution for the channel alone, and its
-//! distance by its policy: the channels with the greatest ones made the score.
+//! Beside the score there are the interval of each channel, bit for bit that of `calibrated` without caution for the channel alone, and
+//! its distance by its policy: the channels with the greatest ones made the score.
 //!
 //! Channels are kept in the order of their names, and distances are sorted before they become one, so the order in which channels are
 //! given does not change a bit.
